@@ -1,0 +1,53 @@
+# The two ways in: `make pipeline` and `make test`. Each sets itself up first, once.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+
+DATASET ?= auto
+DATA_DIR ?=
+PRESET ?= mlp
+RUN ?= runs/$(DATASET)-$(PRESET)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup pipeline test lint types unit slow lock clean
+
+help: ## every target with a line
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo 'variables:      DATASET=$(DATASET) DATA_DIR=$(DATA_DIR) PRESET=$(PRESET) RUN=$(RUN) PYTHON=$(PYTHON)'
+
+setup: $(READY) ## the environment alone, in .venv, with the exact versions of requirements.lock
+
+$(READY): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo 'error: $(PYTHON) is not Python 3.11 to 3.13; name one that is: make PYTHON=python3.12 …'; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+pipeline: $(READY) ## prepare, train and evaluate DATASET with PRESET into RUN
+	$(BIN)/python -m pipeline run --run '$(RUN)' --dataset '$(DATASET)' --preset '$(PRESET)' \
+	  $(if $(DATA_DIR),--data_dir '$(DATA_DIR)')
+
+test: lint types unit ## lint, types and tests
+
+lint: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(READY)
+	$(BIN)/mypy
+
+unit: $(READY)
+	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile
+
+slow: $(READY) ## the long checks: the whole of Fashion-MNIST (needs TFDS_DATA_DIR)
+	$(BIN)/python -m pytest -m slow
+
+lock: $(READY) ## renew requirements.lock from pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev \
+	  --no-emit-index-url --no-header --no-annotate pyproject.toml --output-file requirements.lock
+
+clean: ## drop the environment and the tools' caches; runs/ stays
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,35 @@
+"""What a command says while it works: one line a message, on standard error."""
+
+import importlib
+import logging
+import os
+import sys
+
+
+def say(message: str) -> None:
+    """An ordinary line."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def warn(message: str) -> None:
+    """A line that should not be missed; bold yellow on a terminal."""
+    text = f"warning: {message}"
+    say(f"\033[1;33m{text}\033[0m" if sys.stderr.isatty() else text)
+
+
+def load_tensorflow() -> None:
+    """Imports TensorFlow without the lines its libraries write, whatever the log level, meanwhile.
+
+    An import that fails still raises, with its reason in the exception.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    silent = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(silent, 2)
+        importlib.import_module("tensorflow")
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(silent)
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)

@@ -1,0 +1,57 @@
+"""The names of datasets, and where prepared ones lie. Light: a command line must answer at once."""
+
+import os
+from importlib import resources
+
+from etils import epath
+
+from components.errors import ConfigError, nearest
+
+AUTO = "auto"
+AUTO_DATASET = "fashion_mnist"
+GARMENTS = "synthetic_garments"
+
+
+def default_data_dir() -> str:
+    """Where TFDS keeps its datasets: TFDS_DATA_DIR, or a folder in the home directory."""
+    return os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
+
+
+def check_name(dataset: str, data_dir: epath.PathLike) -> None:
+    """Raises ConfigError with the nearest names unless `dataset` is prepared or known to TFDS."""
+    known = {*_tfds_names(), AUTO, GARMENTS}
+    name = dataset.partition(":")[0].partition("/")[0]
+    if name not in known and find_prepared(dataset, data_dir) is None:
+        raise ConfigError(
+            f"unknown dataset {dataset!r}; {nearest(dataset, known)} "
+            f"(and any TFDS dataset prepared under --data_dir {data_dir})"
+        )
+
+
+def find_prepared(dataset: str, data_dir: epath.PathLike) -> epath.Path | None:
+    """The folder in which TFDS prepared `name[/config][:version]` below `data_dir`, if any.
+
+    TFDS's own search would do, but importing TFDS costs a second and this is asked at every call.
+    Without a version the newest is taken, as TFDS does.
+    """
+    name, _, version = dataset.partition(":")
+    root = epath.Path(data_dir).expanduser() / name
+    if version:
+        candidates = [root / version]
+    elif root.is_dir():
+        candidates = sorted((p for p in root.iterdir() if _version(p)), key=_version)
+    else:
+        candidates = []
+    prepared = [path for path in candidates if (path / "dataset_info.json").exists()]
+    return prepared[-1] if prepared else None
+
+
+def _version(path: epath.Path) -> tuple[int, ...]:
+    """(3, 0, 1) of .../3.0.1; () where the name is no version."""
+    parts = path.name.split(".")
+    return tuple(map(int, parts)) if len(parts) == 3 and all(map(str.isdigit, parts)) else ()
+
+
+def _tfds_names() -> list[str]:
+    """The names TFDS knows, in the version this project pins; asking TFDS costs a second."""
+    return resources.files("components.sources").joinpath("tfds_names.txt").read_text().split()

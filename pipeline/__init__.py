@@ -1,0 +1,1 @@
+"""How it runs: the stages, their Beam transforms, the command line."""

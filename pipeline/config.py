@@ -1,0 +1,50 @@
+"""The configs of the stages that this package adds to the trainer's."""
+
+import dataclasses
+
+from components.config import option
+from components.errors import ConfigError
+from components.sources import catalog
+
+
+@dataclasses.dataclass(frozen=True)
+class PrepareConfig:
+    """What to prepare."""
+
+    dataset: str = option(
+        catalog.AUTO,
+        "a TFDS image dataset, `synthetic_garments` (drawn, needs no network), or `auto`: "
+        "fashion_mnist if it is there or can be downloaded, else synthetic_garments",
+    )
+    data_dir: str = option("", "where TFDS keeps its datasets [TFDS_DATA_DIR]")
+    validation_fraction: float = option(0.1, "share of train that becomes the validation split")
+    shard_bytes: int = option(128 << 20, "target size of a shard, in bytes")
+    synthetic_size: int = option(
+        60_000, "training images that synthetic_garments draws; a sixth as many for test"
+    )
+    synthetic_seed: int = option(0, "seed that synthetic_garments draws from")
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.validation_fraction < 1:
+            raise ConfigError(
+                "validation_fraction must be at least 0 and under 1. "
+                f"Received: {self.validation_fraction}"
+            )
+        for name in ("shard_bytes", "synthetic_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1. Received: {getattr(self, name)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig:
+    """How to evaluate."""
+
+    draws: int = option(4, "draws of z per test example that its distortion is averaged over")
+    draws_seed: int = option(0, "seed of those draws and of the sample grid")
+
+    def __post_init__(self) -> None:
+        if self.draws < 1 or self.draws_seed < 0:
+            raise ConfigError(
+                "draws must be at least 1 and draws_seed at least 0. "
+                f"Received: {self.draws}, {self.draws_seed}"
+            )

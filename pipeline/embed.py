@@ -1,0 +1,77 @@
+"""The embed stage: shards of examples to Parquet files of embeddings, with a Beam pipeline."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from etils import epath
+
+from components import artifacts, console
+from components.errors import ConfigError
+
+
+def embed_shards(
+    tasks: Sequence[tuple[str, str]], *, model: epath.PathLike, beam_args: Sequence[str] = ()
+) -> None:
+    """Embeds shards, given as (TFRecord file, Parquet file); these are there when it returns."""
+    import apache_beam as beam
+
+    from pipeline import runners, transforms
+
+    with runners.pipeline(beam_args) as p:
+        _ = p | beam.Create(tasks) | transforms.EmbedShards(model)
+
+
+def embed(
+    *,
+    model: epath.PathLike,
+    pattern: str,
+    output: epath.PathLike,
+    overwrite: bool = False,
+    beam_args: Sequence[str] = (),
+) -> artifacts.Artifact:
+    """Embeds every TFRecord file that `pattern` matches, one Parquet file each.
+
+    Raises:
+      ConfigError: nothing matches, `model` is no artifact of train, or `output` holds other work.
+      WorkError: a file is damaged or holds other records than prepare writes.
+    """
+    trained = artifacts.load(model, stage="train")
+    folder, _, name = pattern.rpartition("/")
+    directory = epath.Path(folder or ".")
+    sources = sorted(path for path in directory.glob(name) if path.is_file())
+    if not sources:
+        raise ConfigError(f"no file matches --input {pattern!r}")
+    if (directory / artifacts.MANIFEST).exists():
+        artifacts.load(directory, stage="prepare")  # Finds shards that were cut between records.
+    plan = artifacts.Plan(
+        stage="embed",
+        directory=epath.Path(output),
+        config={"files": [path.name for path in sources]},
+        inputs={"model": trained.as_input(), "shards": _input(directory, sources)},
+    )
+    if plan.is_done(overwrite=overwrite):
+        console.say(f"embed: up to date ({output})")
+        return artifacts.load(output, stage="embed")
+    console.say(f"embed: {len(sources)} files")
+    with plan.publish(overwrite=overwrite) as draft:
+        embed_shards(
+            [(str(path), str(draft.path / parquet_name(path.name))) for path in sources],
+            model=model,
+            beam_args=beam_args,
+        )
+        draft.counts = {"files": len(sources)}
+    console.say(f"embed: done ({output})")
+    return artifacts.load(output, stage="embed")
+
+
+def parquet_name(shard: str) -> str:
+    """fashion_mnist-test.tfrecord-00000-of-00001 -> fashion_mnist-test-00000-of-00001.parquet."""
+    return shard.replace(".tfrecord", "") + ".parquet"
+
+
+def _input(folder: epath.Path, files: Sequence[epath.Path]) -> artifacts.Input:
+    digests: Mapping[str, Any] = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files
+    }
+    return artifacts.Input(folder, artifacts.fingerprint(digests))

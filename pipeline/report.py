@@ -1,0 +1,76 @@
+"""The evaluation's page: figures and figures' numbers, readable without a server."""
+
+import html
+from collections.abc import Mapping
+from typing import Any
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 62rem; margin: 2rem auto;
+       padding: 0 1rem }}
+h1 {{ font-size: 1.6rem; margin-bottom: 0 }}
+h2 {{ font-size: 1.1rem; margin-top: 2.5rem }}
+p.note {{ background: #fff4d6; padding: .5rem 1rem; border-left: 4px solid #ffa90e }}
+table {{ border-collapse: collapse; margin: 1rem 0 }}
+th, td {{ text-align: left; padding: .25rem 1.5rem .25rem 0; border-bottom: 1px solid #ddd }}
+td.number {{ text-align: right; font-variant-numeric: tabular-nums }}
+img {{ max-width: 100%; height: auto }}
+</style>
+<h1>{title}</h1>
+<p>{subtitle}</p>
+{notes}
+<table>
+<tr><th>{split} set, nats per example<th>mean<th>95 % interval
+{scores}
+</table>
+{figures}
+<h2>Configuration</h2>
+<table>
+{config}
+</table>
+"""
+
+_FIGURES = {
+    "encodings": "Encodings",
+    "latent_grid": "Decoded latent space",
+    "samples": "Samples",
+    "reconstructions": "Reconstructions",
+    "learning_curves": "Learning curves",
+}
+
+
+def render(scores: Mapping[str, Any], model: Mapping[str, Any], examples: Mapping[str, Any]) -> str:
+    """The page's HTML, given the metrics and the manifests of the model and of the examples."""
+    counts = model["counts"]
+    return _PAGE.format(
+        title=html.escape(f"{scores['dataset']} · {scores['preset']}"),
+        subtitle=html.escape(
+            f"{counts['parameters']:,} parameters, {counts['steps']:,} steps, "
+            f"{counts['precision']} on {len(counts['devices'])} x {counts['devices'][0]}; "
+            f"{scores['examples']:,} {scores['split']} examples"
+        ),
+        notes="".join(f'<p class="note">{html.escape(note)}</p>' for note in examples["notes"]),
+        split=html.escape(scores["split"]),
+        scores="\n".join(_score_row(name, scores[name]) for name in ("elbo", "rate", "distortion")),
+        figures="\n".join(
+            f'<h2>{heading}</h2>\n<img src="figures/{name}.png" alt="{heading}">'
+            for name, heading in _FIGURES.items()
+        ),
+        config="\n".join(
+            f"<tr><td>{html.escape(name)}<td>{html.escape(str(value))}"
+            for name, value in model["config"].items()
+        ),
+    )
+
+
+def _score_row(name: str, score: Mapping[str, float]) -> str:
+    mean, half = score["mean"], score["half_width_95"]
+    label = "ELBO" if name == "elbo" else name
+    return (
+        f'<tr><td>{label}<td class="number">{mean:.2f}'
+        f'<td class="number">{mean - half:.2f} to {mean + half:.2f}'
+    )

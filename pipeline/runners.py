@@ -1,0 +1,49 @@
+"""Beam, as this project runs it: the default runner, and errors in one line."""
+
+import contextlib
+import logging
+import re
+import traceback
+from collections.abc import Iterator, Sequence
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+
+from components import errors
+
+# DirectRunner would try Prism first, which downloads a binary.
+_DEFAULT_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+# How an error stands in a traceback's text, with what Beam appends to its message.
+_USER_ERROR = re.compile(
+    r"^(?:RuntimeError: )?components\.errors\.(\w+): (.*?)(?: \[while running .*)?$", re.M
+)
+_OS_ERROR = re.compile(
+    r"^(?:RuntimeError: )?\w+Error: (\[Errno \d+\] .*?)(?: \[while running .*)?$", re.M
+)
+
+
+@contextlib.contextmanager
+def pipeline(beam_args: Sequence[str]) -> Iterator[beam.Pipeline]:
+    """A Beam pipeline with `beam_args` as its options; it runs when the body ends.
+
+    Raises:
+      UserError: a worker raised one, or could not write; Beam itself passes such errors on with
+        another text, and from other processes as a traceback's text alone.
+    """
+    # It logs a worker's traceback before it raises the error.
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+    options = PipelineOptions(list(beam_args))
+    if options.view_as(StandardOptions).runner is None:
+        options.view_as(StandardOptions).runner = _DEFAULT_RUNNER
+    try:
+        with beam.Pipeline(options=options) as running:
+            yield running
+    except Exception as error:
+        text = "".join(traceback.format_exception_only(error))
+        if raised := _USER_ERROR.search(text):
+            raise getattr(errors, raised[1])(raised[2]) from error
+        if raised := _OS_ERROR.search(text):
+            raise errors.WorkError(
+                f"{raised[1]}; mend that and give the same command again"
+            ) from error
+        raise

@@ -1,0 +1,88 @@
+"""Tiny artifacts of every stage, made once and only read by the tests."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from components import console
+from components.config import from_mapping
+from components.examples import ExampleSet
+from pipeline.config import PrepareConfig
+
+ROOT = Path(__file__).parent.parent
+
+console.load_tensorflow()
+
+from trainer import stage, strategy  # noqa: E402 - after TensorFlow, quietly
+from trainer.config import load_config  # noqa: E402
+
+# Two logical devices, so that replicas can be tested in this process.
+strategy.split_cpu(2)
+
+
+def tiny_prepare_config(**fields) -> PrepareConfig:
+    fields = {"dataset": "synthetic_garments", "synthetic_size": 600} | fields
+    return from_mapping(PrepareConfig, fields, where="a test")
+
+
+def tiny_train_config(preset: str = "mlp", **fields):
+    tiny = {"epochs": 2, "widths": (16,), "batch_size": 50, "warmup_steps": 0}
+    return load_config(preset, overrides=tiny | fields)
+
+
+@pytest.fixture(scope="session")
+def examples_dir(tmp_path_factory) -> Path:
+    from pipeline.prepare import prepare
+
+    directory = tmp_path_factory.mktemp("prepared") / "examples"
+    prepare(tiny_prepare_config(), output=directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def example_set(examples_dir) -> ExampleSet:
+    return ExampleSet.open(examples_dir)
+
+
+@pytest.fixture(scope="session")
+def model_dir(examples_dir, tmp_path_factory) -> Path:
+    directory = tmp_path_factory.mktemp("trained") / "model"
+    stage.run("mlp", tiny_train_config(), examples=examples_dir, output=directory)
+    return directory
+
+
+@pytest.fixture
+def cli(tmp_path) -> Callable[..., subprocess.CompletedProcess]:
+    """Runs `python -m MODULE ARGUMENTS` to its end, as a user without a prepared dataset would."""
+
+    def run(module: str, *arguments: object, **kwargs) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            command(module, *arguments),
+            cwd=ROOT,
+            env=os.environ | {"TFDS_DATA_DIR": str(tmp_path / "no_datasets")},
+            capture_output=True,
+            text=True,
+            timeout=240,
+            **kwargs,
+        )
+
+    return run
+
+
+def command(module: str, *arguments: object) -> list[str]:
+    return [sys.executable, "-m", module, *map(str, arguments)]
+
+
+@pytest.fixture(scope="session")
+def fashion_mnist_data_dir() -> str:
+    """Where TFDS prepared the real Fashion-MNIST; tests that need it skip where it is not."""
+    from components.sources import catalog
+
+    data_dir = catalog.default_data_dir()
+    if catalog.find_prepared("fashion_mnist", data_dir) is None:
+        pytest.skip("no fashion_mnist under TFDS_DATA_DIR")
+    return data_dir

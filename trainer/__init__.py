@@ -1,0 +1,1 @@
+"""How the VAE learns: loop, strategy, precision, optimizer, checkpoints."""
