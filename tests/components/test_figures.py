@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from components import figures
+from components.figures import scatter
 
 TITLES = {"title": "Latent space of the test set", "subtitle": "data · mlp · ELBO -262.3 nats"}
 AXIS_LABELS = ("latent 1", "latent 2")
@@ -130,17 +131,17 @@ def test_far_outliers_do_not_squash_the_others(tmp_path, rng):
 
 def test_robust_limits_hold_all_but_far_outliers(rng):
     values = rng.uniform(-1, 1, 10_000)
-    low, high = figures._robust_limits(values)
+    low, high = scatter._robust_limits(values)
     assert low < values.min()
     assert high > values.max()
     values[:5] = 1e9
-    assert figures._robust_limits(values)[1] < 1.5
-    assert figures._robust_limits(np.array([0.0, 1e9]))[1] > 1e9  # Of two points, none is far.
+    assert scatter._robust_limits(values)[1] < 1.5
+    assert scatter._robust_limits(np.array([0.0, 1e9]))[1] > 1e9  # Of two points, none is far.
 
 
 def test_class_colors_differ():
     for count in (1, 10, 30, 31, 100):
-        colors = figures._class_colors(count)
+        colors = scatter._class_colors(count)
         assert colors.shape == (count, 3)
         assert len(np.unique(colors.round(4), axis=0)) == count
 

@@ -1,0 +1,75 @@
+"""The figure of the learning curves."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+from etils import epath
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from components.figures.style import PALE, STYLE, new_figure, save
+
+TRAIN_COLOR, HELDOUT_COLOR = "#9aa5b1", "#0f5fa6"
+
+
+@matplotlib.rc_context(STYLE)
+def learning_curves(
+    epochs: Sequence[int],
+    *,
+    train: Mapping[str, Sequence[float]],
+    heldout: Mapping[str, Sequence[float | None]] | None,
+    title: str,
+    subtitle: str,
+    path: epath.PathLike,
+) -> None:
+    """Draws loss, distortion and rate over the epochs, in nats per example.
+
+    Args:
+        epochs: their numbers.
+        train: "loss", "distortion" and "rate" on the training data, one value per epoch.
+        heldout: the same on held-out data, where "loss" is the negative ELBO and an epoch without
+            an evaluation has None. None without held-out data. Its last value is written
+            beside each panel (without held-out data, that of the training data).
+    """
+    splits: dict[str, tuple[Mapping[str, Sequence[float | None]], str]]
+    splits = {"training loss": (train, TRAIN_COLOR)}
+    if heldout is not None:
+        splits["held-out negative ELBO"] = (heldout, HELDOUT_COLOR)
+    figure = new_figure(9.6, 2.3)
+    frame = {"left": 0, "right": 1, "bottom": 0, "top": 1, "wspace": 0.36}
+    panels = figure.subplots(1, 3, gridspec_kw=frame)
+    for axes, name in zip(panels, ("loss", "distortion", "rate"), strict=True):
+        axes.set_title(name.capitalize())
+        axes.set_xlabel("epoch")
+        axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
+        axes.xaxis.set_major_locator(
+            MaxNLocator(6, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10])
+        )
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color=PALE, linewidth=0.5, alpha=0.6)
+        for label, (values, color) in splits.items():
+            _draw_curve(axes, list(zip(epochs, values[name], strict=True)), color, label)
+        _draw_last_value(axes)
+    panels[0].set_ylabel("nats per example")
+    panels[0].legend(handles=panels[0].get_lines())
+    save(figure, title, subtitle, path)
+
+
+def _draw_curve(
+    axes: Axes, curve: Sequence[tuple[int, float | None]], color: str, label: str
+) -> None:
+    """Draws a curve through those of its values that are known and finite."""
+    known = [(x, y) for x, y in curve if y is not None and np.isfinite(y)]
+    if known:
+        marker = "o" if len(known) <= 20 else None
+        axes.plot(*np.transpose(known), color=color, label=label, marker=marker, markersize=3)
+
+
+def _draw_last_value(axes: Axes) -> None:
+    """Writes where the last curve that was drawn ends, beside the panel."""
+    if axes.lines:
+        y, color = np.asarray(axes.lines[-1].get_ydata())[-1], axes.lines[-1].get_color()
+        place = axes.get_yaxis_transform()
+        axes.text(1.02, y, f"{y:.1f}", transform=place, va="center", color=color, weight="bold")

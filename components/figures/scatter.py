@@ -1,0 +1,178 @@
+"""The figure of the encodings: examples in latent space, coloured by class."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from etils import epath
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import BoundaryNorm, ListedColormap, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+from matplotlib.text import Annotation
+
+from components.figures.style import GRAY, POINT, STYLE, new_figure, save
+
+# Ten hues that stay apart for readers with red-green colour blindness as well.
+HUES = (
+    "#0072b2", "#ffa90e", "#009e73", "#a3154f", "#66ccee",
+    "#d55e00", "#b66dff", "#332288", "#5c3a1e", "#ff9da7",
+)  # fmt: skip
+MAX_NAMED_CLASSES = 3 * len(HUES)  # In three shades; more classes get a colour bar.
+
+
+@matplotlib.rc_context(STYLE)
+def encodings(
+    points: np.ndarray,
+    labels: np.ndarray,
+    *,
+    class_names: Sequence[str],
+    title: str,
+    subtitle: str,
+    axis_labels: tuple[str, str],
+    path: epath.PathLike,
+) -> None:
+    """Draws encoded examples in latent space, coloured by class.
+
+    Args:
+        points: floats [examples, 2]. The frame holds all but far outliers and points that are not
+            finite; it says how many those are.
+        labels: integers [examples], indices into `class_names`.
+        class_names: up to 30 are written at their class's median and in a legend; more are told
+            by a colour bar.
+    """
+    if points.ndim != 2 or points.shape[1] != 2:
+        raise ValueError(f"points must have shape [examples, 2]. Received: shape={points.shape}")
+    if labels.shape != points.shape[:1]:
+        raise ValueError(
+            f"labels must have shape [examples], here ({len(points)},). "
+            f"Received: shape={labels.shape}"
+        )
+    finite = np.isfinite(points).all(axis=1)
+    if not finite.any():
+        raise ValueError(f"points must hold at least one finite row. Received: {points}")
+    if labels.min() < 0 or labels.max() >= len(class_names):
+        raise ValueError(
+            f"labels must lie in [0, {len(class_names)}), as there are so many class names. "
+            f"Received: {labels.min()} to {labels.max()}"
+        )
+    total = len(points)
+    points, labels = points[finite], labels[finite]
+    low, high = np.transpose([_robust_limits(points[:, 0]), _robust_limits(points[:, 1])])
+    figure = new_figure(*_frame_size(*(high - low)))
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+    axes.set_xlabel(axis_labels[0])
+    axes.set_ylabel(axis_labels[1])
+
+    colors = _class_colors(len(class_names))
+    # Drawn in the order of their classes, the last class would cover the others.
+    order = np.random.default_rng(0).permutation(len(points))
+    x, y = points[order].T
+    area = np.clip(40_000 / len(points), 4.5, 36)  # In square points.
+    alpha = 0.55 if len(points) > 1000 else 0.8
+    axes.scatter(x, y, s=area, c=colors[labels[order]], alpha=alpha, linewidths=0)
+    if len(class_names) > MAX_NAMED_CLASSES:
+        _draw_color_bar(figure, axes, class_names, colors)
+    else:
+        present, counts = np.unique(labels, return_counts=True)
+        names = [class_names[index] for index in present]
+        medians = [np.median(points[labels == index], axis=0) for index in present]
+        _draw_legend(axes, names, counts, colors[present])
+        _draw_names(axes, names, medians, colors[present])
+    outside = total - int(((points >= low) & (points <= high)).all(axis=1).sum())
+    if outside:
+        note = f"{outside:,} of {total:,} points lie outside of the frame"
+        axes.set_title(note, loc="right", color=GRAY, fontsize=7.5)
+    save(figure, title, subtitle, path)
+
+
+def _robust_limits(values: np.ndarray) -> tuple[float, float]:
+    """Returns axis limits that hold the central 99.6 % of the values and what is not far off."""
+    values = np.sort(values)
+    # Among few values, each one counts.
+    trimmed = int(np.ceil(0.002 * len(values))) if len(values) >= 20 else 0
+    low, high = values[trimmed], values[-1 - trimmed]
+    reach = 0.15 * (high - low)
+    low, high = max(values[0], low - reach), min(values[-1], high + reach)
+    margin = 0.04 * (high - low) or 1.0  # Equal values get a frame as well.
+    return float(low - margin), float(high + margin)
+
+
+def _frame_size(width: float, height: float) -> tuple[float, float]:
+    """Returns a size in inches: with the same scale on both axes, unless one gets too short."""
+    longest = max(width, height)
+    if min(width, height) < 0.6 * longest:
+        return 6, 6
+    return 6 * width / longest, 6 * height / longest
+
+
+def _class_colors(count: int) -> np.ndarray:
+    """Returns RGB colours [count, 3]."""
+    if count > MAX_NAMED_CLASSES:
+        return matplotlib.colormaps["turbo"](np.linspace(0.03, 0.97, count))[:, :3]
+    hues = np.array([to_rgb(hue) for hue in HUES])
+    return np.concatenate([hues, 0.6 * hues, 0.5 + 0.5 * hues])[:count]
+
+
+def _draw_legend(axes: Axes, names: Sequence[str], counts: np.ndarray, colors: np.ndarray) -> None:
+    """Lists the classes, and how often they occur, at the right of the frame."""
+    dots = [Line2D([], [], linestyle="", marker="o", markersize=5, color=color) for color in colors]
+    axes.legend(
+        dots,
+        [f"{name} ({count:,})" for name, count in zip(names, counts, strict=True)],
+        ncols=int(np.ceil(len(names) / (axes.bbox.height // (16 * POINT)))),
+        loc="upper left",
+        bbox_to_anchor=(1.02, 1),
+        borderaxespad=0,
+        handletextpad=0.2,
+        labelspacing=0.7,
+    )
+
+
+def _draw_color_bar(figure: Figure, axes: Axes, names: Sequence[str], colors: np.ndarray) -> None:
+    """Draws a step per class at the right of the frame, and names as many as there is room for."""
+    edges = np.arange(len(names) + 1) - 0.5
+    steps = ScalarMappable(BoundaryNorm(edges, len(names)), ListedColormap(colors))
+    bar = figure.colorbar(steps, cax=axes.inset_axes((1.03, 0, 0.03, 1)))
+    every = int(np.ceil(len(names) / (axes.bbox.height // (11 * POINT))))
+    bar.set_ticks(range(0, len(names), every), labels=names[::every])
+    bar.minorticks_off()
+    bar.outline.set_visible(False)
+    bar.ax.invert_yaxis()
+    bar.ax.tick_params(length=2, labelsize=7)
+
+
+def _draw_names(
+    axes: Axes, names: Sequence[str], medians: Sequence[np.ndarray], colors: np.ndarray
+) -> None:
+    """Writes the name of each class just above its median, with a white halo."""
+    # Light colours are hard to read.
+    colors = colors * np.minimum(1, 0.3 / (colors @ (0.2126, 0.7152, 0.0722)))[:, None]
+    style: dict[str, Any] = {"ha": "center", "va": "center", "weight": "bold"}
+    texts = [
+        axes.annotate(name, (x, y), (0, 8), textcoords="offset points", color=color, **style)
+        for name, (x, y), color in zip(names, medians, colors, strict=True)
+    ]
+    for text in texts:
+        text.set_path_effects([withStroke(linewidth=3, foreground="white")])
+    _separate(texts)
+
+
+def _separate(texts: list[Annotation]) -> None:
+    """Pushes overlapping texts apart vertically, a little at a time."""
+    texts.sort(key=lambda text: text.get_window_extent().y0)
+    boxes = np.array([text.get_window_extent().padded(POINT).extents for text in texts])
+    start = boxes[:, 1].copy()
+    for _ in range(100):
+        for lower, upper in itertools.combinations(boxes, 2):
+            overlap = np.minimum(lower[2:], upper[2:]) - np.maximum(lower[:2], upper[:2])
+            if overlap.min() > 0:
+                lower[1::2] -= overlap[1] / 2
+                upper[1::2] += overlap[1] / 2
+    for text, shift in zip(texts, boxes[:, 1] - start, strict=True):
+        x, y = text.get_position()
+        text.set_position((x, y + shift / POINT))
