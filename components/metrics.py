@@ -58,11 +58,6 @@ def elbo(vae: VAE, images: np.ndarray, *, seed: int, samples: int = 1) -> Elbo:
       seed: of the draws of z, which depend on nothing else.
       samples: draws of z per example.
     """
-
-    @tf.function(reduce_retracing=True)
-    def score(batch, noise):
-        return vae.rate_and_distortion(to_unit(batch), noise)
-
     rng = np.random.default_rng(np.random.SeedSequence([seed, len(images)]))
     rates, distortions = [], []
     for first in range(0, len(images), _BATCH):
@@ -70,7 +65,7 @@ def elbo(vae: VAE, images: np.ndarray, *, seed: int, samples: int = 1) -> Elbo:
         draws = []
         for _ in range(samples):
             noise = rng.standard_normal((len(batch), vae.latents), np.float32)
-            rate, distortion = score(batch, noise)
+            rate, distortion = _score(vae, batch, noise)
             draws.append(distortion.numpy())
         rates.append(rate.numpy())
         distortions.append(np.mean(draws, axis=0))
@@ -79,12 +74,18 @@ def elbo(vae: VAE, images: np.ndarray, *, seed: int, samples: int = 1) -> Elbo:
 
 def embed(vae: VAE, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Posterior means and log-variances of uint8 images; both [N, latents], float32."""
-
-    @tf.function(reduce_retracing=True)
-    def encode(batch):
-        posterior = vae.posterior(to_unit(batch))
-        return posterior.mean, posterior.log_variance
-
-    parts = [encode(images[i : i + _BATCH]) for i in range(0, len(images), _BATCH)]
+    parts = [_encode(vae, images[i : i + _BATCH]) for i in range(0, len(images), _BATCH)]
     means, log_variances = zip(*parts, strict=True)
     return np.concatenate(means), np.concatenate(log_variances)
+
+
+# Of the module, so that a model is traced once, not once an epoch.
+@tf.function(reduce_retracing=True)
+def _score(vae: VAE, batch: tf.Tensor, noise: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    return vae.rate_and_distortion(to_unit(batch), noise)
+
+
+@tf.function(reduce_retracing=True)
+def _encode(vae: VAE, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    posterior = vae.posterior(to_unit(batch))
+    return posterior.mean, posterior.log_variance
