@@ -186,11 +186,15 @@ def download(dataset: str, data_dir: epath.PathLike) -> epath.Path:
     """Has TFDS download and prepare `dataset` under `data_dir`; returns the folder.
 
     Raises:
+      ConfigError: TFDS knows no such config or version of the dataset.
       WorkError: the dataset's server does not answer, or TFDS fails.
     """
     import tensorflow_datasets as tfds
 
-    builder = tfds.builder(dataset, data_dir=epath.Path(data_dir).expanduser())
+    try:
+        builder = tfds.builder(dataset, data_dir=epath.Path(data_dir).expanduser())
+    except (ValueError, tfds.core.DatasetNotFoundError) as error:
+        raise ConfigError(f"TFDS has no dataset {dataset!r}: {_one_line(error)}") from None
     # TFDS itself would retry for minutes.
     for url in list(builder.url_infos or {})[:1]:
         if not _answers(url):
@@ -199,8 +203,16 @@ def download(dataset: str, data_dir: epath.PathLike) -> epath.Path:
                 "point --data_dir at a prepared copy, or use --dataset synthetic_garments, "
                 "which needs none"
             )
-    builder.download_and_prepare(file_format="tfrecord")
+    try:
+        builder.download_and_prepare(file_format="tfrecord")
+    except Exception as error:  # TFDS raises whatever its many datasets do.
+        raise WorkError(f"TFDS could not prepare {dataset!r}: {_one_line(error)}") from error
     return epath.Path(builder.data_dir)
+
+
+def _one_line(error: Exception, *, length: int = 300) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= length else f"{text[:length]}…"
 
 
 def _answers(url: str) -> bool:

@@ -173,3 +173,19 @@ def test_auto_is_fashion_mnist_where_it_is_prepared(tmp_path):
     source, notes = sources.resolve("auto", data_dir=str(tmp_path))
     assert source.name == "fashion_mnist"
     assert notes == []
+
+
+def test_an_unknown_config_of_a_dataset_is_one_line(tmp_path):
+    with pytest.raises(ConfigError, match="TFDS has no dataset 'cifar10_corrupted/none'") as caught:
+        sources.resolve("cifar10_corrupted/none", data_dir=str(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_dataset_that_tfds_cannot_prepare_is_one_line(tmp_path, monkeypatch):
+    """imagenet2012 wants files that its user has downloaded by hand."""
+    from components.sources import tfds_source
+
+    monkeypatch.setattr(tfds_source, "_answers", lambda url: True)
+    with pytest.raises(WorkError, match="TFDS could not prepare 'imagenet2012': ") as caught:
+        sources.resolve("imagenet2012", data_dir=str(tmp_path))
+    assert "\n" not in str(caught.value)
