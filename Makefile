@@ -11,11 +11,14 @@ PRESET ?= mlp
 RUN ?= runs/$(DATASET)-$(PRESET)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline test lint types unit slow lock clean
+.PHONY: help setup gpu pipeline test lint types unit slow lock clean
 
 help: ## every target with a line
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo 'variables:      DATASET=$(DATASET) DATA_DIR=$(DATA_DIR) PRESET=$(PRESET) RUN=$(RUN) PYTHON=$(PYTHON)'
+
+gpu: $(READY) ## add TensorFlow's CUDA packages to the environment
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-gpu.lock
 
 setup: $(READY) ## the environment alone, in .venv, with the exact versions of requirements.lock
 
@@ -45,9 +48,11 @@ unit: $(READY)
 slow: $(READY) ## the long checks: the whole of Fashion-MNIST (needs TFDS_DATA_DIR)
 	$(BIN)/python -m pytest -m slow
 
-lock: $(READY) ## renew requirements.lock from pyproject.toml
+lock: $(READY) ## renew the lock files from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev \
 	  --no-emit-index-url --no-header --no-annotate pyproject.toml --output-file requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev --extra gpu \
+	  --no-emit-index-url --no-header --no-annotate pyproject.toml --output-file requirements-gpu.lock
 
 clean: ## drop the environment and the tools' caches; runs/ stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

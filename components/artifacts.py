@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -23,9 +24,11 @@ from etils import epath
 from components.errors import ConfigError, WorkError
 
 FORMAT_VERSION = 1
+_MANIFEST_KEYS = {"format_version", "stage", "config", "inputs", "outputs", "counts", "notes"}
 MANIFEST = "manifest.json"
 _PLAN = "plan.json"
 _TEMPORARY = ".tmp"
+_DRAFT = ".draft"
 _PACKAGES = ("tensorflow", "keras", "tensorflow-datasets", "apache-beam", "numpy", "pyarrow")
 
 
@@ -47,12 +50,27 @@ class Artifact:
     @functools.cached_property
     def fingerprint(self) -> str:
         """A digest of all that makes this artifact what it is; the same work gives the same."""
-        identity = {key: self.manifest[key] for key in ("stage", "config", "inputs", "outputs")}
-        identity["inputs"] = {k: v["fingerprint"] for k, v in identity["inputs"].items()}
+        identity = {key: self.manifest[key] for key in ("stage", "config")}
+        identity["inputs"] = {k: v["fingerprint"] for k, v in self.manifest["inputs"].items()}
+        identity["outputs"] = {
+            name: described["sha256"]
+            for name, described in self.manifest["outputs"].items()
+            if not described.get("volatile")
+        }
         return fingerprint(identity)
 
     def as_input(self) -> Input:
         return Input(self.path, self.fingerprint)
+
+    def verified(self, name: str) -> epath.Path:
+        """The path of an output, its bytes checked. Raises WorkError where they have changed."""
+        path = self.path / name
+        if _sha256(path) != self.manifest["outputs"][name]["sha256"]:
+            raise WorkError(
+                f"{path} is damaged: its bytes are not those its manifest describes; "
+                "restore it, or make it again with --overwrite"
+            )
+        return path
 
 
 @dataclasses.dataclass
@@ -73,16 +91,19 @@ class Plan:
       directory: where the artifact is to stand.
       config: every setting that the result depends on; JSON values.
       inputs: what is read, by name.
+      volatile: beginnings of the names of outputs that hold times, and so differ between two runs
+        of the same work; the artifact's fingerprint leaves them out.
     """
 
     stage: str
     directory: epath.Path
     config: Mapping[str, Any]
     inputs: Mapping[str, Input]
+    volatile: tuple[str, ...] = ()
 
     @property
     def draft_directory(self) -> epath.Path:
-        return self.directory.parent / f"{self.directory.name}.draft"
+        return self.directory.parent / f"{self.directory.name}{_DRAFT}"
 
     @property
     def _replaced_directory(self) -> epath.Path:
@@ -91,29 +112,34 @@ class Plan:
     def is_done(self, *, overwrite: bool) -> bool:
         """Whether the artifact stands already, made from the same config and the same inputs.
 
+        With `overwrite`, other work and damaged files there mean that it does not.
+
         Raises:
-          ConfigError: the directory holds something else and `overwrite` is false, or something
-            that no stage of this project made.
+          ConfigError: the directory holds other work, or something that no stage of this project
+            made (whatever `overwrite` says).
           WorkError: the artifact is the right one but a file of it is missing or cut.
         """
-        self._finish_interrupted_replacement()
+        if self._replaced_directory.exists():
+            with _locked(self.draft_directory):
+                self._finish_interrupted_replacement()
         if not self.directory.exists() or _is_empty(self.directory):
             return False
-        if not (self.directory / MANIFEST).exists():
+        manifest = _read_manifest(self.directory)
+        if manifest is None:
             raise ConfigError(
                 f"{self.directory} exists and is no artifact of this pipeline (it has no "
-                f"{MANIFEST}); name a new directory, or move it away"
+                f"{MANIFEST} of one); name a new directory, or move it away"
             )
-        manifest = json.loads((self.directory / MANIFEST).read_text())
         differing = _differences(_identity(manifest), self._identity())
-        if not differing and not overwrite:
-            _check_sizes(self.directory, manifest)
-        elif not overwrite:
+        if differing and not overwrite:
             raise ConfigError(
                 f"{self.directory} holds other work: {'; '.join(differing)}; "
                 "name a new directory, or replace it with --overwrite"
             )
-        return not overwrite
+        if overwrite:
+            return not differing and _is_intact(self.directory, manifest)
+        _check_sizes(self.directory, manifest)
+        return True
 
     @contextlib.contextmanager
     def publish(self, *, resume: bool = False, overwrite: bool = False) -> Iterator[Draft]:
@@ -128,29 +154,34 @@ class Plan:
           WorkError: another process is writing the same draft.
         """
         start = time.monotonic()
-        self.draft_directory.mkdir(parents=True, exist_ok=True)
         with _locked(self.draft_directory):
+            self._finish_interrupted_replacement()
+            # Asked again, since before the lock another process may have published.
+            if self.is_done(overwrite=overwrite):
+                raise WorkError(f"{self.directory} was published meanwhile; it is up to date")
+            if self.directory.exists() and _is_empty(self.directory):
+                # What cannot be replaced, such as a mount point, fails now, not after the work.
+                self.directory.rmdir()
             self._open_draft(resume=resume, overwrite=overwrite)
             draft = Draft(self.draft_directory)
             yield draft
-            (draft.path / _PLAN).unlink()
             manifest = {
                 "format_version": FORMAT_VERSION,
                 "stage": self.stage,
                 "config": dict(self.config),
                 "inputs": {name: self._describe(value) for name, value in self.inputs.items()},
-                "outputs": _digests(draft.path),
+                "outputs": self._describe_outputs(),
                 "counts": draft.counts,
                 "notes": draft.notes,
                 "versions": _versions(),
                 "wall_seconds": round(time.monotonic() - start, 3),
             }
             _write_durably(draft.path / MANIFEST, json.dumps(manifest, indent=2) + "\n")
-            if self.directory.exists() and not _is_empty(self.directory):
+            if self.directory.exists():
                 self.directory.rename(self._replaced_directory)
-            elif self.directory.exists():
-                self.directory.rmdir()
             draft.path.rename(self.directory)
+            # Kept until now, so that a publication that fails does not lose the work.
+            (self.directory / _PLAN).unlink()
             self._finish_interrupted_replacement()
 
     def _identity(self) -> dict[str, Any]:
@@ -158,30 +189,56 @@ class Plan:
         return _identity({"stage": self.stage, "config": self.config, "inputs": inputs})
 
     def _open_draft(self, *, resume: bool, overwrite: bool) -> None:
+        """Clears the draft, or keeps it to go on with."""
+        children = list(self.draft_directory.iterdir())
         plan_file = self.draft_directory / _PLAN
-        if resume and not overwrite and plan_file.exists():
-            differing = _differences(json.loads(plan_file.read_text()), self._identity())
-            if not differing:
-                for path in _files_below(self.draft_directory):
-                    if path.name.endswith(_TEMPORARY):
-                        path.unlink()
-                return
+        if not plan_file.exists() and any(not p.name.endswith(_TEMPORARY) for p in children):
             raise ConfigError(
-                f"{self.draft_directory} holds unfinished work of another config: "
-                f"{'; '.join(differing)}; name a new directory, or drop it with --overwrite"
+                f"{self.draft_directory} is in the way and is no draft of this pipeline (it has no "
+                f"{_PLAN}); move it away"
             )
-        for child in self.draft_directory.iterdir():
+        there = json.loads(plan_file.read_text()) if plan_file.exists() else {}
+        differing = _differences(there, self._identity())
+        if there and differing and not overwrite and (resume or there["stage"] != self.stage):
+            raise ConfigError(
+                f"{self.draft_directory} holds unfinished other work: {'; '.join(differing)}; "
+                "name a new directory, or drop it with --overwrite"
+            )
+        if resume and not differing:
+            for path in _files_below(self.draft_directory):
+                if path.name == MANIFEST or path.name.endswith(_TEMPORARY):
+                    path.unlink()
+            return
+        for child in children:
             child.rmtree() if child.is_dir() else child.unlink()
-        _write_durably(plan_file, json.dumps(self._identity(), indent=2))
+        with written_whole(plan_file) as temporary:
+            _write_durably(temporary, json.dumps(self._identity(), indent=2))
 
     def _finish_interrupted_replacement(self) -> None:
         """A replacement is two renames; a process killed between them left the old one aside."""
         if not self._replaced_directory.exists():
             return
+        if _read_manifest(self._replaced_directory) is None:
+            raise ConfigError(
+                f"{self._replaced_directory} is in the way and was not made by this pipeline; "
+                "move it away"
+            )
         if self.directory.exists():
             self._replaced_directory.rmtree()
         else:
             self._replaced_directory.rename(self.directory)
+
+    def _describe_outputs(self) -> dict[str, dict[str, Any]]:
+        """Bytes and SHA-256 of every file of the draft, by relative path."""
+        outputs: dict[str, dict[str, Any]] = {}
+        for path in _files_below(self.draft_directory):
+            name = path.relative_to(self.draft_directory).as_posix()
+            if name == _PLAN:
+                continue
+            outputs[name] = {"bytes": path.stat().length, "sha256": _sha256(path, sync=True)}
+            if name.startswith(self.volatile):
+                outputs[name]["volatile"] = True
+        return outputs
 
     def _describe(self, value: Input) -> dict[str, str]:
         described = {"fingerprint": value.fingerprint}
@@ -190,19 +247,20 @@ class Plan:
         return described
 
 
-def load(directory: epath.PathLike, *, stage: str) -> Artifact:
+def load(directory: epath.PathLike, *, stage: str, check_sizes: bool = True) -> Artifact:
     """The finished artifact of `stage` in `directory`.
 
     Raises:
       ConfigError: there is none, or it is another stage's.
-      WorkError: a file of it is missing or cut.
+      WorkError: a file of it is missing or cut (not with `check_sizes` off).
     """
     directory = epath.Path(directory)
-    if not (directory / MANIFEST).exists():
+    manifest = None if directory.name.endswith(_DRAFT) else _read_manifest(directory)
+    if manifest is None:
         raise ConfigError(
-            f"{directory} is no finished artifact (no {MANIFEST}); run the {stage} stage first"
+            f"{directory} is no finished artifact (no {MANIFEST} of one); "
+            f"run the {stage} stage first"
         )
-    manifest = json.loads((directory / MANIFEST).read_text())
     if manifest["format_version"] != FORMAT_VERSION:
         raise ConfigError(
             f"{directory} has format version {manifest['format_version']}, this program reads "
@@ -212,8 +270,15 @@ def load(directory: epath.PathLike, *, stage: str) -> Artifact:
         raise ConfigError(
             f"{directory} was made by the {manifest['stage']} stage; one of {stage} is needed here"
         )
-    _check_sizes(directory, manifest)
+    if check_sizes:
+        _check_sizes(directory, manifest)
     return Artifact(directory, manifest)
+
+
+def standing_config(directory: epath.PathLike) -> Mapping[str, Any]:
+    """The config of the artifact that stands in `directory`; empty if there is none."""
+    manifest = _read_manifest(epath.Path(directory))
+    return manifest["config"] if manifest else {}
 
 
 @contextlib.contextmanager
@@ -223,7 +288,7 @@ def written_whole(path: epath.PathLike) -> Iterator[epath.Path]:
     For files that several workers may write at once, or that are replaced while others read them.
     """
     path = epath.Path(path)
-    temporary = path.parent / f"{path.name}.{os.getpid()}{_TEMPORARY}"
+    temporary = path.parent / f"{path.name}.{uuid.uuid4().hex}{_TEMPORARY}"
     try:
         yield temporary
         temporary.replace(path)
@@ -264,17 +329,32 @@ def _check_sizes(directory: epath.Path, manifest: Mapping[str, Any]) -> None:
             )
 
 
-def _digests(directory: epath.Path) -> dict[str, dict[str, Any]]:
-    """Bytes and SHA-256 of every file below `directory`, by relative path."""
-    digests = {}
-    for path in _files_below(directory):
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            if os.path.isfile(path):
-                os.fsync(file.fileno())
-        name = path.relative_to(directory).as_posix()
-        digests[name] = {"bytes": path.stat().length, "sha256": digest}
-    return digests
+def _is_intact(directory: epath.Path, manifest: Mapping[str, Any]) -> bool:
+    """Whether every output has the bytes it was published with."""
+    return all(
+        (directory / name).exists() and _sha256(directory / name) == described["sha256"]
+        for name, described in manifest["outputs"].items()
+    )
+
+
+def _read_manifest(directory: epath.Path) -> dict[str, Any] | None:
+    """The manifest in a directory; None if there is none, or none of this project's."""
+    path = directory / MANIFEST
+    try:
+        manifest = json.loads(path.read_text()) if path.exists() else None
+    except (ValueError, UnicodeDecodeError):
+        return None
+    is_ours = isinstance(manifest, dict) and manifest.keys() >= _MANIFEST_KEYS
+    return manifest if is_ours else None
+
+
+def _sha256(path: epath.Path, *, sync: bool = False) -> str:
+    """The digest of a file, and with `sync` the file brought to the disk."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if sync and os.path.isfile(path):
+            os.fsync(file.fileno())
+    return digest
 
 
 def _files_below(directory: epath.Path) -> list[epath.Path]:
@@ -291,7 +371,8 @@ def _write_durably(path: epath.Path, text: str) -> None:
 
 @contextlib.contextmanager
 def _locked(directory: epath.Path) -> Iterator[None]:
-    """Holds a local directory for this process; the system lets go of it however we end."""
+    """Makes a directory and, if it is local, holds it; the system lets go however we end."""
+    directory.mkdir(parents=True, exist_ok=True)
     if not os.path.isdir(directory):
         yield  # Object stores have no locks.
         return
@@ -299,7 +380,10 @@ def _locked(directory: epath.Path) -> Iterator[None]:
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            # Published and renamed between our opening and our lock, it is no draft any more.
+            if not os.path.samestat(os.fstat(descriptor), os.stat(directory)):
+                raise BlockingIOError
+        except (BlockingIOError, FileNotFoundError):
             raise WorkError(
                 f"another process is writing {directory}; wait for it, or name another directory"
             ) from None

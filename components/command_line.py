@@ -46,8 +46,9 @@ def run(command: Callable[[], None]) -> NoReturn:
         command()
     except UserError as error:
         _exit(error)
-    except KeyboardInterrupt:
-        _exit(Stopped("SIGINT: stopped, nothing half-done is kept; the same command starts again"))
+    except KeyboardInterrupt as interrupt:
+        name = str(interrupt) or "SIGINT"
+        _exit(Stopped(f"{name}: stopped; nothing unfinished was published, give the command again"))
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
@@ -56,8 +57,9 @@ def run(command: Callable[[], None]) -> NoReturn:
     sys.exit(0)
 
 
-def _stop(_number: int, _frame: object) -> NoReturn:
-    raise Stopped("SIGTERM: stopped, nothing half-done is kept; the same command starts again")
+def _stop(number: int, _frame: object) -> NoReturn:
+    # No library's `except Exception` holds this one up.
+    raise KeyboardInterrupt(signal.Signals(number).name)
 
 
 def _exit(error: UserError) -> NoReturn:

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -17,11 +18,11 @@ def option(default: Any, help: str, *, choices: tuple[str, ...] | None = None) -
     return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
 
 
-def add_options(parser: argparse.ArgumentParser, cls: Any) -> None:
+def add_options(parser: argparse.ArgumentParser, cls: Any, *, show_defaults: bool = True) -> None:
     """Adds one option a field of `cls`; options not given leave no trace in the namespace."""
     group = parser.add_argument_group((cls.__doc__ or "").split("\n")[0].rstrip("."))
     for field in dataclasses.fields(cls):
-        default = "" if field.default in ("", None) else f" [{field.default}]"
+        default = f" [{field.default}]" if show_defaults and field.default != "" else ""
         group.add_argument(
             f"--{field.name}",
             metavar=_metavar(field),
@@ -59,10 +60,16 @@ def _convert(value: Any, kind: Any, field: "dataclasses.Field[Any]", where: str)
     base = typing.get_args(kind)[0] if optional else kind
     try:
         return _CONVERTERS[base](value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ConfigError(
             f"{field.name} in {where} must be {_NAMES[base]}. Received: {value!r}"
         ) from None
+
+
+def _number(value: Any) -> float:
+    if not math.isfinite(number := float(value)):
+        raise ValueError(value)
+    return number
 
 
 def _integer(value: Any) -> int:
@@ -79,13 +86,13 @@ def _integers(value: Any) -> tuple[int, ...]:
 
 _CONVERTERS: dict[Any, Callable[[Any], Any]] = {
     int: _integer,
-    float: float,
+    float: _number,
     str: str,
     tuple[int, ...]: _integers,
 }
 _NAMES = {
     int: "a whole number",
-    float: "a number",
+    float: "a finite number",
     str: "a text",
     tuple[int, ...]: "whole numbers with commas between",
 }

@@ -83,10 +83,10 @@ class ExampleSet:
           ConfigError: the directory is no finished artifact of the prepare stage.
           WorkError: a shard is missing or cut.
         """
-        artifact = artifacts.load(directory, stage="prepare")
+        artifact = artifacts.load(directory, stage="prepare", check_sizes=False)
         counts: dict[str, Any] = dict(artifact.manifest["counts"])
         height, width, channels = counts["image_shape"]
-        return ExampleSet(
+        example_set = ExampleSet(
             path=artifact.path,
             dataset=artifact.manifest["config"]["dataset"],
             image_shape=(height, width, channels),
@@ -97,6 +97,18 @@ class ExampleSet:
             },
             artifact=artifact,
         )
+        example_set._check_shards()
+        artifacts.load(directory, stage="prepare")
+        return example_set
+
+    def _check_shards(self) -> None:
+        """Reads the shards that have another size than they should, to name the damaged record."""
+        for shards in self.shards.values():
+            for file, num_examples in shards:
+                wanted = self.artifact.manifest["outputs"][file]["bytes"]
+                path = self.path / file
+                if path.exists() and path.stat().length != wanted:
+                    self.read_shard(file, num_examples)
 
     @property
     def splits(self) -> list[str]:

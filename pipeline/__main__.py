@@ -59,8 +59,9 @@ def _parser() -> command_line.Parser:
     stage.add_argument("--run", required=True, metavar="DIR", help="where the run will stand")
     stage.add_argument("--preset", default="mlp", help=f"{', '.join(preset_names())} [mlp]")
     stage.add_argument("--config", metavar="FILE", help="YAML file of fields, over the preset's")
-    for config in (PrepareConfig, TrainConfig, EvaluateConfig):
-        add_options(stage, config)
+    add_options(stage, PrepareConfig)
+    add_options(stage, TrainConfig, show_defaults=False)
+    add_options(stage, EvaluateConfig)
 
     stage = add(_prepare, "prepare", "turn a dataset into checked, sharded TFRecords")
     stage.add_argument("--output", required=True, metavar="DIR", help="where they will stand")

@@ -30,6 +30,8 @@ class PrepareConfig:
                 "validation_fraction must be at least 0 and under 1. "
                 f"Received: {self.validation_fraction}"
             )
+        if self.synthetic_seed < 0:
+            raise ConfigError(f"synthetic_seed must be at least 0. Received: {self.synthetic_seed}")
         for name in ("shard_bytes", "synthetic_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1. Received: {getattr(self, name)}")

@@ -37,17 +37,26 @@ def embed(
       WorkError: a file is damaged or holds other records than prepare writes.
     """
     trained = artifacts.load(model, stage="train")
-    folder, _, name = pattern.rpartition("/")
-    directory = epath.Path(folder or ".")
-    sources = sorted(path for path in directory.glob(name) if path.is_file())
+    folder_name, _, name = pattern.rpartition("/")
+    directory = epath.Path(folder_name or ".")
+    sources = sorted(path for path in directory.glob(name) if ".tfrecord" in path.name)
     if not sources:
-        raise ConfigError(f"no file matches --input {pattern!r}")
-    if (directory / artifacts.MANIFEST).exists():
-        artifacts.load(directory, stage="prepare")  # Finds shards that were cut between records.
+        raise ConfigError(f"no TFRecord file matches --input {pattern!r}")
+    names = [path.name for path in sources]
+    if len(set(names)) < len(names):
+        twin = next(name for name in names if names.count(name) > 1)
+        raise ConfigError(
+            f"--input {pattern!r} matches several files named {twin}; embed one folder"
+        )
+    for folder in {path.parent for path in sources}:
+        if artifacts.standing_config(folder):
+            # Finds shards that were cut between records.
+            artifacts.load(folder, stage="prepare")
+    trained.verified("model.keras")
     plan = artifacts.Plan(
         stage="embed",
         directory=epath.Path(output),
-        config={"files": [path.name for path in sources]},
+        config={"files": names},
         inputs={"model": trained.as_input(), "shards": _input(directory, sources)},
     )
     if plan.is_done(overwrite=overwrite):

@@ -51,6 +51,7 @@ def evaluate(
         evaluation.draw(scores)
         evaluation.report(scores)
         draft.counts = scores
+        draft.notes = example_set.artifact.manifest["notes"]
     console.say(f"evaluate: report in {epath.Path(output, REPORT)}")
     return artifacts.load(output, stage="evaluate")
 
@@ -72,7 +73,7 @@ class _Evaluation:
         self._examples = examples
         self._trained = trained
         self._directory = directory
-        self._vae = vae.load(trained.path / "model.keras")
+        self._vae = vae.load(trained.verified("model.keras"))
         self._split = examples.splits[-1]
         self._block: Block = examples.read(self._split)
 

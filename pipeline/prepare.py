@@ -10,6 +10,7 @@ from etils import epath
 
 from components import artifacts, console, examples, sources
 from components.errors import WorkError
+from components.sources import catalog
 from components.sources.base import Source
 from pipeline.config import PrepareConfig
 
@@ -31,7 +32,7 @@ def prepare(
       WorkError: the dataset cannot be had, is damaged, or no image of it can be used.
     """
     source, notes = sources.resolve(
-        config.dataset,
+        _dataset(config.dataset, output),
         data_dir=config.data_dir,
         size=config.synthetic_size,
         seed=config.synthetic_seed,
@@ -66,6 +67,12 @@ def prepare(
     return prepared
 
 
+def _dataset(asked: str, output: epath.PathLike) -> str:
+    """The dataset to prepare: `auto` stays with what it was when `output` was made."""
+    standing = artifacts.standing_config(output).get("dataset")
+    return standing if asked == catalog.AUTO and standing in catalog.AUTO_CHOICES else asked
+
+
 def _run_pipeline(
     source: Source,
     config: PrepareConfig,
@@ -76,20 +83,21 @@ def _run_pipeline(
 
     from pipeline import runners, transforms
 
+    has_validation = "validation" in source.num_examples
     assignment = transforms.Assignment(
-        num_examples=source.num_examples,
-        validation_fraction=config.validation_fraction,
+        # A validation split of the source's own is left as it is.
+        validation_fraction=0.0 if has_validation else config.validation_fraction,
         shard_bytes=config.shard_bytes,
     )
     with runners.pipeline(beam_args) as p:
         read = p | "Slices" >> beam.Create(source.slices()) | transforms.ReadSlices(source)
-        shape = beam.pvalue.AsSingleton(read.blocks | transforms.CommonShape())
-        checked = read.blocks | "Check" >> beam.ParDo(transforms.KeepShape(), shape).with_outputs(
+        census = beam.pvalue.AsSingleton(read.blocks | transforms.TakeCensus())
+        checked = read.blocks | "Check" >> beam.ParDo(transforms.KeepShape(), census).with_outputs(
             "rejected", main="blocks"
         )
         _ = (
             checked.blocks
-            | "Assign" >> beam.FlatMapTuple(assignment.split)
+            | "Assign" >> beam.FlatMap(assignment.split, census)
             | beam.GroupByKey()
             | "Write" >> beam.ParDo(transforms.WriteShard(directory, source.name))
             | "Shards" >> transforms.WriteRows(directory / _SHARDS)
@@ -122,7 +130,9 @@ def _finish(source: Source, directory: epath.Path) -> dict[str, Any]:
     shards: dict[str, list[dict[str, Any]]] = {}
     for split in examples.SPLITS:
         if members := [row for row in rows if row["split"] == split]:
-            shards[split] = members
+            shards[split] = sorted(members, key=lambda row: row["file"])
+            if len(members) != members[0]["num_shards"]:
+                raise WorkError(f"chance left a shard of {split} empty; use other --shard_bytes")
     shape = rows[0]["image_shape"]
     examples.write_tfds_metadata(
         directory,

@@ -27,6 +27,7 @@ def pipeline(beam_args: Sequence[str]) -> Iterator[beam.Pipeline]:
     """A Beam pipeline with `beam_args` as its options; it runs when the body ends.
 
     Raises:
+      ConfigError: there is no such runner.
       UserError: a worker raised one, or could not write; Beam itself passes such errors on with
         another text, and from other processes as a traceback's text alone.
     """
@@ -36,7 +37,11 @@ def pipeline(beam_args: Sequence[str]) -> Iterator[beam.Pipeline]:
     if options.view_as(StandardOptions).runner is None:
         options.view_as(StandardOptions).runner = _DEFAULT_RUNNER
     try:
-        with beam.Pipeline(options=options) as running:
+        running = beam.Pipeline(options=options)
+    except (ValueError, AttributeError, ImportError) as error:
+        raise errors.ConfigError(f"Beam options: {' '.join(str(error).split())}") from error
+    try:
+        with running:
             yield running
     except Exception as error:
         text = "".join(traceback.format_exception_only(error))

@@ -55,29 +55,50 @@ class _Read(beam.DoFn):
                 yield (part.split, item)
 
 
-class CommonShape(beam.PTransform):
-    """(split, Block) -> the shape that most images have, as one element; None if there are none."""
+@dataclasses.dataclass(frozen=True)
+class Census:
+    """What a source holds.
+
+    Attributes:
+      shape: the shape that most of its images have.
+      num_examples: how many have it, by the source's splits.
+    """
+
+    shape: Shape
+    num_examples: Mapping[str, int]
+
+
+class TakeCensus(beam.PTransform):
+    """(split, Block) -> one Census."""
 
     def expand(self, blocks):
         return (
             blocks
-            | beam.Map(lambda item: (item[1].shape, len(item[1])))
+            | beam.Map(lambda item: ((item[0], item[1].shape), len(item[1])))
             | beam.CombinePerKey(sum)
             | beam.combiners.ToList()
-            # Of equally common shapes the largest, so that the answer knows no order.
-            | beam.Map(lambda counts: max(counts, key=lambda c: (c[1], c[0]), default=(None,))[0])
+            | beam.Map(_census)
         )
+
+
+def _census(counts: list[tuple[tuple[str, Shape], int]]) -> Census:
+    totals: collections.Counter[Shape] = collections.Counter()
+    for (_, shape), count in counts:
+        totals[shape] += count
+    # Of equally common shapes the largest, so that the answer knows no order.
+    common = max(totals, key=lambda shape: (totals[shape], shape), default=(0, 0, 0))
+    return Census(common, {split: count for (split, shape), count in counts if shape == common})
 
 
 class KeepShape(beam.DoFn):
     """Passes blocks of the common shape; the others' examples are rejected one by one."""
 
-    def process(self, item: tuple[str, Block], shape: Shape) -> Iterator[Any]:
+    def process(self, item: tuple[str, Block], census: Census) -> Iterator[Any]:
         split, block = item
-        if block.shape == shape:
+        if block.shape == census.shape:
             yield item
             return
-        wanted, got = ("x".join(map(str, each)) for each in (shape, block.shape))
+        wanted, got = ("x".join(map(str, each)) for each in (census.shape, block.shape))
         for example_id in block.ids:
             reason = f"shape {got}, the dataset's is {wanted}"
             yield beam.pvalue.TaggedOutput("rejected", Rejected(example_id, split, reason))
@@ -85,44 +106,38 @@ class KeepShape(beam.DoFn):
 
 @dataclasses.dataclass(frozen=True)
 class Assignment:
-    """Which split and shard an example goes to: a pure function of its id.
+    """Which split and shard an example goes to: a function of its id and of the census.
 
     Attributes:
-      num_examples: inputs by split of the source.
-      validation_fraction: how much of `train` becomes `validation`, by the hash of the id, where
-        the source has no validation split of its own.
+      validation_fraction: how much of `train` becomes `validation`, by the hash of the id.
       shard_bytes: target size of a shard.
     """
 
-    num_examples: Mapping[str, int]
     validation_fraction: float
     shard_bytes: int
 
-    @property
-    def _fraction(self) -> float:
-        return 0.0 if "validation" in self.num_examples else self.validation_fraction
-
-    def num_shards(self, split: str, shape: Shape) -> int:
-        train = self.num_examples.get("train", 0)
+    def num_shards(self, split: str, census: Census) -> int:
+        train = census.num_examples.get("train", 0)
         expected = {
-            **self.num_examples,
-            "train": train * (1 - self._fraction),
-            "validation": self.num_examples.get("validation", train * self._fraction),
+            **census.num_examples,
+            "train": train * (1 - self.validation_fraction),
+            "validation": census.num_examples.get("validation", train * self.validation_fraction),
         }[split]
-        wanted = math.ceil(expected * math.prod(shape) / self.shard_bytes)
+        wanted = math.ceil(expected * math.prod(census.shape) / self.shard_bytes)
         return max(1, min(wanted, int(expected) // _LEAST_EXAMPLES_A_SHARD))
 
-    def split(self, split: str, block: Block) -> Iterator[tuple[ShardKey, Block]]:
+    def split(self, item: tuple[str, Block], census: Census) -> Iterator[tuple[ShardKey, Block]]:
         """Cuts a block of the source's `split` by split and shard."""
+        split, block = item
         hashes = hashes_of(block.ids)
         is_validation = np.zeros(len(block), bool)
         if split == "train":
-            is_validation = hashes < self._fraction * 2.0**64
+            is_validation = hashes < self.validation_fraction * 2.0**64
         for name, members in ((split, ~is_validation), ("validation", is_validation)):
             rows = np.flatnonzero(members)
             if not rows.size:
                 continue
-            num_shards = self.num_shards(name, block.shape)
+            num_shards = self.num_shards(name, census)
             shards = hashes[rows] % np.uint64(num_shards)
             for shard in np.unique(shards):
                 yield (name, int(shard), num_shards), block.take(rows[shards == shard])
@@ -150,6 +165,7 @@ class WriteShard(beam.DoFn):
         yield {
             "split": split,
             "file": path.name,
+            "num_shards": num_shards,
             "examples": len(block),
             "bytes": int(block.images.nbytes),
             "image_shape": block.shape,

@@ -61,7 +61,9 @@ def test_only_main_modules_read_arguments():
 
 
 def test_only_artifacts_renames():
-    assert having(lambda p: attributes(p) & {"rename", "renames"}) == {"components/artifacts.py"}
+    names = {"rename", "renames", "move"}
+    assert having(lambda p: attributes(p) & names) == {"components/artifacts.py"}
+    assert having(lambda p: "os.replace" in p.read_text()) == set()
 
 
 def test_the_model_knows_no_path_and_the_loop_no_metric():

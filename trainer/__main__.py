@@ -23,7 +23,7 @@ def main() -> None:
     )
     parser.add_argument("--config", metavar="FILE", help="YAML file of fields, over the preset's")
     parser.add_argument("--overwrite", action="store_true", help="replace what stands in --output")
-    add_options(parser, TrainConfig)
+    add_options(parser, TrainConfig, show_defaults=False)
     given = vars(parser.parse(sys.argv[1:]))
     examples, output, preset, file, overwrite = (
         given.pop(name) for name in ("examples", "output", "preset", "config", "overwrite")

@@ -15,7 +15,7 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """Model and training; each field overrides the preset's."""
+    """Model and training; the preset gives what is not given here."""
 
     network: str = option("mlp", "architecture of encoder and decoder", choices=("mlp", "conv"))
     latents: int = option(2, "latent dimensions")
@@ -50,6 +50,8 @@ class TrainConfig:
         for name in ("warmup_steps", "clip_norm", "beta", "seed", "replicas"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must be at least 0. Received: {getattr(self, name)}")
+        if self.seed >= 2**32:
+            raise ConfigError(f"seed must be under 2^32. Received: {self.seed}")
         if self.learning_rate <= 0:
             raise ConfigError(f"learning_rate must be over 0. Received: {self.learning_rate}")
         least = 2 if self.network == "conv" else 1
@@ -90,11 +92,11 @@ def _read_yaml(file: str) -> dict[str, Any]:
     try:
         with open(file) as stream:
             values = yaml.safe_load(stream)
-    except FileNotFoundError:
-        raise ConfigError(f"no such config file: {file}") from None
+    except OSError as error:
+        raise ConfigError(f"config file {file}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{file} is no YAML: {reason}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{file} must hold `field: value` lines")
-    return values
+    return {str(name): value for name, value in values.items()}

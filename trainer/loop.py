@@ -113,8 +113,10 @@ class Loop:
         )
 
         def part(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
-            first = context.replica_id_in_sync_group * self._replica_batch
-            return tf.constant(chunk.images[:, first : first + self._replica_batch])
+            replica = context.replica_id_in_sync_group
+            first = replica * self._replica_batch
+            with tf.device(self._strategy.extended.worker_devices[replica]):
+                return tf.constant(chunk.images[:, first : first + self._replica_batch])
 
         images = self._strategy.experimental_distribute_values_from_function(part)
         counts = tf.constant(chunk.counts)

@@ -36,20 +36,22 @@ class Monitor:
       directory: gets `metrics.jsonl` and `tensorboard/`.
       num_examples: training examples of an epoch.
       epochs: of the run.
+      met: examples that the run has met before.
       resumed_step: what was recorded after this step, by a process that was killed, is dropped.
     """
 
-    def __init__(self, directory: epath.Path, *, num_examples: int, epochs: int, resumed_step: int):
+    def __init__(
+        self, directory: epath.Path, *, num_examples: int, epochs: int, met: int, resumed_step: int
+    ):
         self._file = directory / "metrics.jsonl"
         self._epochs = epochs
-        self._num_examples = num_examples
         self.history = [row for row in read_metrics(self._file) if row.step <= resumed_step]
         self._write_history()
         self._writer = tf.summary.create_file_writer(str(directory / "tensorboard"))
         # On a terminal only: a log stays quiet.
         self._bar = tqdm(
             total=epochs * num_examples,
-            initial=min(len(self.history), epochs) * num_examples,
+            initial=met,
             unit=" images",
             unit_scale=True,
             dynamic_ncols=True,

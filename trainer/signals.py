@@ -5,6 +5,8 @@ import signal
 from collections.abc import Iterator
 from typing import Any
 
+from components import console
+
 
 class StopRequest:
     """Whether a signal asked the run to stop, and which."""
@@ -20,6 +22,7 @@ def deferred_stop() -> Iterator[StopRequest]:
 
     def ask(number: int, _frame: object) -> None:
         request.name = signal.Signals(number).name
+        console.say(f"{request.name}: saving after the steps that run now; again to stop at once")
         for each, handler in previous.items():
             signal.signal(each, handler)
 

@@ -30,6 +30,8 @@ def run(
         directory=epath.Path(output),
         config={"preset": preset, **dataclasses.asdict(config)},
         inputs={"examples": example_set.artifact.as_input()},
+        # The last checkpoint and metrics.jsonl say what was learnt; these hold times besides.
+        volatile=("model.keras", "tensorboard/"),
     )
     if plan.is_done(overwrite=overwrite):
         console.say(f"train: up to date ({output})")

@@ -50,6 +50,7 @@ def train(plan: artifacts.Plan, config: TrainConfig, examples: ExampleSet, *, ov
         run = _build(config, examples, draft.path)
         history = _fit(run, draft.path, stop)
         run.model.in_float32().save(str(draft.path / "model.keras"))
+        draft.notes = examples.artifact.manifest["notes"]
         draft.counts = {
             "parameters": run.model.count_params(),
             "steps": history[-1].step,
@@ -109,11 +110,13 @@ def _fit(run: Run, directory: epath.Path, stop: StopRequest) -> list[EpochMetric
     """Trains to the last epoch; returns every epoch's metrics."""
     steps_per_epoch = run.batches.steps_per_epoch
     step, sums = _restore(run)
+    epoch, done = divmod(step, steps_per_epoch)
     with Monitor(
         directory,
         num_examples=run.batches.num_examples,
         epochs=run.config.epochs,
         resumed_step=step,
+        met=epoch * run.batches.num_examples + run.batches.num_met(done),
     ) as monitor:
         while step < run.config.epochs * steps_per_epoch:
             epoch, done = divmod(step, steps_per_epoch)
@@ -126,11 +129,14 @@ def _fit(run: Run, directory: epath.Path, stop: StopRequest) -> list[EpochMetric
             met = run.batches.num_met(done)
             losses = _losses(sums / met, run.config.beta)
             monitor.on_steps(epoch=epoch + 1, examples=met - met_before, losses=losses)
-            if done == steps_per_epoch:
-                monitor.on_epoch(EpochMetrics(epoch + 1, step, losses, _heldout(run, epoch + 1)))
-                sums = np.zeros(2)
             if done == steps_per_epoch or stop.name:
-                run.checkpoints.save(Checkpoint(step, run.loop.state_arrays(), sums))
+                state = _finite_state(run, step)
+                if done == steps_per_epoch:
+                    # Before the checkpoint: a resumed run drops a row, but cannot make one up.
+                    heldout = _heldout(run, epoch + 1)
+                    monitor.on_epoch(EpochMetrics(epoch + 1, step, losses, heldout))
+                    sums = np.zeros(2)
+                run.checkpoints.save(Checkpoint(step, state, sums))
             if stop.name and step < run.config.epochs * steps_per_epoch:
                 raise Stopped(f"{stop.name}: stopped at step {step}; the same command goes on")
         return monitor.history
@@ -146,13 +152,25 @@ def _restore(run: Run) -> tuple[int, np.ndarray]:
     return checkpoint.step, checkpoint.epoch_sums
 
 
+def _finite_state(run: Run, step: int) -> list[np.ndarray]:
+    """The training state, which the last update may have spoilt after its loss was measured."""
+    state = run.loop.state_arrays()
+    if not all(np.isfinite(array).all() for array in state):
+        raise _not_finite("the training state is", step, run.checkpoints)
+    return state
+
+
 def _check_finite(step_sums: np.ndarray, first_step: int, checkpoints: Checkpoints) -> None:
     bad = np.flatnonzero(~np.isfinite(step_sums).all(axis=1))
     if not bad.size:
         return
+    raise _not_finite("the loss is", first_step + int(bad[0]) + 1, checkpoints)
+
+
+def _not_finite(what: str, step: int, checkpoints: Checkpoints) -> WorkError:
     kept = checkpoints.latest()
-    raise WorkError(
-        f"the loss is not finite at step {first_step + bad[0] + 1}; "
+    return WorkError(
+        f"{what} not finite at step {step}; "
         + (f"the checkpoint of step {kept.step} is kept; " if kept else "")
         + "try a lower --learning_rate, --clip_norm, or --precision float32"
     )

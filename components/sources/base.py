@@ -18,11 +18,13 @@ class Slice:
       split: the source's own split.
       name: what is read: a file's name, a block's number.
       first: the index within the split of the slice's first example.
+      examples: how many it should hold.
     """
 
     split: str
     name: str
     first: int
+    examples: int
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,6 +10,7 @@ from components.errors import ConfigError, nearest
 AUTO = "auto"
 AUTO_DATASET = "fashion_mnist"
 GARMENTS = "synthetic_garments"
+AUTO_CHOICES = (AUTO_DATASET, GARMENTS)
 
 
 def default_data_dir() -> str:

@@ -50,14 +50,13 @@ class GarmentsSource:
 
     def slices(self) -> list[Slice]:
         return [
-            Slice(split, str(block), first)
+            Slice(split, str(block), first, min(BLOCK_EXAMPLES, size - first))
             for split, size in self.num_examples.items()
             for block, first in enumerate(range(0, size, BLOCK_EXAMPLES))
         ]
 
     def read(self, part: Slice) -> Iterator[Block | Rejected]:
-        last = min(part.first + BLOCK_EXAMPLES, self.num_examples[part.split])
-        indices = np.arange(part.first, last)
+        indices = np.arange(part.first, part.first + part.examples)
         labels = indices % len(synthetic.CLASS_NAMES)
         # Each block owns its randomness, so that any worker may draw any block.
         seed = np.random.SeedSequence([self.seed, _SPLITS.index(part.split), int(part.name)])

@@ -29,6 +29,7 @@ _BLOCK_BYTES = 16 << 20
 _NETWORK_SECONDS = 8
 _UNLABELLED = "unlabelled"
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+_TEXTS = (".json", ".txt")
 _MODES = {1: "L", 3: "RGB"}
 
 
@@ -54,7 +55,7 @@ class TfdsSource:
         # The shards are told by their sizes: reading them all would cost seconds, and each record
         # carries its own checksum.
         described = [
-            (p.name, p.stat().length if ".tfrecord" in p.name else p.read_text()) for p in files
+            (p.name, p.read_text() if p.suffix in _TEXTS else p.stat().length) for p in files
         ]
         return Input(self.path, fingerprint(described))
 
@@ -110,12 +111,13 @@ class TfdsSource:
                         f"{self.path / file} is no TFRecord file; prepare the dataset with "
                         "file_format=tfrecord"
                     )
-                slices.append(Slice(split, file, first))
+                slices.append(Slice(split, file, first, length))
                 first += length
         return slices
 
     def read(self, part: Slice) -> Iterator[Block | Rejected]:
         pending: dict[tuple[int, ...], list[tuple[str, np.ndarray, int]]] = {}
+        number = -1
         for number, record in enumerate(records.read_records(self.path / part.name)):
             key = example_id(part.split, part.first + number)
             try:
@@ -129,6 +131,11 @@ class TfdsSource:
                 yield _block(pending.pop(image.shape))
         for rows in pending.values():
             yield _block(rows)
+        if number + 1 != part.examples:
+            raise WorkError(
+                f"{self.path / part.name} holds {number + 1} records, its dataset_info.json says "
+                f"{part.examples}: restore it, or have TFDS prepare the dataset again"
+            )
 
     def _decode(self, record: bytes) -> tuple[np.ndarray, int]:
         """The image, uint8 [height, width, channels], and its label. ValueError says why not."""
@@ -193,8 +200,12 @@ def download(dataset: str, data_dir: epath.PathLike) -> epath.Path:
 
     try:
         builder = tfds.builder(dataset, data_dir=epath.Path(data_dir).expanduser())
-    except (ValueError, tfds.core.DatasetNotFoundError) as error:
+    except (ValueError, AssertionError, tfds.core.DatasetNotFoundError) as error:
         raise ConfigError(f"TFDS has no dataset {dataset!r}: {_one_line(error)}") from None
+    if not any(isinstance(f, tfds.features.Image) for f in builder.info.features.values()):
+        raise ConfigError(
+            f"dataset {dataset!r} has no image feature; it has: {', '.join(builder.info.features)}"
+        )
     # TFDS itself would retry for minutes.
     for url in list(builder.url_infos or {})[:1]:
         if not _answers(url):
@@ -216,7 +227,7 @@ def _one_line(error: Exception, *, length: int = 300) -> str:
 
 
 def _answers(url: str) -> bool:
-    """Whether anything answers at `url`, however it answers, within some seconds."""
+    """Whether a server that works answers at `url` within some seconds."""
     answered = threading.Event()
 
     def ask() -> None:
@@ -224,8 +235,9 @@ def _answers(url: str) -> bool:
             urllib.request.urlopen(
                 urllib.request.Request(url, method="HEAD"), timeout=_NETWORK_SECONDS
             ).close()
-        except urllib.error.HTTPError:
-            pass  # An answer, too.
+        except urllib.error.HTTPError as error:
+            if error.code >= 500:
+                return  # A proxy's answer, or one of a server that is down.
         except OSError:
             return
         answered.set()

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import subprocess
@@ -166,8 +167,11 @@ def test_loading_names_what_is_wrong(tmp_path):
 def test_the_fingerprint_is_that_of_the_work(tmp_path):
     fingerprints = []
     for name, text in (("a", "x"), ("b", "x"), ("c", "y")):
-        plan = plan_in(tmp_path / name)
-        publish(plan, text)
+        plan = dataclasses.replace(plan_in(tmp_path / name), volatile=("log/",))
+        with plan.publish() as draft:
+            (draft.path / "file").write_text(text)
+            (draft.path / "log").mkdir()
+            (draft.path / "log/times").write_text(name)
         fingerprints.append(artifacts.load(plan.directory, stage="prepare").fingerprint)
     assert fingerprints[0] == fingerprints[1] != fingerprints[2]
 
@@ -181,3 +185,82 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
         raise RuntimeError
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_work_whose_publication_fails_is_not_lost(tmp_path, monkeypatch):
+    plan = plan_in(tmp_path)
+    monkeypatch.setattr(artifacts, "_versions", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        publish(plan, resume=True)
+    monkeypatch.undo()
+    with plan.publish(resume=True) as draft:
+        assert (draft.path / "folder/file").read_text() == "x"
+    assert plan.is_done(overwrite=False)
+
+
+def test_a_draft_is_never_taken_for_an_artifact(tmp_path):
+    plan = plan_in(tmp_path)
+    publish(plan)
+    plan.directory.rename(plan.draft_directory)
+    with pytest.raises(ConfigError, match="no finished artifact"):
+        artifacts.load(plan.draft_directory, stage="prepare")
+
+
+@pytest.mark.parametrize("name", ["target.draft", "target.replaced"])
+def test_folders_of_the_user_beside_the_target_are_left_alone(tmp_path, name):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "thesis.txt").write_text("mine")
+    with pytest.raises(ConfigError, match=f"{name} is in the way"):
+        publish(plan_in(tmp_path))
+    assert (tmp_path / name / "thesis.txt").read_text() == "mine"
+
+
+def test_the_draft_of_another_stage_is_left_alone(tmp_path):
+    with pytest.raises(RuntimeError), plan_in(tmp_path).publish(resume=True):
+        raise RuntimeError
+    other = dataclasses.replace(plan_in(tmp_path), stage="train")
+    with pytest.raises(ConfigError, match="stage is prepare there, train asked"), other.publish():
+        pass
+
+
+def test_what_another_process_published_meanwhile_is_not_replaced(tmp_path):
+    one, other = plan_in(tmp_path), plan_in(tmp_path, config={"size": 4})
+    assert not one.is_done(overwrite=False)
+    publish(other, "theirs")
+    with pytest.raises(ConfigError, match="size is 4 there, 3 asked"):
+        publish(one, "ours")
+    assert (one.directory / "folder/file").read_text() == "theirs"
+
+
+def test_overwrite_goes_on_with_its_own_draft_and_keeps_what_is_up_to_date(tmp_path):
+    plan = plan_in(tmp_path)
+    with pytest.raises(RuntimeError), plan.publish(resume=True, overwrite=True) as draft:
+        (draft.path / "checkpoint").write_text("kept")
+        raise RuntimeError
+    with plan.publish(resume=True, overwrite=True) as draft:
+        assert (draft.path / "checkpoint").exists()
+    assert plan.is_done(overwrite=True)
+    (plan.directory / "checkpoint").write_text("evil")
+    assert plan.is_done(overwrite=False)  # The size is right; reading all would take too long.
+    assert not plan.is_done(overwrite=True)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"stage": "prepare"}', "\x00"])
+def test_a_foreign_manifest_makes_no_artifact(tmp_path, text):
+    plan = plan_in(tmp_path)
+    plan.directory.mkdir()
+    (plan.directory / "manifest.json").write_text(text)
+    with pytest.raises(ConfigError, match="no artifact of this pipeline"):
+        plan.is_done(overwrite=True)
+    with pytest.raises(ConfigError, match="no finished artifact"):
+        artifacts.load(plan.directory, stage="prepare")
+
+
+def test_outputs_are_verified_by_their_bytes(tmp_path):
+    plan = plan_in(tmp_path)
+    publish(plan)
+    artifact = artifacts.load(plan.directory, stage="prepare")
+    assert artifact.verified("folder/file").read_text() == "x"
+    (plan.directory / "folder/file").write_text("y")
+    with pytest.raises(WorkError, match="folder/file is damaged"):
+        artifact.verified("folder/file")

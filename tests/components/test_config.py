@@ -35,8 +35,10 @@ def test_a_config_round_trips():
     [
         ({"sise": 3}, "unknown field 'sise' in here; nearest: size"),
         ({"size": "3.5"}, "size in here must be a whole number. Received: '3.5'"),
+        ({"size": float("inf")}, "size in here must be a whole number"),
+        ({"rate": "nan"}, "rate in here must be a finite number"),
         ({"size": True}, "size in here must be a whole number"),
-        ({"rate": "fast"}, "rate in here must be a number. Received: 'fast'"),
+        ({"rate": "fast"}, "rate in here must be a finite number. Received: 'fast'"),
         ({"widths": "a,b"}, "widths in here must be whole numbers with commas between"),
         ({"name": "z"}, "name in here must be one of x, y. Received: 'z'"),
     ],

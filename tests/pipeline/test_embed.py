@@ -30,7 +30,7 @@ def test_it_is_up_to_date_the_second_time(examples_dir, model_dir, tmp_path, cap
 
 
 def test_nothing_to_embed_is_an_error(model_dir, tmp_path):
-    with pytest.raises(ConfigError, match="no file matches --input"):
+    with pytest.raises(ConfigError, match="no TFRecord file matches --input"):
         embed(model=model_dir, pattern=f"{tmp_path}/none*", output=tmp_path / "out")
 
 
@@ -52,3 +52,19 @@ def test_a_shard_cut_between_two_records_is_found_by_its_manifest(
     shard.write_bytes(data[: len(data) // 2])
     with pytest.raises(WorkError, match="its manifest says"):
         embed(model=model_dir, pattern=f"{tmp_path}/examples/*test*", output=tmp_path / "out")
+
+
+def test_two_files_of_one_name_are_refused(examples_dir, model_dir, tmp_path):
+    for folder in "ab":
+        shutil.copytree(examples_dir, tmp_path / folder)
+    with pytest.raises(ConfigError, match="matches several files named synthetic_garments-test"):
+        embed(model=model_dir, pattern=f"{tmp_path}/[ab]/*test*", output=tmp_path / "out")
+
+
+def test_a_damaged_model_is_named(examples_dir, model_dir, tmp_path):
+    shutil.copytree(model_dir, tmp_path / "model")
+    data = bytearray((tmp_path / "model/model.keras").read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / "model/model.keras").write_bytes(data)
+    with pytest.raises(WorkError, match=r"model.keras is damaged"):
+        embed(model=tmp_path / "model", pattern=f"{examples_dir}/*", output=tmp_path / "out")

@@ -85,17 +85,21 @@ def test_another_configs_directory_is_refused_untouched(cli, examples_dir):
     assert {path: path.stat().st_mtime_ns for path in examples_dir.rglob("*")} == before
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped"])
+@pytest.mark.parametrize("damage", ["cut", "flipped", "short"])
 def test_a_damaged_shard_is_named_with_its_record(cli, examples_dir, tmp_path, damage):
     import shutil
 
     shutil.copytree(examples_dir, tmp_path / "examples")
     (shard,) = (tmp_path / "examples").glob("*train.tfrecord-*")
-    data = bytearray(shard.read_bytes())
+    whole = shard.read_bytes()
+    data = bytearray(whole)
     data[2000] ^= 4
-    shard.write_bytes(data if damage == "flipped" else data[:-5])
+    record = len(data) // 534
+    shard.write_bytes({"flipped": data, "cut": whole[:2000], "short": whole[: 3 * record]}[damage])
     done = cli("trainer", "--examples", tmp_path / "examples", "--output", tmp_path / "model")
-    expected = "record 2 of" if damage == "flipped" else "its manifest says"
+    expected = (
+        "holds 3 records, its manifest says 534: record 3" if damage == "short" else "record 2 of"
+    )
     assert_one_line(done, 1, shard.name, expected)
     assert not (tmp_path / "model").exists()
 

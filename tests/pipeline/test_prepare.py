@@ -132,7 +132,32 @@ def test_small_shards_are_many_and_read_back(example_set, tmp_path):
     assert sum(count for _, count in prepared.shards["train"]) == prepared.num_examples("train")
     assert set(prepared.read("train").ids) == set(example_set.read("train").ids)
     builder = tfds.builder_from_directory(prepared.path)
-    assert len(list(builder.as_dataset(split="train"))) == prepared.num_examples("train")
+    # A part that begins and ends within shards: their lengths must be right one by one.
+    part = list(builder.as_dataset(split="train[120:300]").as_numpy_iterator())
+    assert {row["id"].decode() for row in part} == set(prepared.read("train").ids[120:300])
+
+
+def test_shards_are_as_many_as_the_images_that_are_kept(tmp_path):
+    images = [png((6, 5), n % 256) if n % 20 == 0 else b"no image" for n in range(800)]
+    write_dataset(tmp_path / "data", images)
+    config = tiny_prepare_config(
+        dataset="pictures", data_dir=str(tmp_path / "data"), shard_bytes=1, validation_fraction=0
+    )
+    prepared = prepare(config, output=tmp_path / "examples")
+    assert len(prepared.shards["train"]) == 2
+    builder = tfds.builder_from_directory(prepared.path)
+    assert len(list(builder.as_dataset(split="train"))) == 40
+
+
+def test_auto_stays_with_what_it_was(examples_dir, tmp_path, monkeypatch, capsys):
+    """Prepared when fashion_mnist could not be had, it is up to date when it can be, too."""
+
+    def never(*_, **__):
+        raise AssertionError("asked for a download")
+
+    monkeypatch.setattr("components.sources.tfds_source.download", never)
+    prepare(tiny_prepare_config(dataset="auto", data_dir=str(tmp_path)), output=examples_dir)
+    assert "prepare: up to date" in capsys.readouterr().err
 
 
 def test_images_that_do_not_fit_are_set_aside_by_name_and_reason(tmp_path, capsys):
@@ -179,7 +204,9 @@ def test_counts_that_disagree_with_the_source_are_an_error(tmp_path):
     write_dataset(tmp_path / "data", [png((6, 5))] * 4)
     (shard,) = (tmp_path / "data/pictures/1.0.0").glob("*.tfrecord-*")
     records.write_records(shard, list(records.read_records(shard))[:3])
-    with pytest.raises(WorkError, match="says it has 4 examples, but 3 were kept"):
+    with pytest.raises(
+        WorkError, match=rf"{shard.name} holds 3 records, its dataset_info.json says 4"
+    ):
         prepare_pictures(tmp_path)
 
 

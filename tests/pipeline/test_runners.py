@@ -29,7 +29,7 @@ def test_a_bug_keeps_its_traceback():
 
 def test_a_runner_given_is_used():
     with (
-        pytest.raises(ValueError, match="NoSuchRunner"),
+        pytest.raises(ConfigError, match=r"Beam options: .*NoSuchRunner"),
         runners.pipeline(["--runner=NoSuchRunner"]),
     ):
         pass

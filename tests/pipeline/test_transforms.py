@@ -3,7 +3,7 @@ import pytest
 
 from components.errors import WorkError
 from components.examples import Block
-from pipeline.transforms import Assignment, hashes_of, sorted_by_hash
+from pipeline.transforms import Assignment, Census, hashes_of, sorted_by_hash
 
 
 def block(ids: list[str]) -> Block:
@@ -15,7 +15,7 @@ def names(count: int, split: str = "train") -> list[str]:
 
 
 def test_the_hash_is_fixed_for_ever():
-    assert hashes_of(["train-00000000"]).tolist() == [int(hashes_of(["train-00000000"])[0])]
+    assert hashes_of(["train-00000000"]).tolist() == [2821148294536992354]
     assert hashes_of(names(1000)).dtype == np.uint64
     assert len(set(hashes_of(names(1000)).tolist())) == 1000
 
@@ -32,10 +32,13 @@ def test_two_examples_with_one_id_are_an_error():
 
 
 def test_the_shares_are_those_asked_for():
-    assignment = Assignment({"train": 20_000, "test": 10}, 0.2, 2 * 2 * 1000)
+    assignment = Assignment(validation_fraction=0.2, shard_bytes=2 * 2 * 1000)
+    census = Census((2, 2, 1), {"train": 20_000, "test": 10})
     sizes: dict[str, int] = {}
     shards: dict[str, set[int]] = {}
-    for (split, shard, num_shards), part in assignment.split("train", block(names(20_000))):
+    for (split, shard, num_shards), part in assignment.split(
+        ("train", block(names(20_000))), census
+    ):
         sizes[split] = sizes.get(split, 0) + len(part)
         shards.setdefault(split, set()).add(shard)
         assert shard < num_shards
@@ -47,9 +50,10 @@ def test_the_shares_are_those_asked_for():
     }
 
 
-def test_a_validation_split_of_the_sources_own_is_left_alone():
-    assignment = Assignment({"train": 100, "validation": 20}, 0.5, 1 << 20)
-    ((key, part),) = assignment.split("train", block(names(100)))
+def test_a_validation_split_of_the_sources_own_keeps_its_name():
+    census = Census((2, 2, 1), {"train": 100, "validation": 20})
+    assignment = Assignment(validation_fraction=0.0, shard_bytes=1 << 20)
+    ((key, part),) = assignment.split(("train", block(names(100))), census)
     assert (key, len(part)) == (("train", 0, 1), 100)
-    ((key, part),) = assignment.split("validation", block(names(20, "validation")))
+    ((key, part),) = assignment.split(("validation", block(names(20, "validation"))), census)
     assert (key, len(part)) == (("validation", 0, 1), 20)

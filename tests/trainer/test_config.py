@@ -42,7 +42,7 @@ def test_a_wrong_file_is_refused(tmp_path, text, message):
 
 
 def test_a_missing_file_and_an_unknown_preset_are_named(tmp_path):
-    with pytest.raises(ConfigError, match="no such config file"):
+    with pytest.raises(ConfigError, match="No such file or directory"):
         load_config("mlp", file=str(tmp_path / "none.yaml"))
     with pytest.raises(ConfigError, match="unknown preset 'con'; nearest: conv"):
         load_config("con")

@@ -8,7 +8,9 @@ LOSSES = {"loss": 3.0, "rate": 1.0, "distortion": 2.0}
 
 
 def monitor(directory, *, resumed_step: int = 0) -> Monitor:
-    return Monitor(epath.Path(directory), num_examples=100, epochs=5, resumed_step=resumed_step)
+    return Monitor(
+        epath.Path(directory), num_examples=100, epochs=5, met=0, resumed_step=resumed_step
+    )
 
 
 def rows(tmp_path, count: int) -> list[EpochMetrics]:

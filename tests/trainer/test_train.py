@@ -1,5 +1,5 @@
+import contextlib
 import json
-import os
 import re
 import signal
 import subprocess
@@ -12,6 +12,8 @@ from components import artifacts, vae
 from components.errors import WorkError
 from tests.conftest import ROOT, command, tiny_train_config
 from trainer import stage
+
+EPOCHS = 80  # Enough of them to catch a run between two.
 
 
 def train(examples_dir, output, **fields):
@@ -96,6 +98,29 @@ def test_a_loss_that_is_not_finite_names_the_step_and_keeps_the_checkpoint(
     assert kept == ["step-000000011.ckpt"]
 
 
+def test_weights_that_are_not_finite_are_neither_kept_nor_published(
+    examples_dir, tmp_path, monkeypatch
+):
+    """The last update of an epoch spoils them, after its loss was measured."""
+    from trainer import schedules
+
+    def exploding(*args, **kwargs):
+        import tensorflow as tf
+
+        return lambda step: tf.where(step >= 10, np.float32(np.inf), np.float32(1e-3))
+
+    monkeypatch.setattr(schedules, "schedule", exploding)
+    with pytest.raises(WorkError, match="the training state is not finite at step 11"):
+        train(examples_dir, tmp_path / "model", epochs=1)
+    assert not (tmp_path / "model").exists()
+    assert not list((tmp_path / "model.draft").glob("checkpoints/*"))
+
+
+def test_training_again_gives_the_same_fingerprint(examples_dir, model_dir, tmp_path):
+    again = train(examples_dir, tmp_path / "model")
+    assert again.fingerprint == artifacts.load(model_dir, stage="train").fingerprint
+
+
 def start(examples_dir, output, *, epochs: int) -> subprocess.Popen:
     """A real training process, small and long enough to be caught in the middle."""
     options = {"epochs": epochs, "widths": 16, "batch_size": 50, "warmup_steps": 0}
@@ -110,30 +135,29 @@ def start(examples_dir, output, *, epochs: int) -> subprocess.Popen:
 
 
 def wait_for_checkpoint(process: subprocess.Popen, directory: Path) -> None:
-    while process.poll() is None:
-        if directory.exists() and any(p.suffix == ".ckpt" for p in directory.iterdir()):
-            return
-        os.sched_yield()
-    raise AssertionError(process.stderr.read())
+    while not (directory.exists() and any(p.suffix == ".ckpt" for p in directory.iterdir())):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=0.01)
+            raise AssertionError(process.stderr.read())
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(examples_dir, tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("uninterrupted") / "model"
-    process = start(examples_dir, directory, epochs=40)
+    process = start(examples_dir, directory, epochs=EPOCHS)
     process.communicate()
     assert process.returncode == 0
     return directory
 
 
 def test_a_killed_run_goes_on_with_the_same_bits(examples_dir, tmp_path, uninterrupted):
-    process = start(examples_dir, tmp_path / "model", epochs=40)
+    process = start(examples_dir, tmp_path / "model", epochs=EPOCHS)
     wait_for_checkpoint(process, tmp_path / "model.draft/checkpoints")
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert not (tmp_path / "model").exists()
-    process = start(examples_dir, tmp_path / "model", epochs=40)
+    process = start(examples_dir, tmp_path / "model", epochs=EPOCHS)
     _, said = process.communicate()
     assert process.returncode == 0
     assert "going on from step" in said
@@ -142,14 +166,14 @@ def test_a_killed_run_goes_on_with_the_same_bits(examples_dir, tmp_path, uninter
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_run_saves_its_work_and_goes_on(examples_dir, tmp_path, uninterrupted, stop):
-    process = start(examples_dir, tmp_path / "model", epochs=40)
+    process = start(examples_dir, tmp_path / "model", epochs=EPOCHS)
     wait_for_checkpoint(process, tmp_path / "model.draft/checkpoints")
     process.send_signal(stop)
     _, said = process.communicate()
     assert process.returncode == 75, said
     step = re.search(rf"{stop.name}: stopped at step (\d+); the same command goes on\n$", said)[1]
     assert (tmp_path / f"model.draft/checkpoints/step-{int(step):09d}.ckpt").exists()
-    process = start(examples_dir, tmp_path / "model", epochs=40)
+    process = start(examples_dir, tmp_path / "model", epochs=EPOCHS)
     _, said = process.communicate()
     assert f"going on from step {step}" in said
     assert_same_run(tmp_path / "model", uninterrupted)
