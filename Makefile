@@ -50,9 +50,9 @@ slow: $(READY) ## the long checks: the whole of Fashion-MNIST (needs TFDS_DATA_D
 
 lock: $(READY) ## renew the lock files from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev \
-	  --no-emit-index-url --no-header --no-annotate pyproject.toml --output-file requirements.lock
+	  --no-header --no-annotate pyproject.toml --output-file requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev --extra gpu \
-	  --no-emit-index-url --no-header --no-annotate pyproject.toml --output-file requirements-gpu.lock
+	  --no-header --no-annotate pyproject.toml --output-file requirements-gpu.lock
 
 clean: ## drop the environment and the tools' caches; runs/ stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -7,12 +7,10 @@ This is the only module that renames.
 
 import contextlib
 import dataclasses
-import fcntl
 import functools
 import hashlib
 import importlib.metadata
 import json
-import os
 import platform
 import time
 import uuid
@@ -21,6 +19,7 @@ from typing import Any
 
 from etils import epath
 
+from components import files
 from components.errors import ConfigError, WorkError
 
 FORMAT_VERSION = 1
@@ -65,7 +64,7 @@ class Artifact:
     def verified(self, name: str) -> epath.Path:
         """The path of an output, its bytes checked. Raises WorkError where they have changed."""
         path = self.path / name
-        if _sha256(path) != self.manifest["outputs"][name]["sha256"]:
+        if files.sha256(path) != self.manifest["outputs"][name]["sha256"]:
             raise WorkError(
                 f"{path} is damaged: its bytes are not those its manifest describes; "
                 "restore it, or make it again with --overwrite"
@@ -120,9 +119,9 @@ class Plan:
           WorkError: the artifact is the right one but a file of it is missing or cut.
         """
         if self._replaced_directory.exists():
-            with _locked(self.draft_directory):
+            with files.locked(self.draft_directory):
                 self._finish_interrupted_replacement()
-        if not self.directory.exists() or _is_empty(self.directory):
+        if not self.directory.exists() or files.is_empty(self.directory):
             return False
         manifest = _read_manifest(self.directory)
         if manifest is None:
@@ -154,12 +153,12 @@ class Plan:
           WorkError: another process is writing the same draft.
         """
         start = time.monotonic()
-        with _locked(self.draft_directory):
+        with files.locked(self.draft_directory):
             self._finish_interrupted_replacement()
             # Asked again, since before the lock another process may have published.
             if self.is_done(overwrite=overwrite):
                 raise WorkError(f"{self.directory} was published meanwhile; it is up to date")
-            if self.directory.exists() and _is_empty(self.directory):
+            if self.directory.exists() and files.is_empty(self.directory):
                 # What cannot be replaced, such as a mount point, fails now, not after the work.
                 self.directory.rmdir()
             self._open_draft(resume=resume, overwrite=overwrite)
@@ -176,7 +175,7 @@ class Plan:
                 "versions": _versions(),
                 "wall_seconds": round(time.monotonic() - start, 3),
             }
-            _write_durably(draft.path / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+            files.write_durably(draft.path / MANIFEST, json.dumps(manifest, indent=2) + "\n")
             if self.directory.exists():
                 self.directory.rename(self._replaced_directory)
             draft.path.rename(self.directory)
@@ -205,14 +204,14 @@ class Plan:
                 "name a new directory, or drop it with --overwrite"
             )
         if resume and not differing:
-            for path in _files_below(self.draft_directory):
+            for path in files.files_below(self.draft_directory):
                 if path.name == MANIFEST or path.name.endswith(_TEMPORARY):
                     path.unlink()
             return
         for child in children:
             child.rmtree() if child.is_dir() else child.unlink()
         with written_whole(plan_file) as temporary:
-            _write_durably(temporary, json.dumps(self._identity(), indent=2))
+            files.write_durably(temporary, json.dumps(self._identity(), indent=2))
 
     def _finish_interrupted_replacement(self) -> None:
         """A replacement is two renames; a process killed between them left the old one aside."""
@@ -231,11 +230,11 @@ class Plan:
     def _describe_outputs(self) -> dict[str, dict[str, Any]]:
         """Bytes and SHA-256 of every file of the draft, by relative path."""
         outputs: dict[str, dict[str, Any]] = {}
-        for path in _files_below(self.draft_directory):
+        for path in files.files_below(self.draft_directory):
             name = path.relative_to(self.draft_directory).as_posix()
             if name == _PLAN:
                 continue
-            outputs[name] = {"bytes": path.stat().length, "sha256": _sha256(path, sync=True)}
+            outputs[name] = {"bytes": path.stat().length, "sha256": files.sha256(path, sync=True)}
             if name.startswith(self.volatile):
                 outputs[name]["volatile"] = True
         return outputs
@@ -243,7 +242,7 @@ class Plan:
     def _describe(self, value: Input) -> dict[str, str]:
         described = {"fingerprint": value.fingerprint}
         if value.path is not None:
-            described["path"] = _relative(value.path, self.directory)
+            described["path"] = files.relative(value.path, self.directory)
         return described
 
 
@@ -332,7 +331,7 @@ def _check_sizes(directory: epath.Path, manifest: Mapping[str, Any]) -> None:
 def _is_intact(directory: epath.Path, manifest: Mapping[str, Any]) -> bool:
     """Whether every output has the bytes it was published with."""
     return all(
-        (directory / name).exists() and _sha256(directory / name) == described["sha256"]
+        (directory / name).exists() and files.sha256(directory / name) == described["sha256"]
         for name, described in manifest["outputs"].items()
     )
 
@@ -346,61 +345,6 @@ def _read_manifest(directory: epath.Path) -> dict[str, Any] | None:
         return None
     is_ours = isinstance(manifest, dict) and manifest.keys() >= _MANIFEST_KEYS
     return manifest if is_ours else None
-
-
-def _sha256(path: epath.Path, *, sync: bool = False) -> str:
-    """The digest of a file, and with `sync` the file brought to the disk."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if sync and os.path.isfile(path):
-            os.fsync(file.fileno())
-    return digest
-
-
-def _files_below(directory: epath.Path) -> list[epath.Path]:
-    return sorted(root / name for root, _, names in directory.walk() for name in names)
-
-
-def _write_durably(path: epath.Path, text: str) -> None:
-    with path.open("w") as file:
-        file.write(text)
-        file.flush()
-        if os.path.isfile(path):
-            os.fsync(file.fileno())
-
-
-@contextlib.contextmanager
-def _locked(directory: epath.Path) -> Iterator[None]:
-    """Makes a directory and, if it is local, holds it; the system lets go however we end."""
-    directory.mkdir(parents=True, exist_ok=True)
-    if not os.path.isdir(directory):
-        yield  # Object stores have no locks.
-        return
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Published and renamed between our opening and our lock, it is no draft any more.
-            if not os.path.samestat(os.fstat(descriptor), os.stat(directory)):
-                raise BlockingIOError
-        except (BlockingIOError, FileNotFoundError):
-            raise WorkError(
-                f"another process is writing {directory}; wait for it, or name another directory"
-            ) from None
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _is_empty(directory: epath.Path) -> bool:
-    return directory.is_dir() and not any(directory.iterdir())
-
-
-def _relative(path: epath.Path, start: epath.Path) -> str:
-    """`path` as seen from `start`; other schemes than the local one stay as they are."""
-    if "://" in os.fspath(path) or "://" in os.fspath(start):
-        return os.fspath(path)
-    return os.path.relpath(path, start)
 
 
 def _versions() -> dict[str, str]:
