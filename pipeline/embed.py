@@ -62,7 +62,7 @@ def embed(
     if plan.is_done(overwrite=overwrite):
         console.say(f"embed: up to date ({output})")
         return artifacts.load(output, stage="embed")
-    console.say(f"embed: {len(sources)} files")
+    console.say(f"embed: reading {len(sources)} TFRecord files")
     with plan.publish(overwrite=overwrite) as draft:
         embed_shards(
             [(str(path), str(draft.path / parquet_name(path.name))) for path in sources],

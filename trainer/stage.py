@@ -41,4 +41,13 @@ def run(
         from trainer.train import train
 
         train(plan, config, example_set, overwrite=overwrite)
+        console.say(f"train: {_outcome(artifacts.load(output, stage='train'))} ({output})")
     return artifacts.load(output, stage="train")
+
+
+def _outcome(artifact: artifacts.Artifact) -> str:
+    final = artifact.manifest["counts"]["final"]
+    outcome = f"final train loss {final['train']['loss']:.2f}"
+    if final["heldout"] is None:
+        return f"{outcome} nats"
+    return f"{outcome}, held-out ELBO {-final['heldout']['loss']:.2f} nats"
