@@ -149,8 +149,8 @@ class Plan:
           overwrite: drop an unfinished draft of another plan, and replace a published artifact.
 
         Raises:
-          ConfigError: `resume` is set and the draft there belongs to another plan.
-          WorkError: another process is writing the same draft.
+          ConfigError: the directory, or the draft beside it, holds other work or is none of ours.
+          WorkError: another process is writing the same draft, or published meanwhile.
         """
         start = time.monotonic()
         with files.locked(self.draft_directory):

@@ -38,8 +38,7 @@ class Parser(argparse.ArgumentParser):
 def run(command: Callable[[], None]) -> NoReturn:
     """Runs a command and exits: 0 done, 1 failed, 2 wrongly called, 75 stopped by a signal."""
     signal.signal(signal.SIGTERM, _stop)
-    # TensorFlow's and Beam's own chatter would bury the one line that matters.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Beam's own chatter would bury the one line that matters.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     logging.basicConfig(level=logging.ERROR)
     try:

@@ -22,6 +22,7 @@ def load_tensorflow() -> None:
 
     An import that fails still raises, with its reason in the exception.
     """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     kept = os.dup(2)
     silent = os.open(os.devnull, os.O_WRONLY)

@@ -1,11 +1,10 @@
 import errno
-import signal
 import subprocess
 import sys
 
 import pytest
 
-from components import command_line, console
+from components import command_line
 from components.errors import ConfigError
 
 
@@ -66,9 +65,3 @@ def test_a_bug_gets_its_traceback():
     done = run("raise ZeroDivisionError")
     assert done.returncode == 1
     assert "Traceback" in done.stderr
-
-
-def test_sigterm_is_restored_to_nothing_of_ours(capsys):
-    assert signal.getsignal(signal.SIGTERM) != command_line._stop
-    console.warn("look here")
-    assert capsys.readouterr().err == "warning: look here\n"

@@ -145,8 +145,11 @@ def wait_for_checkpoint(process: subprocess.Popen, directory: Path) -> None:
 def uninterrupted(examples_dir, tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("uninterrupted") / "model"
     process = start(examples_dir, directory, epochs=EPOCHS)
-    process.communicate()
+    _, said = process.communicate()
     assert process.returncode == 0
+    # In a log it is quiet, and so are TensorFlow's own libraries.
+    assert all(line.startswith("train: ") for line in said.splitlines()), said
+    assert len(said.splitlines()) == 3
     return directory
 
 
