@@ -81,7 +81,9 @@ def _parser() -> command_line.Parser:
     stage.add_argument("--output", required=True, metavar="DIR", help="where they will stand")
     for stage in stages.choices.values():
         stage.add_argument(
-            "--overwrite", action="store_true", help="replace what stands in the output directory"
+            "--overwrite",
+            action="store_true",
+            help="replace other or damaged work in the output directory",
         )
     return parser
 

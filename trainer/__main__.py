@@ -22,7 +22,9 @@ def main() -> None:
         "--preset", default="mlp", help=f"named configuration: {', '.join(preset_names())} [mlp]"
     )
     parser.add_argument("--config", metavar="FILE", help="YAML file of fields, over the preset's")
-    parser.add_argument("--overwrite", action="store_true", help="replace what stands in --output")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace other or damaged work in --output"
+    )
     add_options(parser, TrainConfig, show_defaults=False)
     given = vars(parser.parse(sys.argv[1:]))
     examples, output, preset, file, overwrite = (
