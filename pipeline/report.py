@@ -57,8 +57,7 @@ def render(scores: Mapping[str, Any], model: Mapping[str, Any], examples: Mappin
         split=html.escape(scores["split"]),
         scores="\n".join(_score_row(name, scores[name]) for name in ("elbo", "rate", "distortion")),
         figures="\n".join(
-            f'<h2>{heading}</h2>\n<img src="figures/{name}.png" alt="{heading}">'
-            for name, heading in _FIGURES.items()
+            f'<p><img src="figures/{name}.png" alt="{text}"></p>' for name, text in _FIGURES.items()
         ),
         config="\n".join(
             f"<tr><td>{html.escape(name)}<td>{html.escape(str(value))}"
