@@ -32,7 +32,7 @@ def prepare(
       WorkError: the dataset cannot be had, is damaged, or no image of it can be used.
     """
     source, notes = sources.resolve(
-        _dataset(config.dataset, output),
+        config.dataset if overwrite else _dataset(config.dataset, output),
         data_dir=config.data_dir,
         size=config.synthetic_size,
         seed=config.synthetic_seed,
@@ -51,8 +51,11 @@ def prepare(
         inputs={"source": source.input},
     )
     if plan.is_done(overwrite=overwrite):
+        standing = examples.ExampleSet.open(output)
+        for note in standing.artifact.manifest["notes"]:
+            console.warn(note)
         console.say(f"prepare: up to date ({output})")
-        return examples.ExampleSet.open(output)
+        return standing
     console.say(f"prepare: reading {source.name}")
     with plan.publish(overwrite=overwrite) as draft:
         _run_pipeline(source, config, draft.path, beam_args)

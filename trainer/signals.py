@@ -1,11 +1,11 @@
 """Stopping on a signal at a good moment."""
 
 import contextlib
+import os
 import signal
+import sys
 from collections.abc import Iterator
 from typing import Any
-
-from components import console
 
 
 class StopRequest:
@@ -22,7 +22,9 @@ def deferred_stop() -> Iterator[StopRequest]:
 
     def ask(number: int, _frame: object) -> None:
         request.name = signal.Signals(number).name
-        console.say(f"{request.name}: saving after the steps that run now; again to stop at once")
+        # Not by print: the signal may have come in the midst of one, and its buffer knows no two.
+        line = f"{request.name}: saving after the steps that run now; again to stop at once\n"
+        os.write(sys.stderr.fileno(), line.encode())
         for each, handler in previous.items():
             signal.signal(each, handler)
 

@@ -227,3 +227,24 @@ def test_up_to_date_is_said_and_another_config_refused(examples_dir, capsys):
     with pytest.raises(ConfigError, match=r"validation_fraction is 0.1 there, 0.2 asked"):
         prepare(tiny_prepare_config(validation_fraction=0.2), output=examples_dir)
     assert shards(examples_dir) == before
+
+
+def test_what_auto_became_is_said_every_time_and_kept_when_replaced(tmp_path, monkeypatch, capsys):
+    def unreachable(*_):
+        raise WorkError("no network")
+
+    monkeypatch.setattr("components.sources.tfds_source.download", unreachable)
+
+    def call(**kwargs) -> list[str]:
+        fields = {"dataset": "auto", "data_dir": str(tmp_path), "synthetic_size": 60} | kwargs
+        overwrite = fields.pop("overwrite", False)
+        prepared = prepare(
+            tiny_prepare_config(**fields), output=tmp_path / "examples", overwrite=overwrite
+        )
+        assert "warning: dataset auto became synthetic_garments" in capsys.readouterr().err
+        return prepared.artifact.manifest["notes"]
+
+    notes = call()
+    assert "no network" in notes[0]
+    assert call() == notes
+    assert call(validation_fraction=0.5, overwrite=True) == notes
