@@ -61,6 +61,10 @@ class Artifact:
     def as_input(self) -> Input:
         return Input(self.path, self.fingerprint)
 
+    def check_sizes(self) -> None:
+        """Raises WorkError where a file of it is missing or cut."""
+        _check_sizes(self.path, self.manifest)
+
     def verified(self, name: str) -> epath.Path:
         """The path of an output, its bytes checked. Raises WorkError where they have changed."""
         path = self.path / name
@@ -269,9 +273,10 @@ def load(directory: epath.PathLike, *, stage: str, check_sizes: bool = True) -> 
         raise ConfigError(
             f"{directory} was made by the {manifest['stage']} stage; one of {stage} is needed here"
         )
+    artifact = Artifact(directory, manifest)
     if check_sizes:
-        _check_sizes(directory, manifest)
-    return Artifact(directory, manifest)
+        artifact.check_sizes()
+    return artifact
 
 
 def standing_config(directory: epath.PathLike) -> Mapping[str, Any]:

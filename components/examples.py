@@ -97,8 +97,9 @@ class ExampleSet:
             },
             artifact=artifact,
         )
+        # First, since it can name the record where a shard is cut; then every other file.
         example_set._check_shards()
-        artifacts.load(directory, stage="prepare")
+        artifact.check_sizes()
         return example_set
 
     def _check_shards(self) -> None:

@@ -1,12 +1,10 @@
 """The embed stage: shards of examples to Parquet files of embeddings, with a Beam pipeline."""
 
-import hashlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from etils import epath
 
-from components import artifacts, console
+from components import artifacts, console, files
 from components.errors import ConfigError
 
 
@@ -79,8 +77,7 @@ def parquet_name(shard: str) -> str:
     return shard.replace(".tfrecord", "") + ".parquet"
 
 
-def _input(folder: epath.Path, files: Sequence[epath.Path]) -> artifacts.Input:
-    digests: Mapping[str, Any] = {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files
-    }
-    return artifacts.Input(folder, artifacts.fingerprint(digests))
+def _input(folder: epath.Path, shards: Sequence[epath.Path]) -> artifacts.Input:
+    return artifacts.Input(
+        folder, artifacts.fingerprint({path.name: files.sha256(path) for path in shards})
+    )

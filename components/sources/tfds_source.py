@@ -71,15 +71,7 @@ class TfdsSource:
 
     @functools.cached_property
     def _image_key(self) -> str:
-        import tensorflow_datasets as tfds
-
-        features = self._info.features
-        keys = [key for key in features if isinstance(features[key], tfds.features.Image)]
-        if not keys:
-            raise ConfigError(
-                f"dataset {self.dataset!r} has no image feature; it has: {', '.join(features)}"
-            )
-        return "image" if "image" in keys else keys[0]
+        return _image_key(self.dataset, self._info)
 
     @functools.cached_property
     def _label_key(self) -> str | None:
@@ -202,10 +194,7 @@ def download(dataset: str, data_dir: epath.PathLike) -> epath.Path:
         builder = tfds.builder(dataset, data_dir=epath.Path(data_dir).expanduser())
     except (ValueError, AssertionError, tfds.core.DatasetNotFoundError) as error:
         raise ConfigError(f"TFDS has no dataset {dataset!r}: {_one_line(error)}") from None
-    if not any(isinstance(f, tfds.features.Image) for f in builder.info.features.values()):
-        raise ConfigError(
-            f"dataset {dataset!r} has no image feature; it has: {', '.join(builder.info.features)}"
-        )
+    _image_key(dataset, builder.info)  # Better refused now than after gigabytes.
     # TFDS itself would retry for minutes.
     for url in list(builder.url_infos or {})[:1]:
         if not _answers(url):
@@ -219,6 +208,19 @@ def download(dataset: str, data_dir: epath.PathLike) -> epath.Path:
     except Exception as error:  # TFDS raises whatever its many datasets do.
         raise WorkError(f"TFDS could not prepare {dataset!r}: {_one_line(error)}") from error
     return epath.Path(builder.data_dir)
+
+
+def _image_key(dataset: str, info: "tfds.core.DatasetInfo") -> str:
+    """The feature that holds a dataset's image. Raises ConfigError where none does."""
+    import tensorflow_datasets as tfds
+
+    features = info.features
+    keys = [key for key in features if isinstance(features[key], tfds.features.Image)]
+    if not keys:
+        raise ConfigError(
+            f"dataset {dataset!r} has no image feature; it has: {', '.join(features)}"
+        )
+    return "image" if "image" in keys else keys[0]
 
 
 def _one_line(error: Exception, *, length: int = 300) -> str:

@@ -1,6 +1,8 @@
 """The command line as a user meets it: real processes, their exit codes and their one line."""
 
+import os
 import resource
+import shutil
 import signal
 import subprocess
 
@@ -87,8 +89,6 @@ def test_another_configs_directory_is_refused_untouched(cli, examples_dir):
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "short"])
 def test_a_damaged_shard_is_named_with_its_record(cli, examples_dir, tmp_path, damage):
-    import shutil
-
     shutil.copytree(examples_dir, tmp_path / "examples")
     (shard,) = (tmp_path / "examples").glob("*train.tfrecord-*")
     whole = shard.read_bytes()
@@ -152,8 +152,6 @@ def test_a_stopped_prepare_publishes_nothing_and_the_next_call_goes_on(
 
 def test_a_dataset_that_is_not_there_says_how_to_go_on(cli, tmp_path):
     # With every request sent to a port of this machine where nothing listens, as without network.
-    import os
-
     env = os.environ | {f"{p}_proxy": "http://127.0.0.1:9" for p in ("http", "https")}
     done = subprocess.run(
         command(

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from components import artifacts, vae
 from components.errors import WorkError
 from tests.conftest import ROOT, command, tiny_train_config
-from trainer import stage
+from trainer import schedules, stage
 
 EPOCHS = 80  # Enough of them to catch a run between two.
 
@@ -79,18 +80,19 @@ def test_a_conv_model_trains(examples_dir, tmp_path):
     assert vae.load(tmp_path / "model/model.keras").image_shape == (28, 28, 1)
 
 
+def explode_at(step: int, monkeypatch) -> None:
+    """Makes the learning rate infinite from a step on, counted from 1."""
+
+    def exploding(*args, **kwargs):
+        return lambda done: tf.where(done >= step - 1, np.float32(np.inf), np.float32(1e-3))
+
+    monkeypatch.setattr(schedules, "schedule", exploding)
+
+
 def test_a_loss_that_is_not_finite_names_the_step_and_keeps_the_checkpoint(
     examples_dir, tmp_path, monkeypatch
 ):
-    """The learning rate becomes infinite at step 15, in the second epoch of 11 steps."""
-    from trainer import schedules
-
-    def exploding(*args, **kwargs):
-        import tensorflow as tf
-
-        return lambda step: tf.where(step >= 14, np.float32(np.inf), np.float32(1e-3))
-
-    monkeypatch.setattr(schedules, "schedule", exploding)
+    explode_at(15, monkeypatch)  # In the second epoch of 11 steps.
     with pytest.raises(WorkError, match="not finite at step 16; the checkpoint of step 11 is kept"):
         train(examples_dir, tmp_path / "model")
     assert not (tmp_path / "model").exists()
@@ -102,14 +104,7 @@ def test_weights_that_are_not_finite_are_neither_kept_nor_published(
     examples_dir, tmp_path, monkeypatch
 ):
     """The last update of an epoch spoils them, after its loss was measured."""
-    from trainer import schedules
-
-    def exploding(*args, **kwargs):
-        import tensorflow as tf
-
-        return lambda step: tf.where(step >= 10, np.float32(np.inf), np.float32(1e-3))
-
-    monkeypatch.setattr(schedules, "schedule", exploding)
+    explode_at(11, monkeypatch)
     with pytest.raises(WorkError, match="the training state is not finite at step 11"):
         train(examples_dir, tmp_path / "model", epochs=1)
     assert not (tmp_path / "model").exists()
