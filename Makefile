@@ -8,14 +8,15 @@ READY := $(VENV)/ready
 DATASET ?= auto
 DATA_DIR ?=
 PRESET ?= mlp
-RUN ?= runs/$(DATASET)-$(PRESET)
+RUN ?= runs/$(notdir $(patsubst %/,%,$(DATASET)))-$(PRESET)
+ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup gpu pipeline test lint types unit slow lock clean
+.PHONY: help setup gpu pipeline test lint types unit slow bench-prepare lock clean
 
 help: ## every target with a line
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo 'variables:      DATASET=$(DATASET) DATA_DIR=$(DATA_DIR) PRESET=$(PRESET) RUN=$(RUN) PYTHON=$(PYTHON)'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo 'variables:          DATASET=$(DATASET) DATA_DIR=$(DATA_DIR) PRESET=$(PRESET) RUN=$(RUN) ARGS=$(ARGS) PYTHON=$(PYTHON)'
 
 gpu: $(READY) ## add TensorFlow's CUDA packages to the environment
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-gpu.lock
@@ -31,7 +32,7 @@ $(READY): requirements.lock
 
 pipeline: $(READY) ## prepare, train and evaluate DATASET with PRESET into RUN
 	$(BIN)/python -m pipeline run --run '$(RUN)' --dataset '$(DATASET)' --preset '$(PRESET)' \
-	  $(if $(DATA_DIR),--data_dir '$(DATA_DIR)')
+	  $(if $(DATA_DIR),--data_dir '$(DATA_DIR)') $(ARGS)
 
 test: lint types unit ## lint, types and tests
 
@@ -47,6 +48,9 @@ unit: $(READY)
 
 slow: $(READY) ## the long checks: the whole of Fashion-MNIST (needs TFDS_DATA_DIR)
 	$(BIN)/python -m pytest -m slow
+
+bench-prepare: $(READY) ## the prepare stage beside its peers, as a table (about ten minutes)
+	$(BIN)/python -m benchmarks.prepare
 
 lock: $(READY) ## renew the lock files from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev \

@@ -145,12 +145,15 @@ class Plan:
         return True
 
     @contextlib.contextmanager
-    def publish(self, *, resume: bool = False, overwrite: bool = False) -> Iterator[Draft]:
+    def publish(
+        self, *, resume: bool = False, overwrite: bool = False, renew: bool = False
+    ) -> Iterator[Draft]:
         """Gives a draft to write into; publishes it if the body ends without an exception.
 
         Args:
           resume: keep what an earlier, unfinished call of the same plan left in the draft.
           overwrite: drop an unfinished draft of another plan, and replace a published artifact.
+          renew: replace a published artifact even of the same plan.
 
         Raises:
           ConfigError: the directory, or the draft beside it, holds other work or is none of ours.
@@ -160,7 +163,7 @@ class Plan:
         with files.locked(self.draft_directory):
             self._finish_interrupted_replacement()
             # Asked again, since before the lock another process may have published.
-            if self.is_done(overwrite=overwrite):
+            if not renew and self.is_done(overwrite=overwrite):
                 raise WorkError(f"{self.directory} was published meanwhile; it is up to date")
             if self.directory.exists() and files.is_empty(self.directory):
                 # What cannot be replaced, such as a mount point, fails now, not after the work.
@@ -238,7 +241,10 @@ class Plan:
             name = path.relative_to(self.draft_directory).as_posix()
             if name == _PLAN:
                 continue
-            outputs[name] = {"bytes": path.stat().length, "sha256": files.sha256(path, sync=True)}
+            outputs[name] = {
+                "bytes": files.status(path).size,
+                "sha256": files.sha256(path, sync=True),
+            }
             if name.startswith(self.volatile):
                 outputs[name]["volatile"] = True
         return outputs
@@ -326,7 +332,7 @@ def _check_sizes(directory: epath.Path, manifest: Mapping[str, Any]) -> None:
         path = directory / name
         if not path.exists():
             raise WorkError(f"{path} is missing; restore it, or make it again with --overwrite")
-        if (length := path.stat().length) != described["bytes"]:
+        if (length := files.status(path).size) != described["bytes"]:
             raise WorkError(
                 f"{path} has {length} bytes, its manifest says {described['bytes']}; "
                 "restore it, or make it again with --overwrite"

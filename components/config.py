@@ -22,7 +22,7 @@ def add_options(parser: argparse.ArgumentParser, cls: Any, *, show_defaults: boo
     """Adds one option a field of `cls`; options not given leave no trace in the namespace."""
     group = parser.add_argument_group((cls.__doc__ or "").split("\n")[0].rstrip("."))
     for field in dataclasses.fields(cls):
-        default = f" [{field.default}]" if show_defaults and field.default != "" else ""
+        default = f" [{field.default}]" if show_defaults and field.default not in ("", None) else ""
         group.add_argument(
             f"--{field.name}",
             metavar=_metavar(field),
@@ -101,4 +101,6 @@ _NAMES = {
 def _metavar(field: "dataclasses.Field[Any]") -> str:
     if field.metadata["choices"]:
         return "|".join(field.metadata["choices"])
-    return {int: "N", float: "X", tuple: "N,N"}.get(type(field.default), "TEXT")
+    kind: Any = field.type
+    base = typing.get_args(kind)[0] if isinstance(kind, types.UnionType) else kind
+    return {int: "N", float: "X", str: "TEXT"}.get(base, "N,N")

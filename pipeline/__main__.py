@@ -65,6 +65,11 @@ def _parser() -> command_line.Parser:
 
     stage = add(_prepare, "prepare", "turn a dataset into checked, sharded TFRecords")
     stage.add_argument("--output", required=True, metavar="DIR", help="where they will stand")
+    stage.add_argument(
+        "--retry_quarantined",
+        action="store_true",
+        help="read again only what was set aside when the output directory was made",
+    )
     add_options(stage, PrepareConfig)
 
     stage = add(_evaluate, "evaluate", "measure a model, export embeddings, draw figures")
@@ -111,12 +116,12 @@ def _run(given: dict[str, Any], beam_args: Sequence[str]) -> None:
 
 
 def _prepare(given: dict[str, Any], beam_args: Sequence[str]) -> None:
-    output, overwrite = given.pop("output"), given.pop("overwrite")
+    options = {name: given.pop(name) for name in ("output", "overwrite", "retry_quarantined")}
     config = _prepare_config(given)
 
     from pipeline.prepare import prepare
 
-    prepare(config, output=output, overwrite=overwrite, beam_args=beam_args)
+    prepare(config, **options, beam_args=beam_args)
 
 
 def _evaluate(given: dict[str, Any], beam_args: Sequence[str]) -> None:
@@ -138,7 +143,8 @@ def _embed(given: dict[str, Any], beam_args: Sequence[str]) -> None:
 
 def _prepare_config(given: dict[str, Any]) -> PrepareConfig:
     config = from_mapping(PrepareConfig, given, where=COMMAND_LINE)
-    catalog.check_name(config.dataset, config.data_dir or catalog.default_data_dir())
+    data_dir = config.data_dir or catalog.default_data_dir()
+    catalog.check(config.dataset, data_dir, config.features)
     return config
 
 

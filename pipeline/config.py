@@ -1,6 +1,7 @@
 """The configs of the stages that this package adds to the trainer's."""
 
 import dataclasses
+import re
 
 from components.config import option
 from components.errors import ConfigError
@@ -13,10 +14,25 @@ class PrepareConfig:
 
     dataset: str = option(
         catalog.AUTO,
-        "a TFDS image dataset, `synthetic_garments` (drawn, needs no network), or `auto`: "
-        "fashion_mnist if it is there or can be downloaded, else synthetic_garments",
+        "a TFDS image dataset; the path of a folder of images, of IDX, .npz or .npy files, or of "
+        "TFRecords; `synthetic_garments` (drawn, needs no network); or `auto`: fashion_mnist if it "
+        "is there or can be downloaded, else synthetic_garments",
     )
     data_dir: str = option("", "where TFDS keeps its datasets [TFDS_DATA_DIR]")
+    features: str = option(
+        "",
+        "of TFRecords, which features hold what: image=FEATURE[:HxWxC],label=FEATURE,id=FEATURE "
+        "(with HxWxC the image is raw pixels, else an encoded file)",
+    )
+    image_size: str = option(
+        "", "scale images to N or HEIGHTxWIDTH pixels, antialiased, cut to proportion [as they are]"
+    )
+    channels: int | None = option(None, "convert images to 1 (gray) or 3 (RGB) [as they are]")
+    duplicates: str = option(
+        "keep",
+        "images with the same pixels: keep all and list them, drop all but one, or stop (error)",
+        choices=("keep", "drop", "error"),
+    )
     validation_fraction: float = option(0.1, "share of train that becomes the validation split")
     shard_bytes: int = option(128 << 20, "target size of a shard, in bytes")
     synthetic_size: int = option(
@@ -25,6 +41,12 @@ class PrepareConfig:
     synthetic_seed: int = option(0, "seed that synthetic_garments draws from")
 
     def __post_init__(self) -> None:
+        if self.image_size and not re.fullmatch(r"[1-9]\d{0,4}(x[1-9]\d{0,4})?", self.image_size):
+            raise ConfigError(
+                f"image_size must be N or HEIGHTxWIDTH. Received: {self.image_size!r}"
+            )
+        if self.channels not in (None, 1, 3):
+            raise ConfigError(f"channels must be 1 or 3. Received: {self.channels}")
         if not 0 <= self.validation_fraction < 1:
             raise ConfigError(
                 "validation_fraction must be at least 0 and under 1. "

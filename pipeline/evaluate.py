@@ -8,7 +8,8 @@ import numpy as np
 from etils import epath
 
 from components import artifacts, console
-from components.examples import Block, ExampleSet
+from components.example_set import ExampleSet
+from components.examples import Block
 from pipeline.config import EvaluateConfig
 
 REPORT = "report.html"

@@ -1,21 +1,61 @@
-"""The prepare stage: images of any source to checked, sharded TFRecords, with a Beam pipeline."""
+"""The prepare stage: images of any source to checked, sharded TFRecords, with Beam.
+
+Two pipelines with a plan between them. The first reads the source, slice by slice, and leaves what
+it read as sorted runs on disk. Then it is known which shape the images have, which of them are
+duplicates, and how many shards there will be. The second gathers the shards from the runs.
+"""
 
 import collections
+import contextlib
 import dataclasses
+import itertools
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
+import numpy as np
 from etils import epath
 
-from components import artifacts, console, examples, sources
-from components.errors import WorkError
+from components import (
+    artifacts,
+    console,
+    contact_sheet,
+    example_set,
+    files,
+    ledger,
+    sources,
+    wire,
+)
+from components.conversion import Conversion
+from components.errors import ConfigError, WorkError
+from components.example_set import ExampleSet
+from components.examples import SPLITS, Block, Shape
+from components.ledger import Account, Reason
 from components.sources import catalog
 from components.sources.base import Source
+from components.sources.folder import FolderSource
+from components.sources.prepared import PreparedSource
+from components.statistics import Statistics, describe
+from pipeline import local, plan, progress, work
 from pipeline.config import PrepareConfig
+from pipeline.work import (
+    Material,
+    QuarantineReport,
+    QuarantineTask,
+    ReadReport,
+    ReadTask,
+    WriteReport,
+)
 
 QUARANTINE = "quarantine/quarantine.jsonl"
-_SHARDS = "shards.jsonl"
+DUPLICATES = "duplicates.jsonl"
+STATISTICS = "statistics.json"
+# Of fewer inputs, one process is done before others have begun.
+_INPUTS_WORTH_WORKERS = 1000
+_SHEET_BYTES = 32 << 20
+
+Report = TypeVar("Report")
 
 
 def prepare(
@@ -23,23 +63,24 @@ def prepare(
     *,
     output: epath.PathLike,
     overwrite: bool = False,
+    retry_quarantined: bool = False,
     beam_args: Sequence[str] = (),
-) -> examples.ExampleSet:
+) -> ExampleSet:
     """Prepares `config.dataset` in `output`, unless that is up to date already.
 
+    With `retry_quarantined` only those inputs are read that were set aside when `output` was made;
+    the result is what preparing all of it again would give.
+
     Raises:
-      ConfigError: no such dataset, or `output` holds something else.
-      WorkError: the dataset cannot be had, is damaged, or no image of it can be used.
+      ConfigError: no such dataset; `output` holds something else, or nothing that can be retried.
+      WorkError: the dataset cannot be had, is damaged, no image of it can be used, or it has
+        duplicates where `config` allows none.
     """
-    source, notes = sources.resolve(
-        config.dataset if overwrite else _dataset(config.dataset, output),
-        data_dir=config.data_dir,
-        size=config.synthetic_size,
-        seed=config.synthetic_seed,
-    )
+    asked = config.dataset if overwrite else _dataset(config.dataset, output)
+    source, notes = sources.resolve(_request(asked, config))
     for note in notes:
         console.warn(note)
-    plan = artifacts.Plan(
+    planned = artifacts.Plan(
         stage="prepare",
         directory=epath.Path(output),
         config={
@@ -47,26 +88,27 @@ def prepare(
             **source.settings,
             "validation_fraction": config.validation_fraction,
             "shard_bytes": config.shard_bytes,
+            "duplicates": config.duplicates,
         },
         inputs={"source": source.input},
     )
-    if plan.is_done(overwrite=overwrite):
-        standing = examples.ExampleSet.open(output)
+    retry = _retry(planned, source, config) if retry_quarantined else None
+    if retry is None and planned.is_done(overwrite=overwrite):
+        standing = ExampleSet.open(output)
         for note in standing.artifact.manifest["notes"]:
             console.warn(note)
         console.say(f"prepare: up to date ({output})")
         return standing
-    console.say(f"prepare: reading {source.name}")
-    with plan.publish(overwrite=overwrite) as draft:
-        _run_pipeline(source, config, draft.path, beam_args)
-        draft.counts = _finish(source, draft.path)
+    if local.serves(beam_args):
+        local.start_server()
+    reading = retry or _everything(source)
+    again = "" if retry is None else " again, beside what was kept of it"
+    console.say(f"prepare: reading {_inputs(reading.num_asked)} of {source.name}{again}")
+    with planned.publish(overwrite=overwrite, renew=retry is not None) as draft:
+        draft.counts, counters = _run(source, config, reading, draft.path, beam_args)
         draft.notes = notes
-    prepared = examples.ExampleSet.open(output)
-    console.say(f"prepare: {examples.description(prepared)}")
-    if rejected := prepared.artifact.manifest["counts"]["quarantined"]:
-        console.warn(
-            f"{rejected:,} inputs were set aside; reasons: {epath.Path(output, QUARANTINE)}"
-        )
+    prepared = ExampleSet.open(output)
+    _summarize(prepared, counters)
     return prepared
 
 
@@ -76,94 +118,371 @@ def _dataset(asked: str, output: epath.PathLike) -> str:
     return standing if asked == catalog.AUTO and standing in catalog.AUTO_CHOICES else asked
 
 
-def _run_pipeline(
+def _request(dataset: str, config: PrepareConfig) -> sources.Request:
+    size = [int(side) for side in config.image_size.split("x")] if config.image_size else []
+    return sources.Request(
+        dataset=dataset,
+        data_dir=config.data_dir,
+        features=config.features,
+        conversion=Conversion((size[0], size[-1]) if size else None, config.channels),
+        size=config.synthetic_size,
+        seed=config.synthetic_seed,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Reading:
+    """What is to be read.
+
+    Attributes:
+      sources: where from.
+      tasks: the slices.
+      num_slices: how many slices the first source has; later numbers are another's.
+    """
+
+    sources: list[Source]
+    tasks: list[ReadTask]
+    num_slices: int
+
+    @property
+    def num_inputs(self) -> int:
+        return sum(task.num_inputs for task in self.tasks)
+
+    @property
+    def num_asked(self) -> int:
+        """Of them, those of the source that was asked for."""
+        return sum(task.num_inputs for task in self.tasks if task.source == 0)
+
+
+def _everything(source: Source) -> _Reading:
+    tasks = [ReadTask(number, 0, part) for number, part in enumerate(source.slices())]
+    return _Reading([source], tasks, len(tasks))
+
+
+def _retry(planned: artifacts.Plan, source: Source, config: PrepareConfig) -> _Reading | None:
+    """The inputs in quarantine, and beside them what was kept; None: there is no quarantine.
+
+    Raises:
+      ConfigError: nothing was prepared there from the same config, or other inputs changed.
+    """
+    standing = ExampleSet.open(planned.directory)
+    manifest = standing.artifact.manifest
+    if manifest["config"] != planned.config:
+        raise ConfigError(
+            f"{planned.directory} was prepared with another config; give the same one to retry its "
+            "quarantine, or prepare all of it again with --overwrite"
+        )
+    wanted: dict[int | None, set[str]] = collections.defaultdict(set)
+    for row in work.read_lines(standing.path / QUARANTINE):
+        wanted[row["slice"]].add(row["id"])
+    if not wanted:
+        return None
+    ids = set().union(*wanted.values())
+    if any(not ids.isdisjoint(block.ids) for s in standing.splits for block in standing.blocks(s)):
+        # Ids that several inputs share do not tell what was kept from what was not.
+        return _everything(source)
+    if _rest(source, ids) != manifest["counts"]["rest"]:
+        raise ConfigError(
+            f"{source.name} has changed in more than the inputs in quarantine; prepare all of it "
+            "again with --overwrite"
+        )
+    slices = source.slices()
+    anywhere = wanted.pop(None, set())
+    retried = [
+        ReadTask(number, 0, part, frozenset(wanted[number] | anywhere))
+        for number, part in enumerate(slices)
+        if number in wanted or anywhere
+    ]
+    kept = PreparedSource(standing.path, is_validation_cut=_cuts_validation(source, config))
+    others = [ReadTask(n, 1, part) for n, part in enumerate(kept.slices(), start=len(slices))]
+    return _Reading([source, kept], [*retried, *others], len(slices))
+
+
+def _rest(source: Source, quarantined: Collection[str]) -> str:
+    """A digest of the inputs that were kept, where each is a file; else of the whole source."""
+    if isinstance(source, FolderSource):
+        return source.fingerprint_without(quarantined)
+    return source.input.fingerprint
+
+
+def _cuts_validation(source: Source, config: PrepareConfig) -> bool:
+    """Whether validation is cut out of train; one of the source's own is left as it is."""
+    return "validation" not in source.num_examples and config.validation_fraction > 0
+
+
+def _run(
     source: Source,
     config: PrepareConfig,
+    reading: _Reading,
     directory: epath.Path,
     beam_args: Sequence[str],
-) -> None:
+) -> tuple[dict[str, Any], Counter[str]]:
+    """Writes all files of the stage; returns the manifest's counts, and Beam's counters."""
+    runs = directory / "work"
+    for name in (work.READ, work.WRITTEN, work.QUARANTINED):
+        (runs / name).mkdir(parents=True)
+    with contextlib.ExitStack() as stack:
+        if local.serves(beam_args) and reading.num_inputs >= _INPUTS_WORTH_WORKERS:
+            stack.enter_context(local.workers())
+        with progress.shown(runs / work.READ, reading.num_inputs, "reading", _count_read):
+            counters = _do(
+                reading.tasks, work.read_slice, reading.sources, runs, beam_args=beam_args
+            )
+        reports = _reports(runs / work.READ, ReadReport.from_json)
+        shape = plan.common_shape(reports)
+        if shape is None:
+            raise _nothing_usable(source, reports, runs)
+        material, layout = _lay_out(source, config, reports, shape, runs)
+        tasks = [*layout.tasks, *_quarantine_tasks(reports, layout, reading.num_slices, shape)]
+        num_kept = sum(task.examples for task in layout.tasks)
+        with progress.shown(runs / work.WRITTEN, num_kept, "writing", _count_written):
+            counters += _do(tasks, work.write, material, runs, directory, beam_args=beam_args)
+    written = _reports(runs / work.WRITTEN, WriteReport.from_json)
+    quarantined = _reports(runs / work.QUARANTINED, QuarantineReport.from_json)
+    counts = _counts(source, reports, written, quarantined, shape)
+    _list_quarantine(quarantined, runs, directory)
+    work.write_lines(directory / DUPLICATES, layout.duplicates)
+    counts["duplicates"] = _count_duplicates(layout.duplicates)
+    ids = {row["id"] for row in work.read_lines(directory / QUARANTINE)}
+    counts["rest"] = _rest(source, ids)
+    _describe(source, written, counts, directory)
+    runs.rmtree()
+    return counts, counters
+
+
+def _do(
+    tasks: Sequence[Any],
+    function: Callable[..., Mapping[str, int]],
+    *arguments: Any,
+    beam_args: Sequence[str],
+) -> Counter[str]:
+    """Has Beam call `function(task, *arguments)` for each task; returns its counters."""
     import apache_beam as beam
 
     from pipeline import runners, transforms
 
-    has_validation = "validation" in source.num_examples
-    assignment = transforms.Assignment(
-        # A validation split of the source's own is left as it is.
-        validation_fraction=0.0 if has_validation else config.validation_fraction,
-        shard_bytes=config.shard_bytes,
-    )
     with runners.pipeline(beam_args) as p:
-        read = p | "Slices" >> beam.Create(source.slices()) | transforms.ReadSlices(source)
-        census = beam.pvalue.AsSingleton(read.blocks | transforms.TakeCensus())
-        checked = read.blocks | "Check" >> beam.ParDo(transforms.KeepShape(), census).with_outputs(
-            "rejected", main="blocks"
-        )
-        _ = (
-            checked.blocks
-            | "Assign" >> beam.FlatMap(assignment.split, census)
-            | beam.GroupByKey()
-            | "Write" >> beam.ParDo(transforms.WriteShard(directory, source.name))
-            | "Shards" >> transforms.WriteRows(directory / _SHARDS)
-        )
-        _ = (
-            (read.rejected, checked.rejected)
-            | beam.Flatten()
-            | "Row" >> beam.Map(dataclasses.asdict)
-            | "Quarantine" >> transforms.WriteRows(directory / QUARANTINE)
-        )
+        _ = p | beam.Create(tasks) | beam.ParDo(transforms.Work(function, *arguments))
+    return runners.counters(p, transforms.COUNTERS)
 
 
-def _finish(source: Source, directory: epath.Path) -> dict[str, Any]:
-    """Writes the TFDS metadata; returns the manifest's counts, checked against the inputs."""
-    rows = _read_rows(directory / _SHARDS)
-    rejected = _read_rows(directory / QUARANTINE)
-    (directory / _SHARDS).unlink()
-    inputs = sum(source.num_examples.values())
-    if not rows:
-        raise WorkError(
-            f"no usable image in {source.name}: all {inputs:,} inputs were rejected, the first "
-            f"because: {rejected[0]['reason'] if rejected else 'it is empty'}"
-        )
-    kept = sum(row["examples"] for row in rows)
-    if kept + len(rejected) != inputs:
-        raise WorkError(
-            f"{source.name} says it has {inputs:,} examples, but {kept:,} were kept and "
-            f"{len(rejected):,} rejected; its files and its dataset_info.json disagree"
-        )
-    shards: dict[str, list[dict[str, Any]]] = {}
-    for split in examples.SPLITS:
-        if members := [row for row in rows if row["split"] == split]:
-            shards[split] = sorted(members, key=lambda row: row["file"])
-            if len(members) != members[0]["num_shards"]:
-                raise WorkError(f"chance left a shard of {split} empty; use other --shard_bytes")
-    shape = rows[0]["image_shape"]
-    examples.write_tfds_metadata(
-        directory,
-        dataset=source.name,
-        image_shape=tuple(shape),
-        class_names=source.class_names,
-        shards=shards,
+def _reports(directory: epath.Path, from_json: Callable[[Any], Report]) -> list[Report]:
+    """What the workers reported, in an order that does not depend on theirs."""
+    return [from_json(json.loads(path.read_text())) for path in sorted(directory.glob("*.json"))]
+
+
+def _count_read(report: Any) -> dict[str, int]:
+    read, rejected = (Account.from_json(report[name]).total for name in ("inputs", "rejected"))
+    return {"images": read, "kept": read - rejected, "quarantined": rejected}
+
+
+def _count_written(report: Any) -> dict[str, int]:
+    return {"images": Account.from_json(report["kept"]).total, "shards": 1}
+
+
+def _nothing_usable(source: Source, reports: list[ReadReport], runs: epath.Path) -> WorkError:
+    first = next((row for r in reports for row in work.rejected(r.number, runs)), None)
+    inputs = sum(report.inputs.total for report in reports)
+    return WorkError(
+        f"no usable image in {source.name}: all {inputs:,} inputs were rejected, the first "
+        f"({first.id}) because: {first.detail}"
+        if first
+        else f"{source.name} is empty; name a dataset with images"
     )
-    labels: dict[str, collections.Counter[str]] = {}
-    for row in rows:
-        labels.setdefault(row["split"], collections.Counter()).update(row["labels"])
+
+
+def _lay_out(
+    source: Source,
+    config: PrepareConfig,
+    reports: list[ReadReport],
+    shape: Shape,
+    runs: epath.Path,
+) -> tuple[Material, plan.Layout]:
+    """Plans the shards. Raises WorkError where there are duplicates and `config` allows none."""
+    fraction = config.validation_fraction if _cuts_validation(source, config) else 0.0
+    members = [run for report in reports for run in report.runs if run.shape == shape]
+    layout = plan.lay_out(
+        members,
+        runs,
+        assignment=plan.Assignment(fraction, config.shard_bytes),
+        drop_duplicates=config.duplicates == "drop",
+        dataset=source.name,
+    )
+    if layout.duplicates and config.duplicates == "error":
+        raise WorkError(
+            f"{source.name} has {len(layout.duplicates):,} images more than once, the first: "
+            f"{_same(layout.duplicates[0])}; allow them with --duplicates keep, or drop"
+        )
+    return Material(members, layout.dropped, len(source.class_names)), layout
+
+
+def _quarantine_tasks(
+    reports: list[ReadReport], layout: plan.Layout, num_slices: int, shape: Shape
+) -> Iterator[QuarantineTask]:
+    duplicates = collections.defaultdict(list)
+    for number, item in layout.rejected:
+        duplicates[number].append(item)
+    for report in reports:
+        others = [run for run in report.runs if run.shape != shape]
+        if others or duplicates[report.number] or report.rejected.total:
+            origin = report.number if report.number < num_slices else None
+            yield QuarantineTask(
+                report.number, origin, report.split, others, duplicates[report.number]
+            )
+
+
+def _counts(
+    source: Source,
+    reports: list[ReadReport],
+    written: list[WriteReport],
+    quarantined: list[QuarantineReport],
+    shape: Shape,
+) -> dict[str, Any]:
+    """The manifest's counts. Raises WorkError where the ledger does not add up."""
+    inputs: dict[str, Account] = collections.defaultdict(Account)
+    kept: dict[str, Account] = collections.defaultdict(Account)
+    set_aside: dict[str, Account] = collections.defaultdict(Account)
+    for report in reports:
+        inputs[report.split] += report.inputs
+    for shard in written:
+        kept[shard.source_split] += shard.kept
+    for part in quarantined:
+        set_aside[part.split] += part.quarantined
+    for split, examples in source.num_examples.items():
+        if inputs[split].total != examples:
+            raise WorkError(
+                f"{source.name} says that {split} has {examples:,} inputs, {inputs[split].total:,} "
+                "were read; it changed meanwhile: prepare it again"
+            )
+    shards = {
+        split: [shard for shard in written if shard.split == split]
+        for split in SPLITS
+        if any(shard.split == split for shard in written)
+    }
     return {
-        "inputs": inputs,
-        "kept": kept,
-        "quarantined": len(rejected),
-        "image_shape": shape,
+        "inputs": sum(account.total for account in inputs.values()),
+        "kept": sum(account.total for account in kept.values()),
+        "quarantined": sum(account.total for account in set_aside.values()),
+        "ledger": ledger.reconcile(inputs, kept, set_aside, class_names=source.class_names),
+        "image_shape": list(shape),
         "class_names": source.class_names,
-        "examples": {s: sum(row["examples"] for row in rows) for s, rows in shards.items()},
+        "examples": {split: sum(s.kept.total for s in each) for split, each in shards.items()},
         "examples_by_label": {
-            split: [counts[str(label)] for label in range(len(source.class_names))]
-            for split, counts in labels.items()
+            split: np.stack([s.statistics.labels for s in each]).sum(axis=0).tolist()
+            for split, each in shards.items()
         },
         "shards": {
-            split: [{"file": row["file"], "examples": row["examples"]} for row in rows]
-            for split, rows in shards.items()
+            split: [{"file": s.file, "examples": s.kept.total} for s in each]
+            for split, each in shards.items()
         },
     }
 
 
-def _read_rows(path: epath.Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+def _list_quarantine(
+    quarantined: list[QuarantineReport], runs: epath.Path, directory: epath.Path
+) -> None:
+    """Joins the slices' parts of the quarantine, in their order."""
+    parts = (runs / work.QUARANTINED / f"{part.number:06d}.jsonl" for part in quarantined)
+    (directory / QUARANTINE).parent.mkdir()
+    rows = itertools.chain.from_iterable(map(work.read_lines, parts))
+    work.write_lines(directory / QUARANTINE, rows)
+
+
+def _count_duplicates(groups: list[list[dict[str, str]]]) -> dict[str, Any]:
+    """How many images occur more than once, and in how many splits."""
+    across = collections.Counter(
+        "+".join(split for split in SPLITS if any(each["split"] == split for each in group))
+        for group in groups
+    )
+    return {"images": len(groups), "by_splits": dict(sorted(across.items()))}
+
+
+def _same(group: list[dict[str, str]]) -> str:
+    return " = ".join(f"{each['id']} ({each['split']})" for each in group[:3])
+
+
+def _describe(
+    source: Source, written: list[WriteReport], counts: dict[str, Any], directory: epath.Path
+) -> None:
+    """Writes what describes the shards: statistics, contact sheets, and TFDS's own files."""
+    height, width, channels = counts["image_shape"]
+    names = source.class_names
+    statistics = {split: Statistics.empty(channels, len(names)) for split in counts["shards"]}
+    for shard in written:
+        statistics[shard.split].merge(shard.statistics)
+    sizes = {
+        split: {s["file"]: files.status(directory / s["file"]).size for s in shards}
+        for split, shards in counts["shards"].items()
+    }
+    described = describe(statistics, class_names=names, bytes_by_shard=sizes)
+    with artifacts.written_whole(directory / STATISTICS) as temporary:
+        temporary.write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n")
+    for split, shards in counts["shards"].items():
+        contact_sheet.draw(
+            directory / f"contact_sheet-{split}.png",
+            _first_of_each_class(
+                [directory / shard["file"] for shard in shards],
+                (height, width, channels),
+                num_classes=len(names),
+            ),
+            title=f"{source.name}, {split}",
+            class_names=names,
+            counts=statistics[split].labels,
+        )
+    example_set.write_tfds_metadata(
+        directory,
+        dataset=source.name,
+        image_shape=(height, width, channels),
+        class_names=names,
+        shards={
+            split: [
+                {**shard, "bytes": shard["examples"] * height * width * channels}
+                for shard in shards
+            ]
+            for split, shards in counts["shards"].items()
+        },
+    )
+
+
+def _first_of_each_class(shards: list[epath.Path], shape: Shape, *, num_classes: int) -> Block:
+    """The examples that a contact sheet shows, from the beginning of the shards."""
+    per_class = contact_sheet.examples_per_class(num_classes)
+    chosen: list[Block] = []
+    read = 0
+    for block in itertools.chain.from_iterable(wire.read_blocks(p, shape) for p in shards):
+        rows = contact_sheet.choose(block.labels, num_classes=num_classes, per_class=per_class)
+        chosen.append(block.take(np.sort(np.concatenate(rows))))
+        read += block.images.nbytes
+        met = np.bincount(np.concatenate([b.labels for b in chosen]), minlength=num_classes)
+        if read >= _SHEET_BYTES or met.min() >= per_class:
+            break
+    return Block.concatenate(chosen)
+
+
+def _inputs(count: int) -> str:
+    return f"{count:,} input{'' if count == 1 else 's'}"
+
+
+def _summarize(prepared: ExampleSet, counters: Counter[str]) -> None:
+    counts = prepared.artifact.manifest["counts"]
+    reasons = [name for name in counters if name.startswith("quarantined_")]
+    counted = {"read": counters["read"], "kept": counters["kept"]} | {
+        name.replace("_", " ", 1): counters[name] for name in sorted(reasons)
+    }
+    listed = ", ".join(f"{name} {count:,}" for name, count in counted.items())
+    console.say(f"prepare: {listed}, {counters['bytes'] / 1e6:,.1f} MB of pixels")
+    console.say(f"prepare: {example_set.description(prepared)}")
+    if counts["quarantined"]:
+        console.warn(
+            f"set aside: {_inputs(counts['quarantined'])}, for the reasons in "
+            f"{prepared.path / QUARANTINE}; once mended, --retry_quarantined reads them again"
+        )
+    if any(Reason.WRONG_SHAPE in split["reasons"] for split in counts["ledger"].values()):
+        console.warn("images of other shapes can be converted: --image_size, --channels")
+    leaks = {s: n for s, n in counts["duplicates"]["by_splits"].items() if "+" in s}
+    if leaks and prepared.artifact.manifest["config"]["duplicates"] == "keep":
+        listed = ", ".join(f"{count:,} in {splits}" for splits, count in leaks.items())
+        console.warn(
+            f"the same images are in several splits ({listed}): {prepared.path / DUPLICATES}; "
+            "--duplicates drop keeps one of each"
+        )

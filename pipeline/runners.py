@@ -4,9 +4,11 @@ import contextlib
 import logging
 import re
 import traceback
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import apache_beam as beam
+from apache_beam.metrics import MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from components import errors
@@ -20,6 +22,18 @@ _USER_ERROR = re.compile(
 _OS_ERROR = re.compile(
     r"^(?:RuntimeError: )?\w+Error: (\[Errno \d+\] .*?)(?: \[while running .*)?$", re.M
 )
+
+
+def counters(finished: beam.Pipeline, namespace: str) -> Counter[str]:
+    """What the workers of a pipeline that has run counted under `namespace`, by name."""
+    query = finished.result.metrics().query(MetricsFilter().with_namespace(namespace))
+    counted: Counter[str] = Counter()
+    for each in query["counters"]:
+        # Not every runner tells what was committed from what was tried again.
+        counted[each.key.metric.name] += (
+            each.attempted if each.committed is None else each.committed
+        )
+    return counted
 
 
 @contextlib.contextmanager

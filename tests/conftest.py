@@ -10,7 +10,7 @@ import pytest
 
 from components import console
 from components.config import from_mapping
-from components.examples import ExampleSet
+from components.example_set import ExampleSet
 from pipeline.config import PrepareConfig
 
 ROOT = Path(__file__).parent.parent

@@ -5,7 +5,7 @@ import dataclasses
 from etils import epath
 
 from components import artifacts, console
-from components.examples import ExampleSet
+from components.example_set import ExampleSet
 from trainer.config import TrainConfig
 
 

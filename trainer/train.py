@@ -10,7 +10,7 @@ from etils import epath
 from components import artifacts, console, metrics
 from components.batches import Batches
 from components.errors import Stopped, WorkError
-from components.examples import ExampleSet
+from components.example_set import ExampleSet
 from components.networks import is_convolutional
 from components.vae import VAE
 from trainer import precision, schedules, strategy

@@ -1,43 +1,93 @@
 """Sources of images, and how the one a user names is found."""
 
+import dataclasses
 from typing import TYPE_CHECKING
 
-from components.errors import WorkError
+from components.conversion import Conversion
+from components.errors import ConfigError, WorkError
 from components.sources import catalog
 
 if TYPE_CHECKING:
     from components.sources.base import Source
 
 
-def resolve(
-    dataset: str, *, data_dir: str = "", size: int = 60_000, seed: int = 0
-) -> tuple["Source", list[str]]:
-    """The source of `dataset`, downloaded where need be, and notes that the user should read.
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """A source as a user asks for it.
 
-    `size` and `seed` are those of synthetic_garments. `auto` is fashion_mnist where that is
-    prepared or can be downloaded, else synthetic_garments; a name given outright never falls back.
+    Attributes:
+      dataset: a name that TFDS knows, `synthetic_garments`, `auto`, or a path.
+      data_dir: where TFDS keeps its datasets; "": where it does by default.
+      features: of TFRecord files: which features hold what; see `FeatureMap.parse`.
+      conversion: what the images are turned into.
+      size, seed: of synthetic_garments.
+    """
+
+    dataset: str
+    data_dir: str = ""
+    features: str = ""
+    conversion: Conversion = dataclasses.field(default_factory=Conversion)
+    size: int = 60_000
+    seed: int = 0
+
+
+def resolve(request: Request) -> tuple["Source", list[str]]:
+    """The source that is asked for, downloaded where need be, and notes that the user should read.
+
+    `auto` is fashion_mnist where that is prepared or can be downloaded, else synthetic_garments; a
+    name given outright never falls back.
 
     Raises:
-      ConfigError: no such dataset.
+      ConfigError: no such dataset, or the path holds no images.
       WorkError: it is not prepared and cannot be downloaded.
     """
-    data_dir = data_dir or catalog.default_data_dir()
-    catalog.check_name(dataset, data_dir)
+    dataset = request.dataset
+    data_dir = request.data_dir or catalog.default_data_dir()
+    catalog.check(dataset, data_dir, request.features)
+    if catalog.is_path(dataset, data_dir):
+        return _at(request), []
     if dataset == catalog.GARMENTS:
-        from components.sources.garments import GarmentsSource
-
-        return GarmentsSource(size, seed), []
+        return _garments(request), []
     name = catalog.AUTO_DATASET if dataset == catalog.AUTO else dataset
     from components.sources.tfds_source import TfdsSource, download
 
     if (path := catalog.find_prepared(name, data_dir)) is not None:
-        return TfdsSource(name, path), []
+        return TfdsSource(name, path, request.conversion), []
     try:
-        return TfdsSource(name, download(name, data_dir)), []
+        return TfdsSource(name, download(name, data_dir), request.conversion), []
     except WorkError as error:
         if dataset != catalog.AUTO:
             raise
-        from components.sources.garments import GarmentsSource
-
         note = f"dataset auto became {catalog.GARMENTS}, drawn images; the reason: {error}"
-        return GarmentsSource(size, seed), [note]
+        return _garments(request), [note]
+
+
+def _garments(request: Request) -> "Source":
+    from components.sources.garments import GarmentsSource
+
+    return GarmentsSource(request.size, request.seed, request.conversion)
+
+
+def _at(request: Request) -> "Source":
+    """The source at a path, told by what lies there."""
+    from components.sources import arrays, idx
+    from components.sources.folder import FolderSource
+    from components.sources.tfds_source import TfdsSource
+    from components.sources.tfrecords import FeatureMap, TfrecordsSource
+
+    path = catalog.expanded(request.dataset)
+    if request.features:
+        features = FeatureMap.parse(request.features)
+        return TfrecordsSource(request.dataset, features, request.conversion)
+    if (path / "dataset_info.json").exists():
+        return TfdsSource(path.parent.name, path, request.conversion)
+    if idx.is_idx(path):
+        return idx.IdxSource(path, request.conversion)
+    if arrays.is_arrays(path):
+        return arrays.ArraySource(path, request.conversion)
+    if path.is_dir():
+        return FolderSource(path, request.conversion)
+    raise ConfigError(
+        f"{path} is no folder, .npz, .npy or IDX file; if it is a TFRecord file, say with "
+        "--features which features hold what: image=FEATURE,label=FEATURE"
+    )

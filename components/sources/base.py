@@ -1,13 +1,28 @@
 """What every source of images is and does."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, Protocol
 
+import numpy as np
+
+from components import images
 from components.artifacts import Input
+from components.conversion import Conversion
 from components.examples import Block
+from components.ledger import Rejected
 
-BLOCK_EXAMPLES = 1000
+# Small images are decoded this many at a time; a block of large ones is cut by its bytes.
+BLOCK_EXAMPLES = 8192
+BLOCK_BYTES = 16 << 20
+UNLABELLED = "unlabelled"  # the class of images that have none
+MAX_LABEL = 65_535
+
+_SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing", "t10k"), "test"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,24 +31,25 @@ class Slice:
 
     Attributes:
       split: the source's own split.
-      name: what is read: a file's name, a block's number.
-      first: the index within the split of the slice's first example.
-      examples: how many it should hold.
+      name: what is read: a file's name, relative to the source; a block's number.
+      first: the index within the split of the slice's first input.
+      examples: how many inputs it holds.
+      files: the inputs themselves, where each is a file of its own.
     """
 
     split: str
     name: str
     first: int
     examples: int
+    files: tuple[str, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True)
-class Rejected:
-    """An input that is no example, and why."""
+class Encoded(NamedTuple):
+    """An input whose image is still an encoded file."""
 
     id: str
-    split: str
-    reason: str
+    label: int
+    data: bytes
 
 
 class Source(Protocol):
@@ -60,7 +76,7 @@ class Source(Protocol):
         """Inputs by split: `train`, and `validation` and `test` where the source has them."""
 
     def slices(self) -> list[Slice]:
-        """All of the source, in parts."""
+        """All of the source, in parts; the same in the same order at every call."""
 
     def read(self, part: Slice) -> Iterator[Block | Rejected]:
         """Blocks of one shape each, and what could not be read, each input exactly once.
@@ -73,3 +89,43 @@ class Source(Protocol):
 def example_id(split: str, index: int) -> str:
     """The stable id of a source's example: its split and its place in it."""
     return f"{split}-{index:08d}"
+
+
+def split_named(name: str) -> str | None:
+    """The split that a folder or part of a file name means: `val` -> `validation`."""
+    return _SPLITS.get(name.lower())
+
+
+def decode_blocks(
+    split: str, inputs: Iterable[Encoded | Rejected], conversion: Conversion
+) -> Iterator[Block | Rejected]:
+    """Decodes encoded images as they come, gathered to blocks of one shape each.
+
+    Memory is bounded: by the inputs of one batch and by a block of each shape among them.
+    """
+    batch: list[Encoded] = []
+    size = 0
+    for item in inputs:
+        if isinstance(item, Rejected):
+            yield item
+            continue
+        batch.append(item)
+        size += len(item.data)
+        if len(batch) == BLOCK_EXAMPLES or size >= BLOCK_BYTES:
+            yield from _decode_batch(split, batch, conversion)
+            batch, size = [], 0
+    yield from _decode_batch(split, batch, conversion)
+
+
+def _decode_batch(
+    split: str, batch: list[Encoded], conversion: Conversion
+) -> Iterator[Block | Rejected]:
+    for decoded in images.decode_all([item.data for item in batch], conversion, BLOCK_BYTES):
+        if isinstance(decoded, images.Group):
+            members = [batch[row] for row in decoded.rows]
+            labels = np.array([item.label for item in members], np.int64)
+            yield Block([item.id for item in members], decoded.images, labels)
+        else:
+            row, error = decoded
+            item = batch[row]
+            yield Rejected(item.id, split, item.label, error.reason, str(error))

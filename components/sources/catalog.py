@@ -1,5 +1,6 @@
 """The names of datasets, and where prepared ones lie. Light: a command line must answer at once."""
 
+import functools
 import os
 from importlib import resources
 
@@ -18,15 +19,42 @@ def default_data_dir() -> str:
     return os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
 
 
-def check_name(dataset: str, data_dir: epath.PathLike) -> None:
-    """Raises ConfigError with the nearest names unless `dataset` is prepared or known to TFDS."""
-    known = {*_tfds_names(), AUTO, GARMENTS}
-    name = dataset.partition(":")[0].partition("/")[0]
-    if name not in known and find_prepared(dataset, data_dir) is None:
+def expanded(path: str) -> epath.Path:
+    return epath.Path(path).expanduser()
+
+
+def is_path(dataset: str, data_dir: epath.PathLike) -> bool:
+    """Whether `dataset` is a path; a name that TFDS knows, or has prepared, is none."""
+    if "://" in dataset or dataset.startswith(("/", "./", "../", "~")) or dataset in (".", ".."):
+        return True
+    if _first_part(dataset) in _known() or find_prepared(dataset, data_dir) is not None:
+        return False
+    return any(sign in dataset for sign in "*?") or expanded(dataset).exists()
+
+
+def check(dataset: str, data_dir: epath.PathLike, features: str) -> None:
+    """Raises ConfigError unless `dataset` is a path that exists, prepared, or known to TFDS."""
+    path = is_path(dataset, data_dir)
+    if features and not path:
+        raise ConfigError(f"--features is for paths of TFRecord files; {dataset!r} is a name")
+    if path:
+        if not features and not expanded(dataset).exists():
+            raise ConfigError(f"nothing is at {dataset}; name a path that exists, or a dataset")
+    elif _first_part(dataset) not in _known() and find_prepared(dataset, data_dir) is None:
         raise ConfigError(
-            f"unknown dataset {dataset!r}; {nearest(dataset, known)} "
-            f"(and any TFDS dataset prepared under --data_dir {data_dir})"
+            f"unknown dataset {dataset!r}; {nearest(dataset, _known())} (and any path, and any "
+            f"TFDS dataset prepared under --data_dir {data_dir})"
         )
+
+
+def _first_part(dataset: str) -> str:
+    """mnist of mnist/config:3.0.1."""
+    return dataset.partition(":")[0].partition("/")[0]
+
+
+@functools.cache
+def _known() -> frozenset[str]:
+    return frozenset({*_tfds_names(), AUTO, GARMENTS})
 
 
 def find_prepared(dataset: str, data_dir: epath.PathLike) -> epath.Path | None:

@@ -6,14 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from components import synthetic
+from components import images, synthetic
 from components.artifacts import Input, fingerprint
+from components.conversion import Conversion
 from components.examples import Block
-from components.sources.base import BLOCK_EXAMPLES, Rejected, Slice, example_id
+from components.ledger import Rejected
+from components.sources.base import Slice, example_id
 from components.sources.catalog import GARMENTS
 
 _VERSION = 1  # Raise it whenever the drawing changes, so that older artifacts are told apart.
 _SPLITS = ("train", "test")
+_DRAWN_AT_ONCE = 1000  # Another number gives other pixels.
+_PER_SLICE = 8 * _DRAWN_AT_ONCE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,10 +27,12 @@ class GarmentsSource:
     Attributes:
       size: number of training images; a sixth as many, rounded up, are the test images.
       seed: of the drawing; the same seed gives the same pixels.
+      conversion: what the images are turned into.
     """
 
     size: int = 60_000
     seed: int = 0
+    conversion: Conversion = dataclasses.field(default_factory=Conversion)
 
     @property
     def name(self) -> str:
@@ -38,7 +44,8 @@ class GarmentsSource:
 
     @property
     def settings(self) -> dict[str, Any]:
-        return {"synthetic_size": self.size, "synthetic_seed": self.seed}
+        drawn = {"synthetic_size": self.size, "synthetic_seed": self.seed}
+        return drawn | self.conversion.as_json()
 
     @property
     def class_names(self) -> list[str]:
@@ -50,15 +57,18 @@ class GarmentsSource:
 
     def slices(self) -> list[Slice]:
         return [
-            Slice(split, str(block), first, min(BLOCK_EXAMPLES, size - first))
+            Slice(split, "drawn", first, min(_PER_SLICE, size - first))
             for split, size in self.num_examples.items()
-            for block, first in enumerate(range(0, size, BLOCK_EXAMPLES))
+            for first in range(0, size, _PER_SLICE)
         ]
 
     def read(self, part: Slice) -> Iterator[Block | Rejected]:
-        indices = np.arange(part.first, part.first + part.examples)
-        labels = indices % len(synthetic.CLASS_NAMES)
-        # Each block owns its randomness, so that any worker may draw any block.
-        seed = np.random.SeedSequence([self.seed, _SPLITS.index(part.split), int(part.name)])
-        images = synthetic.draw_garments(labels, np.random.default_rng(seed))
-        yield Block([example_id(part.split, int(index)) for index in indices], images, labels)
+        end = part.first + part.examples
+        for first in range(part.first, end, _DRAWN_AT_ONCE):
+            indices = np.arange(first, min(first + _DRAWN_AT_ONCE, end))
+            labels = indices % len(synthetic.CLASS_NAMES)
+            # What is drawn at once owns its randomness, so that any worker may draw it.
+            seed = [self.seed, _SPLITS.index(part.split), first // _DRAWN_AT_ONCE]
+            rng = np.random.default_rng(np.random.SeedSequence(seed))
+            drawn = images.convert_all(synthetic.draw_garments(labels, rng), self.conversion)
+            yield Block([example_id(part.split, int(i)) for i in indices], drawn, labels)

@@ -1,36 +1,60 @@
 """Any TFDS image dataset: found where TFDS prepared it, or downloaded and prepared by TFDS.
 
-Prepared files are read directly (TFRecord, tf.Example, Pillow): the workers need no TensorFlow.
+Prepared files are read directly (TFRecord, tf.Example, PNG): the workers need no TensorFlow.
 """
 
 import dataclasses
 import functools
-import io
+import itertools
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from etils import epath
-from PIL import Image
 
-from components import records
+from components import files, records
 from components.artifacts import Input, fingerprint
+from components.conversion import Conversion
 from components.errors import ConfigError, WorkError
 from components.examples import CHANNELS, SPLITS, Block
-from components.sources.base import BLOCK_EXAMPLES, Rejected, Slice, example_id
+from components.ledger import Reason, Rejected
+from components.sources.base import (
+    UNLABELLED,
+    Encoded,
+    Slice,
+    decode_blocks,
+    example_id,
+)
+from components.stencil import RecordCutter, RecordError
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
-_BLOCK_BYTES = 16 << 20
 _NETWORK_SECONDS = 8
-_UNLABELLED = "unlabelled"
-_FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+# A part of a file is found by passing over the records before it, so there should be few.
+_RECORDS_PER_SLICE = 16_384
 _TEXTS = (".json", ".txt")
-_MODES = {1: "L", 3: "RGB"}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Facts:
+    """What a dataset says of itself.
+
+    Attributes:
+      image_key: the feature that holds the image.
+      label_key: the one that holds the label, if there is one.
+      class_names: the label's names, by label.
+      channels: as declared; None where images may differ.
+      files: by split, (name, number of records) of each file.
+    """
+
+    image_key: str
+    label_key: str | None
+    class_names: list[str]
+    channels: int | None
+    files: dict[str, list[tuple[str, int]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,10 +64,12 @@ class TfdsSource:
     Attributes:
       dataset: the name that was asked for.
       path: where it lies.
+      conversion: what the images are turned into.
     """
 
     dataset: str
     path: epath.Path
+    conversion: Conversion = dataclasses.field(default_factory=Conversion)
 
     @property
     def name(self) -> str:
@@ -51,134 +77,125 @@ class TfdsSource:
 
     @property
     def input(self) -> Input:
-        files = sorted(p for p in self.path.iterdir() if not p.name.startswith("."))
+        found = sorted(p for p in self.path.iterdir() if not p.name.startswith("."))
         # The shards are told by their sizes: reading them all would cost seconds, and each record
         # carries its own checksum.
         described = [
-            (p.name, p.read_text() if p.suffix in _TEXTS else p.stat().length) for p in files
+            (p.name, p.read_text() if p.suffix in _TEXTS else files.status(p).size) for p in found
         ]
         return Input(self.path, fingerprint(described))
 
     @property
     def settings(self) -> dict[str, Any]:
-        return {}
+        return self.conversion.as_json()
 
     @functools.cached_property
-    def _info(self) -> "tfds.core.DatasetInfo":
+    def _facts(self) -> _Facts:
         import tensorflow_datasets as tfds
 
-        return tfds.builder_from_directory(self.path).info
+        info = tfds.builder_from_directory(self.path).info
+        features = info.features
+        image_key = _image_key(self.dataset, info)
+        labels = [key for key in features if isinstance(features[key], tfds.features.ClassLabel)]
+        label_key = "label" if "label" in labels else next(iter(labels), None)
+        return _Facts(
+            image_key,
+            label_key,
+            list(features[label_key].names) if label_key else [UNLABELLED],
+            features[image_key].shape[-1],
+            {
+                split: [
+                    (self._checked(file), length)
+                    for file, length in zip(
+                        info.splits[split].filenames, info.splits[split].shard_lengths, strict=True
+                    )
+                ]
+                for split in SPLITS
+                if split in info.splits
+            },
+        )
 
-    @functools.cached_property
-    def _image_key(self) -> str:
-        return _image_key(self.dataset, self._info)
-
-    @functools.cached_property
-    def _label_key(self) -> str | None:
-        import tensorflow_datasets as tfds
-
-        features = self._info.features
-        keys = [key for key in features if isinstance(features[key], tfds.features.ClassLabel)]
-        return "label" if "label" in keys else next(iter(keys), None)
+    def _checked(self, file: str) -> str:
+        if ".tfrecord" not in file:
+            raise ConfigError(
+                f"{self.path / file} is no TFRecord file; prepare the dataset with "
+                "file_format=tfrecord"
+            )
+        return file
 
     @property
     def class_names(self) -> list[str]:
-        if self._label_key is None:
-            return [_UNLABELLED]
-        return list(self._info.features[self._label_key].names)
+        return self._facts.class_names
 
     @property
     def num_examples(self) -> Mapping[str, int]:
-        splits = self._info.splits
-        return {split: splits[split].num_examples for split in SPLITS if split in splits}
+        return {
+            split: sum(length for _, length in members)
+            for split, members in self._facts.files.items()
+        }
 
     def slices(self) -> list[Slice]:
         slices = []
-        for split in self.num_examples:
-            info = self._info.splits[split]
+        for split, members in self._facts.files.items():
             first = 0
-            for file, length in zip(info.filenames, info.shard_lengths, strict=True):
-                if ".tfrecord" not in file:
-                    raise ConfigError(
-                        f"{self.path / file} is no TFRecord file; prepare the dataset with "
-                        "file_format=tfrecord"
-                    )
-                slices.append(Slice(split, file, first, length))
+            for file, length in members:
+                for skip in range(0, length, _RECORDS_PER_SLICE):
+                    count = min(_RECORDS_PER_SLICE, length - skip)
+                    slices.append(Slice(split, file, first + skip, count))
                 first += length
         return slices
 
     def read(self, part: Slice) -> Iterator[Block | Rejected]:
-        pending: dict[tuple[int, ...], list[tuple[str, np.ndarray, int]]] = {}
-        number = -1
-        for number, record in enumerate(records.read_records(self.path / part.name)):
-            key = example_id(part.split, part.first + number)
+        # As TensorFlow's decoders do, images become what the dataset says that they are.
+        declared = self._facts.channels if self._facts.channels in CHANNELS else None
+        channels = self.conversion.channels or declared
+        conversion = dataclasses.replace(self.conversion, channels=channels)
+        return decode_blocks(part.split, self._inputs(part), conversion)
+
+    def _inputs(self, part: Slice) -> Iterator[Encoded | Rejected]:
+        facts = self._facts
+        cut = _cutter(facts.image_key, facts.label_key)
+        num_classes = len(facts.class_names)
+        first, length = self._place(part)
+        skip = part.first - first
+        path = self.path / part.name
+        number = skip - 1
+        # To the file's end if this is its last part: it may hold more than it should.
+        stop = None if skip + part.examples == length else part.examples
+        payloads = itertools.islice(records.read_records(path, skip=skip), stop)
+        for number, record in enumerate(payloads, skip):
+            key = example_id(part.split, first + number)
             try:
-                image, label = self._decode(record)
-            except ValueError as error:
-                yield Rejected(key, part.split, str(error))
+                image, label = cut(record)
+            except RecordError as error:
+                yield Rejected(key, part.split, None, error.reason, str(error))
                 continue
-            rows = pending.setdefault(image.shape, [])
-            rows.append((key, image, label))
-            if len(rows) >= BLOCK_EXAMPLES or len(rows) * image.nbytes >= _BLOCK_BYTES:
-                yield _block(pending.pop(image.shape))
-        for rows in pending.values():
-            yield _block(rows)
-        if number + 1 != part.examples:
+            label = label or 0
+            if not 0 <= label < num_classes:
+                detail = f"label {label} is outside 0..{num_classes - 1}"
+                yield Rejected(key, part.split, None, Reason.BAD_LABEL, detail)
+                continue
+            yield Encoded(key, label, image)
+        if number + 1 != skip + part.examples:
             raise WorkError(
-                f"{self.path / part.name} holds {number + 1} records, its dataset_info.json says "
-                f"{part.examples}: restore it, or have TFDS prepare the dataset again"
+                f"{path} holds {number + 1} records, its dataset_info.json says {length}: restore "
+                "it, or have TFDS prepare the dataset again"
             )
 
-    def _decode(self, record: bytes) -> tuple[np.ndarray, int]:
-        """The image, uint8 [height, width, channels], and its label. ValueError says why not."""
-        from google.protobuf.message import DecodeError
-        from tensorflow_datasets.proto import tf_example_pb2
-
-        try:
-            feature = tf_example_pb2.Example.FromString(record).features.feature
-        except DecodeError:
-            raise ValueError("not a tf.Example") from None
-        encoded = feature[self._image_key].bytes_list.value
-        if not encoded:
-            raise ValueError("no image")
-        image = decode_image(encoded[0], channels=self._info.features[self._image_key].shape[-1])
-        if self._label_key is None:
-            return image, 0
-        labels = feature[self._label_key].int64_list.value
-        if not labels or not 0 <= labels[0] < len(self.class_names):
-            raise ValueError(f"label {list(labels)} is outside 0..{len(self.class_names) - 1}")
-        return image, labels[0]
+    def _place(self, part: Slice) -> tuple[int, int]:
+        """The index within the split of a file's first record, and how many records it has."""
+        first = 0
+        for file, length in self._facts.files[part.split]:
+            if file == part.name:
+                return first, length
+            first += length
+        raise ValueError(f"no file {part.name!r} in {part.split}")
 
 
-def decode_image(encoded: bytes, *, channels: int | None) -> np.ndarray:
-    """Decodes PNG, JPEG, WebP or BMP to uint8 [height, width, channels].
-
-    `channels` as the dataset declares them, 1 or 3, or None: as the file has them.
-
-    Raises:
-      ValueError: the bytes are no such image, or one that is not supported; says why.
-    """
-    try:
-        with Image.open(io.BytesIO(encoded), formats=_FORMATS) as file:
-            image: Image.Image = file
-            if image.mode.startswith(("I", "F")):
-                raise ValueError(f"unsupported pixel type {image.mode}")
-            if channels in _MODES and image.mode != _MODES[channels]:
-                image = image.convert(_MODES[channels])  # As TensorFlow's decoders do.
-            elif image.mode == "P":
-                image = image.convert("RGB")
-            pixels = np.asarray(image, np.uint8)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"undecodable image: {error.__class__.__name__}") from None
-    pixels = pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
-    if pixels.shape[-1] not in CHANNELS:
-        raise ValueError(f"unsupported shape {'x'.join(map(str, pixels.shape))}")
-    return pixels
-
-
-def _block(rows: list[tuple[str, np.ndarray, int]]) -> Block:
-    ids, images, labels = zip(*rows, strict=True)
-    return Block(list(ids), np.stack(images), np.array(labels, np.int64))
+@functools.cache
+def _cutter(image_key: str, label_key: str | None) -> RecordCutter:
+    """One for all slices that a worker reads: what it learns of the records serves again."""
+    return RecordCutter(image_key, label_key)
 
 
 def download(dataset: str, data_dir: epath.PathLike) -> epath.Path:

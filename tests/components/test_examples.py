@@ -1,10 +1,8 @@
-import numpy as np
-import pytest
-import tensorflow as tf
+import hashlib
 
-from components import examples, records
-from components.errors import ConfigError, WorkError
-from components.examples import Block, ExampleSet
+import numpy as np
+
+from components.examples import Block, hashes_of
 
 SHAPE = (3, 2, 1)
 
@@ -24,64 +22,49 @@ def assert_same(one: Block, other: Block) -> None:
     np.testing.assert_array_equal(one.labels, other.labels)
 
 
-def test_decode_gives_back_what_encode_got():
-    assert_same(examples.decode(examples.encode(block()), SHAPE), block())
+def test_a_block_knows_its_length_and_shape():
+    assert len(block()) == 5
+    assert block().shape == SHAPE
 
 
-def test_encoding_is_deterministic():
-    assert list(examples.encode(block())) == list(examples.encode(block()))
+def test_take_gives_rows_in_the_order_asked_for():
+    taken = block().take(np.array([3, 0]))
+    assert taken.ids == ["train-00000003", "train-00000000"]
+    np.testing.assert_array_equal(taken.images, block().images[[3, 0]])
+    np.testing.assert_array_equal(taken.labels, block().labels[[3, 0]])
 
 
-def test_tensorflow_parses_an_encoded_example():
-    spec = {
-        "id": tf.io.FixedLenFeature([], tf.string),
-        "image": tf.io.FixedLenFeature([], tf.string),
-        "label": tf.io.FixedLenFeature([], tf.int64),
-    }
-    parsed = tf.io.parse_single_example(next(examples.encode(block())), spec)
-    assert parsed["id"].numpy().decode() == block().ids[0]
-    pixels = tf.io.decode_raw(parsed["image"], tf.uint8).numpy().reshape(SHAPE)
-    np.testing.assert_array_equal(pixels, block().images[0])
-    assert parsed["label"].numpy() == block().labels[0]
+def test_a_part_is_what_take_gives_without_a_copy():
+    whole = block()
+    part = whole.part(1, 4)
+    assert_same(part, whole.take(np.arange(1, 4)))
+    assert np.shares_memory(part.images, whole.images)
+    assert_same(whole.part(3, 99), whole.take(np.arange(3, 5)))
 
 
-@pytest.mark.parametrize(
-    ("payload", "reason"),
-    [
-        (b"\xff\xff", "record 0 has no id, image and label"),
-        (b"", "record 0 has no id, image and label"),
-        (next(examples.encode(block())), "has 6 bytes of pixels, 3x3x1 needs 9"),
-    ],
-)
-def test_other_records_are_refused(tmp_path, payload, reason):
-    records.write_records(tmp_path / "file", [payload])
-    with pytest.raises(WorkError, match=reason):
-        examples.read_shard(tmp_path / "file", (3, 3, 1))
+def test_parts_are_joined_again():
+    assert_same(Block.concatenate([block().part(0, 2), block().part(2, 5)]), block())
 
 
-def test_take_and_concatenate():
-    rows = np.array([3, 0])
-    assert block().take(rows).ids == ["train-00000003", "train-00000000"]
-    assert_same(
-        Block.concatenate([block().take(np.arange(2)), block().take(np.arange(2, 5))]), block()
-    )
+def test_the_hash_is_fixed_for_ever():
+    assert hashes_of(["train-00000000"]).tolist() == [2821148294536992354]
 
 
-def test_a_prepared_directory_opens(example_set):
-    assert example_set.splits == ["train", "validation", "test"]
-    assert example_set.image_shape == (28, 28, 1)
-    for split in example_set.splits:
-        read = example_set.read(split)
-        assert len(read) == example_set.num_examples(split) > 0
-        assert read.images.shape == (len(read), 28, 28, 1)
-        assert 0 <= read.labels.min() <= read.labels.max() < len(example_set.class_names)
+def test_a_hash_is_blake2b_of_the_ids_utf8():
+    ids = ["train-00000000", "", "é", "日本/b.png"]
+    wanted = [
+        int.from_bytes(hashlib.blake2b(each.encode(), digest_size=8).digest(), "little")
+        for each in ids
+    ]
+    assert hashes_of(ids).dtype == np.uint64
+    assert hashes_of(ids).tolist() == wanted
+    assert hashes_of(iter(ids)).tolist() == wanted
+    assert hashes_of([]).tolist() == []
 
 
-def test_an_unknown_split_is_refused(example_set):
-    with pytest.raises(ConfigError, match="no examples in split 'dev'; it has: train"):
-        example_set.read("dev")
-
-
-def test_a_directory_without_a_manifest_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="no finished artifact"):
-        ExampleSet.open(tmp_path)
+def test_hashes_are_spread_evenly():
+    hashes = hashes_of(f"train-{n:08d}" for n in range(16_000))
+    assert len(np.unique(hashes)) == 16_000
+    counts = np.bincount((hashes >> np.uint64(60)).astype(int), minlength=16)
+    # A thousand in each sixteenth, give or take five deviations.
+    assert abs(counts - 1000).max() < 5 * np.sqrt(1000)

@@ -1,5 +1,6 @@
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +8,11 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from components import examples, records
+from components import records, wire
 from components.errors import ConfigError, WorkError
-from components.examples import ExampleSet
-from pipeline.prepare import QUARANTINE, prepare
+from components.example_set import ExampleSet, shard_name
+from pipeline import local
+from pipeline.prepare import DUPLICATES, QUARANTINE, STATISTICS, prepare
 from tests.conftest import tiny_prepare_config
 
 
@@ -36,7 +38,7 @@ def write_dataset(data_dir: Path, images: list[bytes], *, split: str = "train") 
         example.features.feature["image"].bytes_list.value.append(image)
         example.features.feature["label"].int64_list.value.append(number % 2)
         payloads.append(example.SerializeToString())
-    records.write_records(folder / examples.shard_name("pictures", split, 0, 1), payloads)
+    records.write_records(folder / shard_name("pictures", split, 0, 1), payloads)
     features = tfds.features.FeaturesDict(
         {
             "image": tfds.features.Image(shape=(None, None, None)),
@@ -61,7 +63,7 @@ def prepare_pictures(tmp_path: Path) -> ExampleSet:
 
 def quarantined(directory: Path) -> dict[str, str]:
     rows = [json.loads(line) for line in (directory / QUARANTINE).read_text().splitlines()]
-    return {row["id"]: row["reason"] for row in rows}
+    return {row["id"]: f"{row['reason']}: {row['detail']}" for row in rows}
 
 
 def test_every_input_is_kept_once_with_its_label(example_set):
@@ -115,13 +117,17 @@ def test_tfds_reads_the_folder_back(example_set):
         [],
         ["--direct_running_mode=multi_threading", "--direct_num_workers=2"],
         ["--direct_running_mode=multi_processing", "--direct_num_workers=2"],
+        ["--runner=PortableRunner", "--job_endpoint=embed", "--environment_type=LOOPBACK"],
     ],
-    ids=["in_memory", "threads", "processes"],
+    ids=["in_memory", "threads", "processes", "portable"],
 )
-def test_the_bytes_depend_on_nothing_but_input_and_config(examples_dir, tmp_path, beam_args):
+def test_the_bytes_depend_on_nothing_but_input_and_config(
+    examples_dir, tmp_path, beam_args, capsys
+):
     prepare(tiny_prepare_config(), output=tmp_path / "examples", beam_args=beam_args)
+    assert "prepare: read 700, kept 700, 0.5 MB of pixels" in capsys.readouterr().err
     assert shards(tmp_path / "examples") == shards(examples_dir)
-    for name in ("features.json", "dataset_info.json", QUARANTINE):
+    for name in ("features.json", "dataset_info.json", QUARANTINE, STATISTICS, DUPLICATES):
         assert (tmp_path / "examples" / name).read_bytes() == (examples_dir / name).read_bytes()
 
 
@@ -172,18 +178,20 @@ def test_images_that_do_not_fit_are_set_aside_by_name_and_reason(tmp_path, capsy
     assert prepared.image_shape == (6, 5, 1)
     reasons = quarantined(tmp_path / "examples")
     assert reasons == {
-        "train-00000003": "shape 5x6x1, the dataset's is 6x5x1",
-        "train-00000008": "undecodable image: UnidentifiedImageError",
-        "train-00000009": "unsupported shape 6x5x4",
+        "train-00000003": "wrong_shape: 5x6x1, most others are 6x5x1",
+        "train-00000008": "wrong_type: text, not PNG, JPEG, WebP or BMP",
+        "train-00000009": "wrong_shape: 6x5x4: 4 channels; --channels 1 or 3 converts it",
     }
     kept = {i for split in prepared.splits for i in prepared.read(split).ids}
     assert kept == {f"train-{n:08d}" for n in range(40)} - set(reasons)
-    assert "3 inputs were set aside" in capsys.readouterr().err
+    assert "warning: set aside: 3 inputs" in capsys.readouterr().err
 
 
 def test_nothing_usable_is_an_error(tmp_path):
     write_dataset(tmp_path / "data", [b"no image"] * 3)
-    with pytest.raises(WorkError, match="all 3 inputs were rejected, the first because: undecod"):
+    with pytest.raises(
+        WorkError, match=r"all 3 inputs were rejected, the first \(train-00000000\) because: text"
+    ):
         prepare_pictures(tmp_path)
     assert not (tmp_path / "examples").exists()
 
@@ -248,3 +256,234 @@ def test_what_auto_became_is_said_every_time_and_kept_when_replaced(tmp_path, mo
     assert "no network" in notes[0]
     assert call() == notes
     assert call(validation_fraction=0.5, overwrite=True) == notes
+
+
+def tree(root: Path, *, backwards: bool = False) -> Path:
+    """Images of two classes in three splits, some of them none, one a leak from test to train."""
+    rng = np.random.default_rng(0)
+    files = {
+        f"{split}/{label}/{number:02d}.png": png_of(rng.integers(0, 256, (6, 5), np.uint8))
+        for split, count in (("train", 40), ("val", 8), ("test", 8))
+        for label in ("cat", "dog")
+        for number in range(count)
+    }
+    files["train/dog/05.png"] = b""
+    files["train/cat/07.png"] = b"no image"
+    files["train/cat/09.png"] = png_of(np.zeros((6, 5, 4), np.uint8))
+    files["test/dog/leak.png"] = files["train/dog/11.png"]
+    files["train/cat/twin.png"] = files["train/cat/12.png"]
+    for name, data in sorted(files.items(), reverse=backwards):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        os.utime(path, (0, 0))
+    return root
+
+
+def png_of(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def prepare_tree(root: Path, output: Path, *, retry: bool = False, **fields) -> ExampleSet:
+    config = tiny_prepare_config(dataset=str(root), **fields)
+    return prepare(config, output=output, retry_quarantined=retry)
+
+
+def everything(directory: Path) -> dict[str, bytes]:
+    """All that is published, but the time it took."""
+    contents = {
+        path.relative_to(directory).as_posix(): path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file()
+    }
+    manifest = json.loads(contents.pop("manifest.json"))
+    del manifest["wall_seconds"]
+    return contents | {"manifest.json": json.dumps(manifest).encode()}
+
+
+def test_a_folder_gives_a_full_account_of_every_input(tmp_path):
+    prepared = prepare_tree(tree(tmp_path / "pets"), tmp_path / "examples")
+    counts = prepared.artifact.manifest["counts"]
+    assert (counts["inputs"], counts["kept"], counts["quarantined"]) == (114, 111, 3)
+    train = counts["ledger"]["train"]
+    assert train["inputs"] == 81
+    assert train["reasons"] == {"empty": 1, "wrong_shape": 1, "wrong_type": 1}
+    assert train["classes"] == {
+        "cat": {"inputs": 41, "kept": 39, "quarantined": 2},
+        "dog": {"inputs": 40, "kept": 39, "quarantined": 1},
+    }
+    for account in (*counts["ledger"].values(), *train["classes"].values()):
+        assert account["inputs"] == account["kept"] + account["quarantined"]
+    files = {path.relative_to(tmp_path / "pets").as_posix() for path in files_in(tmp_path / "pets")}
+    kept = [i.replace("validation", "val") for s in prepared.splits for i in prepared.read(s).ids]
+    set_aside = quarantined(prepared.path)
+    assert sorted([*kept, *set_aside]) == sorted(files)
+    assert prepared.splits == ["train", "validation", "test"]
+
+
+def files_in(root: Path) -> list[Path]:
+    return [path for path in root.rglob("*") if path.is_file()]
+
+
+def test_the_order_in_which_files_were_made_changes_nothing(tmp_path):
+    for name, backwards in (("one", False), ("two", True)):
+        root = tree(tmp_path / name / "pets", backwards=backwards)
+        prepare_tree(root, tmp_path / name / "examples")
+    assert everything(tmp_path / "one/examples") == everything(tmp_path / "two/examples")
+
+
+def test_retrying_the_quarantine_gives_what_preparing_anew_gives(tmp_path, capsys):
+    root = tree(tmp_path / "pets")
+    prepare_tree(root, tmp_path / "examples")
+    (root / "train/dog/05.png").write_bytes(png((6, 5), 77))
+    (root / "train/cat/07.png").write_bytes((root / "train/cat/12.png").read_bytes())
+    capsys.readouterr()
+    retried = prepare_tree(root, tmp_path / "examples", retry=True)
+    assert "reading 3 inputs of pets again" in capsys.readouterr().err
+    assert list(quarantined(retried.path)) == ["train/cat/09.png"]
+    prepare_tree(root, tmp_path / "anew")
+    assert everything(tmp_path / "examples") == everything(tmp_path / "anew")
+    # And it is up to date, as any other.
+    prepare_tree(root, tmp_path / "examples")
+    assert "up to date" in capsys.readouterr().err
+
+
+def test_a_retry_goes_by_all_that_was_set_aside_duplicates_included(tmp_path):
+    root = tree(tmp_path / "pets")
+    prepare_tree(root, tmp_path / "examples", duplicates="drop")
+    # A new twin of an image of train, in test: test keeps it, so train's must go.
+    (root / "train/dog/05.png").write_bytes(png((6, 5), 77))
+    (root / "test/dog/leak.png").write_bytes((root / "test/dog/leak.png").read_bytes())
+    os.utime(root / "test/dog/leak.png", (0, 0))
+    prepare_tree(root, tmp_path / "examples", retry=True, duplicates="drop")
+    prepare_tree(root, tmp_path / "examples", retry=True, duplicates="drop")
+    prepare_tree(root, tmp_path / "anew", duplicates="drop")
+    assert everything(tmp_path / "examples") == everything(tmp_path / "anew")
+
+
+def test_a_retry_where_several_inputs_have_one_id_reads_all(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 6, 5), np.uint8)
+    payloads = [
+        wire.serialize(b"id-%d" % min(row, 37), image.tobytes(), row % 2)
+        for row, image in enumerate(pixels)
+    ]
+    records.write_records(tmp_path / "mine.tfrecord", payloads)
+    fields = {"features": "image=image:6x5x1,label=label,id=id"}
+    prepared = prepare_tree(tmp_path / "mine.tfrecord", tmp_path / "examples", **fields)
+    counts = prepared.artifact.manifest["counts"]
+    assert counts["ledger"]["train"]["reasons"] == {"duplicate_key": 2}
+    before = everything(tmp_path / "examples")
+    prepare_tree(tmp_path / "mine.tfrecord", tmp_path / "examples", retry=True, **fields)
+    assert everything(tmp_path / "examples") == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("another input", "has changed in more than the inputs in quarantine"),
+        ("a new input", "has changed in more than the inputs in quarantine"),
+        ("the config", "was prepared with another config"),
+        ("nothing there", "no finished artifact"),
+    ],
+)
+def test_a_retry_that_would_not_be_the_whole_truth_is_refused(tmp_path, change, message):
+    root = tree(tmp_path / "pets")
+    prepare_tree(root, tmp_path / "examples")
+    before = everything(tmp_path / "examples")
+    if change == "another input":
+        (root / "test/cat/03.png").write_bytes(png((6, 5), 3))
+    if change == "a new input":
+        (root / "test/cat/99.png").write_bytes(png((6, 5), 3))
+    fields = {"channels": 1} if change == "the config" else {}
+    output = tmp_path / ("elsewhere" if change == "nothing there" else "examples")
+    with pytest.raises(ConfigError, match=message):
+        prepare_tree(root, output, retry=True, **fields)
+    assert everything(tmp_path / "examples") == before
+
+
+def test_duplicates_are_listed_and_a_leak_is_said(tmp_path, capsys):
+    prepared = prepare_tree(tree(tmp_path / "pets"), tmp_path / "examples")
+    listed = [json.loads(line) for line in (prepared.path / DUPLICATES).read_text().splitlines()]
+    assert listed == [
+        [
+            {"id": "test/dog/leak.png", "split": "test"},
+            {"id": "train/dog/11.png", "split": "train"},
+        ],
+        [
+            {"id": "train/cat/12.png", "split": "train"},
+            {"id": "train/cat/twin.png", "split": "train"},
+        ],
+    ]
+    assert "the same images are in several splits (1 in train+test)" in capsys.readouterr().err
+    assert prepared.artifact.manifest["counts"]["duplicates"] == {
+        "images": 2,
+        "by_splits": {"train": 1, "train+test": 1},
+    }
+
+
+def test_duplicates_are_dropped_on_request_from_train_before_test(tmp_path, capsys):
+    prepared = prepare_tree(tree(tmp_path / "pets"), tmp_path / "examples", duplicates="drop")
+    dropped = {i: why for i, why in quarantined(prepared.path).items() if "duplicate" in why}
+    assert dropped == {
+        "train/dog/11.png": "duplicate_content: the same pixels as test/dog/leak.png",
+        "train/cat/twin.png": "duplicate_content: the same pixels as train/cat/12.png",
+    }
+    assert prepared.artifact.manifest["counts"]["kept"] == 109
+    assert "in several splits" not in capsys.readouterr().err
+
+
+def test_duplicates_are_an_error_on_request(tmp_path):
+    with pytest.raises(WorkError, match=r"2 images more than once, the first: test/dog/leak.png"):
+        prepare_tree(tree(tmp_path / "pets"), tmp_path / "examples", duplicates="error")
+    assert not (tmp_path / "examples").exists()
+
+
+def test_images_are_converted_on_request(tmp_path):
+    prepared = prepare_tree(
+        tree(tmp_path / "pets"), tmp_path / "examples", image_size="8x6", channels=3
+    )
+    assert prepared.image_shape == (8, 6, 3)
+    assert prepared.artifact.manifest["config"]["image_size"] == [8, 6]
+    assert set(quarantined(prepared.path)) == {"train/dog/05.png", "train/cat/07.png"}
+
+
+def test_statistics_are_those_of_the_shards(tmp_path):
+    prepared = prepare_tree(tree(tmp_path / "pets"), tmp_path / "examples")
+    described = json.loads((prepared.path / STATISTICS).read_text())
+    assert list(described) == prepared.splits
+    for split in prepared.splits:
+        block = prepared.read(split)
+        (channel,) = described[split]["channels"]
+        assert channel["mean"] == pytest.approx(block.images.mean(), rel=1e-12)
+        assert channel["variance"] == pytest.approx(block.images.var(), rel=1e-12)
+        assert channel["histogram"] == np.bincount(block.images.ravel(), minlength=256).tolist()
+        assert described[split]["examples_by_class"] == dict(
+            zip(prepared.class_names, np.bincount(block.labels).tolist(), strict=True)
+        )
+        assert described[split]["bytes_by_shard"] == {
+            file: len((prepared.path / file).read_bytes()) for file, _ in prepared.shards[split]
+        }
+        with Image.open(prepared.path / f"contact_sheet-{split}.png") as sheet:
+            assert sheet.width > 100
+
+
+def test_worker_processes_make_the_same_bytes(tmp_path, monkeypatch):
+    """The garments are enough here to be worth them."""
+    config = tiny_prepare_config(synthetic_size=9000, shard_bytes=28 * 28 * 2000)
+    prepare(config, output=tmp_path / "beside")
+    monkeypatch.setattr(local, "serves", lambda beam_args: False)
+    prepare(config, output=tmp_path / "here")
+    assert everything(tmp_path / "beside") == everything(tmp_path / "here")
+
+
+def test_a_folder_may_hold_images_of_as_many_shapes_as_it_likes(tmp_path):
+    for side in range(1, 60):
+        path = tmp_path / "all" / f"{side}.png"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(png((side, 3), side))
+    prepared = prepare_tree(tmp_path / "all", tmp_path / "examples")
+    assert prepared.image_shape == (59, 3, 1)  # Of equally common ones the largest.
+    assert len(quarantined(prepared.path)) == 58
+    assert prepared.class_names == ["unlabelled"]

@@ -1,59 +1,122 @@
-import numpy as np
+import os
+import signal
+
+import apache_beam as beam
 import pytest
+from apache_beam.testing.util import assert_that, equal_to
 
-from components.errors import WorkError
-from components.examples import Block
-from pipeline.transforms import Assignment, Census, hashes_of, sorted_by_hash
+from components import embeddings, runs
+from components.errors import ConfigError, WorkError
+from components.sources.base import Slice
+from components.sources.garments import GarmentsSource
+from components.sources.prepared import PreparedSource
+from pipeline import local, runners, transforms, work
+from pipeline.work import ReadTask
 
-
-def block(ids: list[str]) -> Block:
-    return Block(ids, np.zeros((len(ids), 2, 2, 1), np.uint8), np.arange(len(ids)))
-
-
-def names(count: int, split: str = "train") -> list[str]:
-    return [f"{split}-{index:08d}" for index in range(count)]
-
-
-def test_the_hash_is_fixed_for_ever():
-    assert hashes_of(["train-00000000"]).tolist() == [2821148294536992354]
-    assert hashes_of(names(1000)).dtype == np.uint64
-    assert len(set(hashes_of(names(1000)).tolist())) == 1000
+BEAM_ARGS = [
+    [],
+    ["--direct_running_mode=multi_threading", "--direct_num_workers=2"],
+    ["--runner=PortableRunner", "--job_endpoint=embed", "--environment_type=LOOPBACK"],
+]
 
 
-def test_the_order_knows_nothing_of_the_order_before():
-    ids = names(50)
-    shuffled = [ids[i] for i in np.random.default_rng(0).permutation(50)]
-    assert sorted_by_hash(block(ids)).ids == sorted_by_hash(block(shuffled)).ids != ids
+def tell(number: int, directory, factor: int) -> dict[str, int]:
+    """A task's work: a file, and counts of which not all are there each time."""
+    (directory / str(number)).write_text("done")
+    return {"tasks": 1, "sum": factor * number} | ({"odd": 1} if number % 2 else {})
 
 
-def test_two_examples_with_one_id_are_an_error():
-    with pytest.raises(WorkError, match="two examples have the id 'train-00000001'"):
-        sorted_by_hash(block([*names(3), "train-00000001"]))
+def do(tasks, function, *arguments, beam_args=()):
+    with runners.pipeline(beam_args) as p:
+        _ = p | beam.Create(tasks) | beam.ParDo(transforms.Work(function, *arguments))
+    return runners.counters(p, transforms.COUNTERS)
 
 
-def test_the_shares_are_those_asked_for():
-    assignment = Assignment(validation_fraction=0.2, shard_bytes=2 * 2 * 1000)
-    census = Census((2, 2, 1), {"train": 20_000, "test": 10})
-    sizes: dict[str, int] = {}
-    shards: dict[str, set[int]] = {}
-    for (split, shard, num_shards), part in assignment.split(
-        ("train", block(names(20_000))), census
+@pytest.mark.parametrize("beam_args", BEAM_ARGS, ids=["default", "threads", "portable"])
+def test_every_task_is_done_and_what_they_count_adds_up(beam_args, tmp_path):
+    counted = do(range(1, 101), tell, tmp_path, 3, beam_args=beam_args)
+    assert counted == {"tasks": 100, "sum": 3 * 5050, "odd": 50}
+    assert sorted(int(path.name) for path in tmp_path.iterdir()) == list(range(1, 101))
+
+
+def test_no_task_counts_nothing():
+    assert do([], tell) == {}
+
+
+def test_counters_of_others_are_left_out(tmp_path):
+    def count_elsewhere(number):
+        beam.metrics.Metrics.counter("elsewhere", "tasks").inc()
+        return number
+
+    with runners.pipeline([]) as p:
+        tasks = p | beam.Create([1, 2]) | beam.Map(count_elsewhere)
+        _ = tasks | beam.ParDo(transforms.Work(tell, tmp_path, 1))
+    assert runners.counters(p, transforms.COUNTERS) == {"tasks": 2, "sum": 3, "odd": 1}
+    assert runners.counters(p, "elsewhere") == {"tasks": 2}
+
+
+def test_where_there_are_workers_they_do_the_work(tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise AssertionError("the main process works itself")
+
+    (tmp_path / work.READ).mkdir()
+    source = GarmentsSource(size=60)
+    tasks = [ReadTask(number, 0, part) for number, part in enumerate(source.slices())]
+    with local.workers():
+        # Here alone: workers are not forked from this process.
+        monkeypatch.setattr(runs, "write", fail)
+        assert do(tasks, work.read_slice, [source], tmp_path) == {"read": 70}
+    assert len(list((tmp_path / work.READ).iterdir())) == 2
+
+
+def test_an_error_in_a_worker_arrives_as_it_was(tmp_path):
+    (tmp_path / work.READ).mkdir()
+    source = PreparedSource(tmp_path / "nothing", is_validation_cut=False)
+    task = ReadTask(0, 0, Slice("train", "file", 0, 1))
+    with pytest.raises(ConfigError, match="no finished artifact") as here:
+        do([task], work.read_slice, [source], tmp_path)
+    with local.workers(), pytest.raises(ConfigError) as there:
+        do([task], work.read_slice, [source], tmp_path)
+    assert str(there.value) == str(here.value)
+
+
+def test_a_worker_that_is_killed_is_one_line():
+    with (
+        local.workers(),
+        pytest.raises(WorkError, match=r"^a worker process was killed, most likely .* again$"),
     ):
-        sizes[split] = sizes.get(split, 0) + len(part)
-        shards.setdefault(split, set()).add(shard)
-        assert shard < num_shards
-    assert sizes["train"] + sizes["validation"] == 20_000
-    assert sizes["validation"] == pytest.approx(4000, abs=4 * np.sqrt(20_000 * 0.2 * 0.8))
-    assert {split: len(members) for split, members in shards.items()} == {
-        "train": 16,
-        "validation": 4,
-    }
+        do([signal.SIGKILL], signal.raise_signal)
 
 
-def test_a_validation_split_of_the_sources_own_keeps_its_name():
-    census = Census((2, 2, 1), {"train": 100, "validation": 20})
-    assignment = Assignment(validation_fraction=0.0, shard_bytes=1 << 20)
-    ((key, part),) = assignment.split(("train", block(names(100))), census)
-    assert (key, len(part)) == (("train", 0, 1), 100)
-    ((key, part),) = assignment.split(("validation", block(names(20, "validation"))), census)
-    assert (key, len(part)) == (("validation", 0, 1), 20)
+def test_tasks_given_to_workers_that_were_killed_are_one_line():
+    with local.workers():
+        killed = local.pool().submit(signal.raise_signal, signal.SIGKILL)
+        assert killed.exception(timeout=60)
+        with pytest.raises(WorkError, match=r"^a worker process was killed"):
+            do([1], os.getpgid)
+
+
+def test_a_shard_without_examples_is_named(model_dir, tmp_path):
+    (tmp_path / "empty.tfrecord").touch()
+    with (
+        pytest.raises(WorkError, match=r"empty.tfrecord holds no examples"),
+        runners.pipeline([]) as p,
+    ):
+        task = (str(tmp_path / "empty.tfrecord"), str(tmp_path / "empty.parquet"))
+        _ = p | beam.Create([task]) | transforms.EmbedShards(model_dir)
+
+
+def test_shards_are_embedded_and_counted(example_set, model_dir, tmp_path):
+    tasks = [
+        (str(example_set.path / file), str(tmp_path / f"{split}.parquet"))
+        for split in example_set.splits
+        for file, _ in example_set.shards[split]
+    ]
+    counts = [example_set.num_examples(split) for split in example_set.splits]
+    with runners.pipeline([]) as p:
+        embedded = p | beam.Create(tasks) | transforms.EmbedShards(model_dir)
+        assert_that(embedded, equal_to(counts))
+    for split in example_set.splits:
+        assert list(embeddings.read(tmp_path / f"{split}.parquet").ids) == (
+            example_set.read(split).ids
+        )

@@ -1,0 +1,1 @@
+"""Our stages measured beside their peers; reports to read and compare, no tests."""

@@ -1,0 +1,182 @@
+"""Sets of examples: the directory that prepare publishes, and how it is read.
+
+It is a TFDS folder too: `tfds.builder_from_directory` reads it.
+"""
+
+import collections
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from components import artifacts, files, wire
+from components.errors import ConfigError, WorkError
+from components.examples import SPLITS, Block, Shape
+
+
+@dataclasses.dataclass(frozen=True)
+class ExampleSet:
+    """A prepared directory: its name, shape, class names and shards.
+
+    Attributes:
+      path: the directory.
+      dataset: the dataset's name.
+      image_shape: (height, width, channels) of every image.
+      class_names: the label's names, by label.
+      shards: by split, (file name, number of examples) of each shard.
+    """
+
+    path: epath.Path
+    dataset: str
+    image_shape: Shape
+    class_names: list[str]
+    shards: dict[str, list[tuple[str, int]]]
+    artifact: artifacts.Artifact
+
+    @staticmethod
+    def open(directory: epath.PathLike) -> "ExampleSet":
+        """Opens what `prepare` published.
+
+        Raises:
+          ConfigError: the directory is no finished artifact of the prepare stage.
+          WorkError: a shard is missing or cut.
+        """
+        artifact = artifacts.load(directory, stage="prepare", check_sizes=False)
+        counts: dict[str, Any] = dict(artifact.manifest["counts"])
+        height, width, channels = counts["image_shape"]
+        example_set = ExampleSet(
+            path=artifact.path,
+            dataset=artifact.manifest["config"]["dataset"],
+            image_shape=(height, width, channels),
+            class_names=counts["class_names"],
+            shards={
+                split: [(shard["file"], shard["examples"]) for shard in shards]
+                for split, shards in counts["shards"].items()
+            },
+            artifact=artifact,
+        )
+        # First, since it can name the record where a shard is cut; then every other file.
+        example_set._check_shards()
+        artifact.check_sizes()
+        return example_set
+
+    def _check_shards(self) -> None:
+        """Reads the shards that have another size than they should, to name the damaged record."""
+        for shards in self.shards.values():
+            for file, num_examples in shards:
+                wanted = self.artifact.manifest["outputs"][file]["bytes"]
+                path = self.path / file
+                if path.exists() and files.status(path).size != wanted:
+                    collections.deque(self._shard_blocks(file, num_examples), maxlen=0)
+
+    @property
+    def splits(self) -> list[str]:
+        return [split for split in SPLITS if self.shards.get(split)]
+
+    def num_examples(self, split: str) -> int:
+        return sum(count for _, count in self.shards.get(split, []))
+
+    def blocks(self, split: str) -> Iterator[Block]:
+        """A split in the order of its shards, some megabytes at a time, each record checked.
+
+        Raises:
+          ConfigError: there is no such split.
+          WorkError: a shard is damaged; names the file and the record.
+        """
+        if split not in self.splits:
+            raise ConfigError(
+                f"{self.path} has no examples in split {split!r}; it has: {', '.join(self.splits)}"
+            )
+        for shard in self.shards[split]:
+            yield from self._shard_blocks(*shard)
+
+    def read(self, split: str) -> Block:
+        """A whole split, in memory, in the order of its shards. Raises what `blocks` does."""
+        ids: list[str] = []
+        images = np.empty((self.num_examples(split), *self.image_shape), np.uint8)
+        labels = np.empty(len(images), np.int64)
+        for block in self.blocks(split):
+            rows = slice(len(ids), len(ids) + len(block))
+            images[rows], labels[rows] = block.images, block.labels
+            ids += block.ids
+        return Block(ids, images, labels)
+
+    def _shard_blocks(self, file_name: str, num_examples: int) -> Iterator[Block]:
+        path = self.path / file_name
+        count = 0
+        for block in wire.read_blocks(path, self.image_shape):
+            count += len(block)
+            if count > num_examples:
+                break
+            yield block
+        if count > num_examples:
+            raise WorkError(
+                f"{path} holds more records than the {num_examples} that its manifest says; "
+                "prepare again with --overwrite"
+            )
+        if count < num_examples:
+            raise WorkError(
+                f"{path} holds {count} records, its manifest says {num_examples}: record {count} "
+                "is missing; prepare again with --overwrite"
+            )
+
+
+def shard_name(dataset: str, split: str, shard: int, num_shards: int) -> str:
+    """TFDS's grammar of shard names."""
+    return f"{dataset}-{split}.tfrecord-{shard:05d}-of-{num_shards:05d}"
+
+
+def write_tfds_metadata(
+    directory: epath.Path,
+    *,
+    dataset: str,
+    image_shape: Shape,
+    class_names: list[str],
+    shards: dict[str, list[dict[str, Any]]],
+) -> None:
+    """Writes features.json, dataset_info.json and the label names, as TFDS reads them."""
+    import tensorflow_datasets as tfds
+
+    features = tfds.features.FeaturesDict(
+        {
+            "id": tfds.features.Text(),
+            # Raw bytes: a uint8 tensor without an encoding would be stored as int64s.
+            "image": tfds.features.Tensor(
+                shape=image_shape, dtype=np.uint8, encoding=tfds.features.Encoding.BYTES
+            ),
+            "label": tfds.features.ClassLabel(names=class_names),
+        }
+    )
+    template = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
+    splits = [
+        tfds.core.SplitInfo(
+            name=split,
+            shard_lengths=[shard["examples"] for shard in infos],
+            num_bytes=sum(shard["bytes"] for shard in infos),
+            filename_template=tfds.core.ShardedFileTemplate(
+                data_dir=directory,
+                template=template,
+                dataset_name=dataset,
+                split=split,
+                filetype_suffix="tfrecord",
+            ),
+        )
+        for split, infos in shards.items()
+    ]
+    tfds.folder_dataset.write_metadata(
+        data_dir=directory,
+        features=features,
+        split_infos=splits,
+        filename_template=template,
+        version="1.0.0",
+        check_data=False,
+    )
+
+
+def description(example_set: ExampleSet) -> str:
+    """One line for a log: name, counts, shape."""
+    counts = ", ".join(f"{example_set.num_examples(s):,} {s}" for s in example_set.splits)
+    height, width, channels = example_set.image_shape
+    return f"{example_set.dataset}: {counts}, {height}x{width}x{channels}"

@@ -1,0 +1,128 @@
+"""Which features of a tf.Example hold the image, the label and the id, and what they hold."""
+
+import contextlib
+import dataclasses
+import math
+import re
+from typing import Any
+
+import numpy as np
+
+from components.errors import ConfigError
+from components.examples import CHANNELS
+from components.ledger import Reason
+from components.sources.base import MAX_LABEL
+from components.sources.naming import printable
+from components.stencil import RecordError
+
+_SHAPED = re.compile("(.+):([0-9]+)x([0-9]+)x([0-9]+)")
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureMap:
+    """Which features of a tf.Example hold what.
+
+    Attributes:
+      image: the image: an encoded file, or raw pixels if there is a shape.
+      shape: (height, width, channels) of raw pixels.
+      label: the label, a number or a text; None: the images have none.
+      id: the id, a text; None: the record's place is its id.
+    """
+
+    image: str
+    shape: tuple[int, int, int] | None = None
+    label: str | None = None
+    id: str | None = None
+
+    @staticmethod
+    def parse(text: str) -> "FeatureMap":
+        """The map that `image=FEATURE[:HxWxC],label=FEATURE,id=FEATURE` means.
+
+        Raises:
+          ConfigError: the text is no such map.
+        """
+        fields: dict[str, Any] = {}
+        for part in text.split(","):
+            key, _, feature = part.partition("=")
+            if key not in ("image", "label", "id") or key in fields or not feature:
+                raise _unusable(text, f"{part!r} is not understood")
+            if "=" in feature:
+                raise _unusable(text, f"{feature!r} holds a second '='")
+            fields[key] = feature
+        if "image" not in fields:
+            raise _unusable(text, "it names no image")
+        if shaped := _SHAPED.fullmatch(fields["image"]):
+            height, width, channels = map(int, shaped.groups()[1:])
+            if not height or not width or channels not in CHANNELS:
+                raise _unusable(text, "HxWxC are height, width and 1 or 3 channels")
+            fields |= {"image": shaped[1], "shape": (height, width, channels)}
+        return FeatureMap(**fields)
+
+    def as_text(self) -> str:
+        """What `parse` makes this map of."""
+        shape = f":{_times(self.shape)}" if self.shape else ""
+        others = {"label": self.label, "id": self.id}
+        named = [f"{key}={feature}" for key, feature in others.items() if feature is not None]
+        return ",".join([f"image={self.image}{shape}", *named])
+
+
+def _unusable(text: str, why: str) -> ConfigError:
+    return ConfigError(
+        f"--features must be image=FEATURE[:HxWxC],label=FEATURE,id=FEATURE, for example "
+        f"image=image/encoded,label=image/class/label: {why}. Received: {text!r}"
+    )
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
+
+
+def label_of(feature: Any, name: str) -> int | str:
+    """What stands as the label in a record. Raises RecordError where it can be none."""
+    numbers = feature[name].int64_list.value
+    texts = feature[name].bytes_list.value
+    if len(numbers) == 1 and 0 <= numbers[0] <= MAX_LABEL:
+        return numbers[0]
+    with contextlib.suppress(UnicodeDecodeError):
+        if len(texts) == 1 and texts[0]:
+            return printable(texts[0].decode())
+    raise no_label(name, [*numbers[:3], *texts[:3]])
+
+
+def no_label(name: str, found: object) -> RecordError:
+    """That `found` in the feature `name` is no label."""
+    return RecordError(Reason.BAD_LABEL, f"no label in feature {name!r}: {str(found)[:60]}")
+
+
+def id_of(feature: Any, name: str) -> str:
+    """A record's own id. Raises RecordError where it has none."""
+    values = feature[name].bytes_list.value
+    with contextlib.suppress(UnicodeDecodeError):
+        if len(values) == 1 and values[0]:
+            return printable(values[0].decode())
+    raise RecordError(Reason.UNDECODABLE, f"no id in feature {name!r}")
+
+
+def image_of(feature: Any, name: str, shape: tuple[int, int, int] | None) -> bytes:
+    """An encoded image, or raw pixels row by row. Raises RecordError where there are none."""
+    values = feature[name].bytes_list.value
+    if shape is None:
+        if not values:
+            raise RecordError(Reason.UNDECODABLE, f"no bytes in feature {name!r}")
+        return values[0]
+    numbers = feature[name].int64_list.value
+    if not values and not numbers:
+        raise RecordError(Reason.UNDECODABLE, f"no pixels in feature {name!r}")
+    held = len(values[0]) if values else len(numbers)
+    if held != math.prod(shape):
+        raise RecordError(
+            Reason.WRONG_SHAPE,
+            f"{held} pixel values in feature {name!r}, {_times(shape)} is {math.prod(shape)}",
+        )
+    if values:
+        return values[0]
+    # As TFDS stores a uint8 tensor without an encoding.
+    pixels = np.fromiter(numbers, np.int64, held)
+    if pixels.min() < 0 or pixels.max() > 255:
+        raise RecordError(Reason.WRONG_TYPE, f"values outside 0..255 in feature {name!r}")
+    return pixels.astype(np.uint8).tobytes()

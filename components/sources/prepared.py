@@ -1,0 +1,70 @@
+"""What prepare published, as a source: its kept examples, with their own ids."""
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from etils import epath
+
+from components import wire
+from components.artifacts import Input
+from components.example_set import ExampleSet
+from components.examples import Block
+from components.ledger import Rejected
+from components.sources.base import Slice
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedSource:
+    """A prepared directory.
+
+    Attributes:
+      path: the directory.
+      is_validation_cut: whether its validation split was cut out of train; it is train again here.
+    """
+
+    path: epath.Path
+    is_validation_cut: bool
+
+    @functools.cached_property
+    def _set(self) -> ExampleSet:
+        return ExampleSet.open(self.path)
+
+    @property
+    def name(self) -> str:
+        return self._set.dataset
+
+    @property
+    def input(self) -> Input:
+        return self._set.artifact.as_input()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {}
+
+    @property
+    def class_names(self) -> list[str]:
+        return self._set.class_names
+
+    @property
+    def num_examples(self) -> Mapping[str, int]:
+        counts: dict[str, int] = {}
+        for part in self.slices():
+            counts[part.split] = counts.get(part.split, 0) + part.examples
+        return counts
+
+    def slices(self) -> list[Slice]:
+        slices: list[Slice] = []
+        filled: dict[str, int] = {}
+        for split, shards in self._set.shards.items():
+            is_cut = split == "validation" and self.is_validation_cut
+            source_split = "train" if is_cut else split
+            for file, count in shards:
+                first = filled.get(source_split, 0)
+                slices.append(Slice(source_split, file, first, count))
+                filled[source_split] = first + count
+        return slices
+
+    def read(self, part: Slice) -> Iterator[Block | Rejected]:
+        yield from wire.read_blocks(self.path / part.name, self._set.image_shape)

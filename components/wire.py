@@ -1,0 +1,305 @@
+"""Examples as framed tf.Examples in a file, thousands at a time.
+
+Records whose ids and labels take equally many bytes are the same bytes but for three places: the
+id, the image and the label. Protobuf itself is asked where these lie, once; the records are then
+written, and read back, as the rows of a matrix. Every byte is what protobuf would write, and
+whatever does not match byte for byte is parsed by protobuf.
+"""
+
+import dataclasses
+import functools
+import struct
+from collections.abc import Iterator
+
+import google_crc32c
+import numpy as np
+from etils import epath
+
+from components import records
+from components.errors import WorkError
+from components.examples import Block, Shape
+
+_HEADER = 12  # a record's length and its checksum
+_FOOTER = 4  # the payload's checksum
+_CHUNK_BYTES = 4 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class _Mould:
+    """What records of certain lengths have in common.
+
+    Attributes:
+      length: of a record, header and footer included.
+      id, image, label: the places that vary, beside the footer.
+      fixed: indices of all other bytes.
+      values: uint8, what stands there.
+    """
+
+    length: int
+    id: slice
+    image: slice
+    label: slice
+    fixed: np.ndarray
+    values: np.ndarray
+
+
+def serialize(example_id: bytes, image: bytes, label: int) -> bytes:
+    """One tf.Example; the same example gives the same bytes."""
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    example = tf_example_pb2.Example()
+    feature = example.features.feature
+    feature["id"].bytes_list.value.append(example_id)
+    feature["image"].bytes_list.value.append(image)
+    feature["label"].int64_list.value.append(label)
+    # Without this flag protobuf may write the map's entries in any order.
+    return example.SerializeToString(deterministic=True)
+
+
+@functools.lru_cache(maxsize=1024)
+def _mould(id_bytes: int, image_bytes: int, label_bytes: int) -> _Mould:
+    # Two examples that differ in every byte that can vary. A label is a varint: seven bits a byte,
+    # and in the tenth the sign alone.
+    ones = sum(1 << 7 * place for place in range(min(label_bytes, 9)))
+    sign = -(1 << 63) if label_bytes == 10 else 0
+    first, second = (
+        np.frombuffer(records.frame(serialize(*parts)), np.uint8)[:-_FOOTER]
+        for parts in (
+            (b"a" * id_bytes, b"\x00" * image_bytes, ones + sign),
+            (b"b" * id_bytes, b"\xff" * image_bytes, 2 * ones + sign),
+        )
+    )
+    differs = first != second
+    starts = np.flatnonzero(differs[1:] & ~differs[:-1]) + 1
+    # The first is the id's, but for an id of no bytes, which is nowhere.
+    id_, image, label = (
+        slice(int(start), int(start) + length)
+        for start, length in (
+            (starts[0], id_bytes),
+            (starts[-2], image_bytes),
+            (starts[-1], label_bytes),
+        )
+    )
+    is_fixed = np.ones(len(first), bool)
+    for place in (id_, image, label):
+        is_fixed[place] = False
+    fixed = np.flatnonzero(is_fixed)
+    return _Mould(len(first) + _FOOTER, id_, image, label, fixed, first[fixed])
+
+
+def _varint_lengths(labels: np.ndarray) -> np.ndarray:
+    """How many bytes each label takes; [N] -> [N]. Negative ones, as in protobuf, ten."""
+    unsigned = labels.astype(np.uint64)
+    lengths = np.ones(len(labels), np.int64)
+    for place in range(1, 10):
+        lengths += (unsigned >> np.uint64(7 * place)) > 0
+    return lengths
+
+
+def _varints(labels: np.ndarray, length: int) -> np.ndarray:
+    """Labels as varints of `length` bytes; [N] -> uint8 [N, length]."""
+    shifts = np.arange(length, dtype=np.uint64) * np.uint64(7)
+    groups = (labels.astype(np.uint64)[:, np.newaxis] >> shifts).astype(np.uint8) & 0x7F
+    groups[:, :-1] |= 0x80
+    return groups
+
+
+def _from_varints(varints: np.ndarray) -> np.ndarray:
+    """The labels of varints of one length; uint8 [N, length] -> int64 [N]."""
+    shifts = np.arange(varints.shape[1], dtype=np.uint64) * np.uint64(7)
+    return ((varints & 0x7F).astype(np.uint64) << shifts).sum(1, dtype=np.uint64).astype(np.int64)
+
+
+def encode(block: Block) -> bytes:
+    """The examples as framed records, in order."""
+    if not len(block):
+        return b""
+    ids = [each.encode() for each in block.ids]
+    pixels = block.images.reshape(len(block), -1)
+    id_bytes = np.fromiter(map(len, ids), np.int64, len(ids))
+    label_bytes = _varint_lengths(block.labels)
+    kinds, kind_of = np.unique(np.stack([id_bytes, label_bytes]), axis=1, return_inverse=True)
+    if kinds.shape[1] == 1:
+        return _encode_alike(ids, pixels, block.labels, *kinds[:, 0]).tobytes()
+    encoded: list[bytes] = [b""] * len(ids)
+    for kind in range(kinds.shape[1]):
+        rows = np.flatnonzero(kind_of == kind)
+        matrix = _encode_alike(
+            [ids[row] for row in rows], pixels[rows], block.labels[rows], *kinds[:, kind]
+        )
+        for row, record in zip(rows, matrix, strict=True):
+            encoded[row] = record.tobytes()
+    return b"".join(encoded)
+
+
+def _encode_alike(
+    ids: list[bytes], pixels: np.ndarray, labels: np.ndarray, id_bytes: int, label_bytes: int
+) -> np.ndarray:
+    """Framed records of one length, uint8 [N, length]."""
+    mould = _mould(int(id_bytes), pixels.shape[1], int(label_bytes))
+    matrix = np.empty((len(ids), mould.length), np.uint8)
+    matrix[:, mould.fixed] = mould.values
+    matrix[:, mould.id] = np.frombuffer(b"".join(ids), np.uint8).reshape(len(ids), -1)
+    matrix[:, mould.image] = pixels
+    matrix[:, mould.label] = _varints(labels, int(label_bytes))
+    matrix[:, -_FOOTER:] = _checksums(matrix).astype("<u4")[:, np.newaxis].view(np.uint8)
+    return matrix
+
+
+def _checksums(matrix: np.ndarray) -> np.ndarray:
+    """The masked CRC-32C of each row's payload, uint32 [N]."""
+    data, length = matrix.tobytes(), matrix.shape[1]
+    crc = google_crc32c.value
+    starts = range(_HEADER, len(data), length)
+    payload = length - _HEADER - _FOOTER
+    values = np.array([crc(data[start : start + payload]) for start in starts], np.uint32)
+    # Masked as TensorFlow does: see components/records.py.
+    return ((values >> 15) | (values << 17)) + np.uint32(0xA282EAD8)
+
+
+def read_blocks(path: epath.PathLike, image_shape: Shape) -> Iterator[Block]:
+    """The examples of one TFRecord file, in order, some megabytes at a time, each record checked.
+
+    Raises:
+      WorkError: it is damaged, or holds something else; names the file and the record.
+    """
+    path = epath.Path(path)
+    number = 0
+    rest = b""
+    try:
+        with path.open("rb") as file:
+            while more := file.read(_CHUNK_BYTES):
+                data = rest + more
+                ends = _record_ends(data)
+                if len(ends):
+                    block = _decode(data, ends, image_shape)
+                    yield block
+                    number += len(block)
+                rest = data[ends[-1] :] if len(ends) else data
+        is_whole = not rest
+    except (ValueError, OSError):
+        is_whole = False
+    if not is_whole:
+        raise _what_is_wrong(path, image_shape, number)
+
+
+def _record_ends(data: bytes) -> np.ndarray:
+    """Where each whole record ends, int64 [N]."""
+    if len(data) < _HEADER:
+        return np.zeros(0, np.int64)
+    # Most often all records are equally long, and then so are the lengths before them.
+    stride = struct.unpack_from("<Q", data)[0] + _HEADER + _FOOTER
+    count = len(data) // stride
+    if count:
+        headers = np.frombuffer(data, np.uint8, count * stride).reshape(count, stride)[:, :_HEADER]
+        count *= bool((headers == headers[0]).all())
+    ends, end = list(range(stride, count * stride + 1, stride)), count * stride
+    unpack = struct.Struct("<Q").unpack_from
+    while end + _HEADER <= len(data):
+        end += unpack(data, end)[0] + _HEADER + _FOOTER
+        if end > len(data):
+            break
+        ends.append(end)
+    return np.array(ends, np.int64)
+
+
+def _decode(data: bytes, ends: np.ndarray, image_shape: Shape) -> Block:
+    """The examples of whole records. Raises ValueError where one is damaged or of another kind."""
+    lengths = np.diff(ends, prepend=0)
+    if (lengths == lengths[0]).all():
+        return _decode_alike(data[: ends[-1]], lengths[0], image_shape)
+    blocks, places = [], []
+    for length in np.unique(lengths):
+        rows = np.flatnonzero(lengths == length)
+        members = b"".join(data[ends[row] - length : ends[row]] for row in rows)
+        blocks.append(_decode_alike(members, length, image_shape))
+        places.append(rows)
+    order = np.argsort(np.concatenate(places), kind="stable")
+    return Block.concatenate(blocks).take(order)
+
+
+def _decode_alike(data: bytes, length: int, image_shape: Shape) -> Block:
+    """The examples of records that are all `length` bytes long."""
+    matrix = np.frombuffer(data, np.uint8).reshape(-1, length)
+    stored = np.ascontiguousarray(matrix[:, -_FOOTER:]).view("<u4")[:, 0]
+    if (_checksums(matrix) != stored).any():
+        raise ValueError("has a wrong payload checksum")
+    ids = np.empty(len(matrix), object)
+    images = np.empty((len(matrix), *image_shape), np.uint8)
+    labels = np.empty(len(matrix), np.int64)
+    left = np.arange(len(matrix))
+    while left.size:
+        mould = _mould_of(matrix[left[0]], image_shape)
+        rows = left if left.size < len(matrix) else slice(None)
+        part = matrix[rows]
+        alike = _are_of(part, mould)
+        if not alike[0]:
+            raise ValueError("is no record of this project")
+        if not alike.all():
+            part, rows = part[alike], left[alike]
+        ids[rows] = _texts(part[:, mould.id])
+        images.reshape(len(matrix), -1)[rows] = part[:, mould.image]
+        labels[rows] = _from_varints(part[:, mould.label])
+        left = left[~alike]
+    return Block(ids.tolist(), images, labels)
+
+
+def _are_of(matrix: np.ndarray, mould: _Mould) -> np.ndarray:
+    """Which records, the rows of a matrix, a mould gives: bool [N]."""
+    label = matrix[:, mould.label]
+    return (
+        (matrix[:, mould.fixed] == mould.values).all(1)
+        # One varint, not several shorter ones.
+        & (label[:, :-1] >= 0x80).all(1)
+        & (label[:, -1] < 0x80)
+    )
+
+
+def _mould_of(record: np.ndarray, image_shape: Shape) -> _Mould:
+    example_id, label = _parse(record[_HEADER:-_FOOTER].tobytes(), image_shape)
+    label_bytes = int(_varint_lengths(np.array([label], np.int64))[0])
+    return _mould(len(example_id.encode()), int(np.prod(image_shape)), label_bytes)
+
+
+def _parse(payload: bytes, image_shape: Shape) -> tuple[str, int]:
+    """The id and label of one record, by protobuf. Raises ValueError where it is another kind."""
+    from google.protobuf.message import DecodeError
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    try:
+        feature = tf_example_pb2.Example.FromString(payload).features.feature
+        example_id = feature["id"].bytes_list.value[0].decode()
+        pixels = feature["image"].bytes_list.value[0]
+        label = feature["label"].int64_list.value[0]
+    except (DecodeError, IndexError, UnicodeDecodeError):
+        raise ValueError("has no id, image and label") from None
+    size = int(np.prod(image_shape))
+    if len(pixels) != size:
+        shape = "x".join(map(str, image_shape))
+        raise ValueError(f"has {len(pixels)} bytes of pixels, {shape} needs {size}")
+    return example_id, label
+
+
+def _texts(codes: np.ndarray) -> list[str]:
+    """UTF-8 texts of one length, uint8 [N, length] -> N texts."""
+    data, length = codes.tobytes(), codes.shape[1]
+    if data.isascii():
+        text = data.decode("ascii")
+        return [text[row * length : (row + 1) * length] for row in range(len(codes))]
+    return [data[row * length : (row + 1) * length].decode() for row in range(len(codes))]
+
+
+def _what_is_wrong(path: epath.Path, image_shape: Shape, number: int) -> WorkError:
+    """The error of the first bad record from `number` on, found one record at a time."""
+    try:
+        for place, payload in enumerate(records.read_records(path)):
+            if place >= number:
+                framed = records.frame(payload)
+                _decode_alike(framed, len(framed), image_shape)
+    except WorkError as damaged:
+        return damaged
+    except ValueError as kind:
+        return WorkError(f"{path} holds other records than prepare writes: record {place} {kind}")
+    return WorkError(
+        f"{path} is compressed, or changed while it was read; prepare again with --overwrite"
+    )

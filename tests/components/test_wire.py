@@ -1,0 +1,289 @@
+import gzip
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from components import records, wire
+from components.errors import WorkError
+from components.examples import Block
+
+SHAPE = (3, 2, 1)
+PIXELS = bytes(range(6))
+LABELS = [0, 1, 127, 128, 16383, 16384, 2**31, 2**63 - 1, -1, -(2**63)]
+IDS = ["", "a", "é", "日本", "a" * 126, "a" * 127, "a" * 128, "é" * 64, "x" * 20_000]
+
+
+def block_of(ids: list[str], labels: list[int], shape=SHAPE) -> Block:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (len(ids), *shape), np.uint8)
+    return Block(ids, images, np.array(labels, np.int64))
+
+
+def mixed(size: int, shape=SHAPE) -> Block:
+    """Ids and labels of many lengths, in an order that mixes them."""
+    rng = np.random.default_rng(1)
+    ids = [f"{n}-{'äb'[n % 2] * int(rng.integers(9))}" for n in range(size)]
+    return block_of(ids, rng.choice(LABELS, size).tolist(), shape)
+
+
+def uniform(size: int, shape=SHAPE) -> Block:
+    ids = [f"train-{n:08d}" for n in range(size)]
+    return block_of(ids, (np.arange(size) % 10).tolist(), shape)
+
+
+def by_protobuf(block: Block) -> bytes:
+    """The oracle: one record at a time, each by protobuf."""
+    return b"".join(
+        records.frame(wire.serialize(example_id.encode(), image.tobytes(), int(label)))
+        for example_id, image, label in zip(block.ids, block.images, block.labels, strict=True)
+    )
+
+
+def assert_same(one: Block, other: Block) -> None:
+    assert one.ids == other.ids
+    np.testing.assert_array_equal(one.images, other.images)
+    np.testing.assert_array_equal(one.labels, other.labels)
+
+
+def read(path, shape=SHAPE) -> Block:
+    return Block.concatenate(wire.read_blocks(path, shape))
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "file"
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_encode_writes_what_protobuf_writes(label):
+    for example_id in IDS:
+        one = block_of([example_id], [label])
+        assert wire.encode(one) == by_protobuf(one)
+    together = block_of([f"{n}{each}" for n, each in enumerate(IDS)], [label] * len(IDS))
+    assert wire.encode(together) == by_protobuf(together)
+
+
+@pytest.mark.parametrize("make", [uniform, mixed])
+@pytest.mark.parametrize("shape", [SHAPE, (1, 1, 1), (28, 28, 1), (64, 64, 3)])
+def test_a_block_is_written_as_protobuf_would_and_reads_back(make, shape, path):
+    block = make(100, shape)
+    path.write_bytes(wire.encode(block))
+    assert path.read_bytes() == by_protobuf(block)
+    assert_same(read(path, shape), block)
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_every_kind_of_record_reads_back(label, path):
+    block = block_of(IDS, [label] * len(IDS))
+    path.write_bytes(by_protobuf(block))
+    assert_same(read(path), block)
+
+
+def test_every_label_and_id_at_once_reads_back(path):
+    block = block_of([each for each in IDS for _ in LABELS], LABELS * len(IDS))
+    path.write_bytes(by_protobuf(block))
+    assert wire.encode(block) == path.read_bytes()
+    assert_same(read(path), block)
+
+
+def test_records_of_one_length_but_of_two_kinds(path):
+    # The id is a byte longer, the label a byte shorter; a third has one letter of two bytes.
+    block = block_of(["abc", "ab", "é", "xyz", "xy"], [127, 128, 300, 0, 16383])
+    path.write_bytes(by_protobuf(block))
+    assert len({len(payload) for payload in records.read_records(path)}) == 1
+    assert wire.encode(block) == path.read_bytes()
+    assert_same(read(path), block)
+
+
+@pytest.mark.parametrize("make", [uniform, mixed])
+def test_a_file_longer_than_a_chunk_is_read_in_parts(make, path):
+    block = make(3000, (50, 40, 1))
+    path.write_bytes(wire.encode(block))
+    assert path.stat().st_size > 4 << 20
+    parts = list(wire.read_blocks(path, (50, 40, 1)))
+    assert len(parts) > 1
+    assert_same(Block.concatenate(parts), block)
+
+
+def test_a_record_longer_than_a_chunk(path):
+    block = uniform(2, (1500, 1200, 3))
+    path.write_bytes(wire.encode(block))
+    assert path.stat().st_size > 2 * (4 << 20)
+    assert_same(read(path, (1500, 1200, 3)), block)
+
+
+@pytest.mark.parametrize("odd", ["a", "train-00000000", "an id that is longer than others"])
+@pytest.mark.parametrize("after", [0, 1, 7])
+def test_records_of_another_length_late_in_a_file(odd, after, path):
+    block = Block.concatenate([uniform(500), block_of([odd] * 2, [5, 300]), uniform(after)])
+    path.write_bytes(wire.encode(block))
+    assert_same(read(path), block)
+
+
+def test_nothing_is_no_bytes_and_no_bytes_are_nothing(path):
+    assert wire.encode(uniform(5).part(0, 0)) == b""
+    path.write_bytes(b"")
+    assert list(wire.read_blocks(path, SHAPE)) == []
+
+
+def test_images_that_do_not_lie_row_by_row_in_memory():
+    block = uniform(4, (6, 5, 3))
+    flipped = Block(block.ids, block.images[:, ::-1, :, ::-1], block.labels)
+    assert wire.encode(flipped) == by_protobuf(flipped)
+
+
+def test_tensorflow_reads_what_encode_writes(path):
+    spec = {
+        "id": tf.io.FixedLenFeature([], tf.string),
+        "image": tf.io.FixedLenFeature([], tf.string),
+        "label": tf.io.FixedLenFeature([], tf.int64),
+    }
+    block = mixed(40)
+    path.write_bytes(wire.encode(block))
+    (batch,) = tf.data.TFRecordDataset(str(path)).batch(40)
+    parsed = tf.io.parse_example(batch, spec)
+    assert [each.decode() for each in parsed["id"].numpy()] == block.ids
+    pixels = tf.io.decode_raw(parsed["image"], tf.uint8).numpy().reshape(-1, *SHAPE)
+    np.testing.assert_array_equal(pixels, block.images)
+    np.testing.assert_array_equal(parsed["label"], block.labels)
+
+
+def test_what_tensorflow_writes_is_read(path):
+    block = uniform(3)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for example_id, image, label in zip(block.ids, block.images, block.labels, strict=True):
+            writer.write(wire.serialize(example_id.encode(), image.tobytes(), int(label)))
+    assert path.read_bytes() == wire.encode(block)
+    assert_same(read(path), block)
+
+
+@pytest.mark.parametrize("block", [uniform(3), mixed(3)], ids=["uniform", "mixed"])
+def test_every_flipped_bit_is_found_and_its_record_named(block, path):
+    whole = wire.encode(block)
+    ends = np.cumsum([len(wire.encode(block.part(n, n + 1))) for n in range(3)])
+    for bit in range(8 * len(whole)):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        number = int(np.searchsorted(ends, bit // 8, side="right"))
+        with pytest.raises(WorkError, match=rf"^damaged TFRecord: record {number} of \S*file "):
+            list(wire.read_blocks(path, SHAPE))
+
+
+@pytest.mark.parametrize("block", [uniform(3), mixed(3)], ids=["uniform", "mixed"])
+def test_every_cut_but_one_between_records_is_found(block, path):
+    whole = wire.encode(block)
+    ends = [0, *np.cumsum([len(wire.encode(block.part(n, n + 1))) for n in range(3)]).tolist()]
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        if length in ends:
+            assert_same(
+                Block.concatenate([block.part(0, 0), *wire.read_blocks(path, SHAPE)]),
+                block.part(0, ends.index(length)),
+            )
+            continue
+        number = int(np.searchsorted(ends, length)) - 1
+        with pytest.raises(WorkError, match=rf"record {number} of \S*file (is truncated|ends)"):
+            list(wire.read_blocks(path, SHAPE))
+
+
+def test_damage_late_in_a_long_file_is_found_after_what_is_whole(path):
+    block = uniform(3000, (50, 40, 1))
+    data = bytearray(wire.encode(block))
+    size = len(data) // 3000
+    data[2900 * size + 700] ^= 1
+    path.write_bytes(data)
+    parts = []
+    with pytest.raises(WorkError, match=r"record 2900 of \S*file has a wrong payload checksum"):
+        for part in wire.read_blocks(path, (50, 40, 1)):
+            parts.append(part)
+    before = Block.concatenate(parts)
+    assert 0 < len(before) <= 2900
+    assert_same(before, block.part(0, len(before)))
+
+
+def field(number: int, *parts: bytes) -> bytes:
+    """A field of protobuf's wire format that holds others, or bytes."""
+    payload = b"".join(parts)
+    return bytes([number << 3 | 2, len(payload)]) + payload
+
+
+def entry(name: bytes, kind: int, values: bytes) -> bytes:
+    """A feature of a tf.Example; `kind` 1 are bytes, 3 whole numbers."""
+    return field(1, field(1, name), field(2, field(kind, values)))
+
+
+ID = entry(b"id", 1, field(1, b"a"))
+IMAGE = entry(b"image", 1, field(1, PIXELS))
+LABEL = entry(b"label", 3, field(1, b"\xc8\x01"))
+NO_EXAMPLE = "has no id, image and label"
+ANOTHER = "is no record of this project"
+FOREIGN = {
+    "nothing": (b"", NO_EXAMPLE),
+    "no protobuf": (b"\xff\xff", NO_EXAMPLE),
+    "no features": (field(1), NO_EXAMPLE),
+    "no id": (field(1, IMAGE, LABEL), NO_EXAMPLE),
+    "no label": (field(1, ID, IMAGE), NO_EXAMPLE),
+    "no image": (field(1, ID, LABEL), NO_EXAMPLE),
+    "an empty id list": (field(1, entry(b"id", 1, b""), IMAGE, LABEL), NO_EXAMPLE),
+    "a number as id": (field(1, entry(b"id", 3, field(1, b"a")), IMAGE, LABEL), NO_EXAMPLE),
+    "an id that is no UTF-8": (
+        field(1, entry(b"id", 1, field(1, b"\xff")), IMAGE, LABEL),
+        NO_EXAMPLE,
+    ),
+    "another image size": (
+        field(1, ID, entry(b"image", 1, field(1, PIXELS[:5])), LABEL),
+        "has 5 bytes of pixels, 3x2x1 needs 6",
+    ),
+    "another feature": (field(1, ID, IMAGE, LABEL, entry(b"z", 3, field(1, b"\0"))), ANOTHER),
+    "a field beside": (field(1, ID, IMAGE, LABEL) + field(2, b"abc"), ANOTHER),
+    "two ids": (field(1, entry(b"id", 1, field(1, b"a") * 2), IMAGE, LABEL), ANOTHER),
+    "two images": (field(1, ID, entry(b"image", 1, field(1, PIXELS) * 2), LABEL), ANOTHER),
+    "two labels": (field(1, ID, IMAGE, entry(b"label", 3, field(1, b"\x01\x02"))), ANOTHER),
+    "a label without its end": (
+        field(1, ID, IMAGE, entry(b"label", 3, field(1, b"\xc8\x81"))),
+        NO_EXAMPLE,
+    ),
+    "a label on its own, not packed": (
+        field(1, ID, IMAGE, entry(b"label", 3, b"\x08\xc8\x01")),
+        ANOTHER,
+    ),
+    "another order": (field(1, LABEL, IMAGE, ID), ANOTHER),
+}
+
+
+def test_the_records_made_here_by_hand_are_protobufs():
+    assert field(1, ID, IMAGE, LABEL) == wire.serialize(b"a", PIXELS, 200)
+
+
+@pytest.mark.parametrize(("payload", "reason"), FOREIGN.values(), ids=FOREIGN)
+@pytest.mark.parametrize("before", [0, 3])
+def test_records_of_another_kind_are_refused(payload, reason, before, path):
+    records.write_records(path, [wire.serialize(b"b", PIXELS, 300)] * before + [payload] * 2)
+    with pytest.raises(
+        WorkError,
+        match=rf"file holds other records than prepare writes: record {before} {reason}$",
+    ):
+        list(wire.read_blocks(path, SHAPE))
+
+
+def test_one_record_of_another_kind_in_a_later_chunk_is_named(path):
+    block = uniform(3000, (50, 40, 1))
+    other = records.frame(wire.serialize(b"train-00002950", bytes(1999), 1))
+    data = wire.encode(block)
+    end = 2950 * (len(data) // 3000)
+    path.write_bytes(data[:end] + other + data[end:])
+    with pytest.raises(WorkError, match="record 2950 has 1999 bytes of pixels, 50x40x1 needs 2000"):
+        list(wire.read_blocks(path, (50, 40, 1)))
+
+
+def test_a_compressed_file_is_refused(path):
+    path.write_bytes(gzip.compress(wire.encode(uniform(3))))
+    with pytest.raises(WorkError, match="file is compressed, or changed while it was read"):
+        list(wire.read_blocks(path, SHAPE))
+
+
+def test_a_file_that_is_not_there_is_one_line(path):
+    with pytest.raises(WorkError, match=r"record 0 of \S*file cannot be read \(No such file"):
+        list(wire.read_blocks(path, SHAPE))

@@ -1,0 +1,218 @@
+"""Thousands of mutated inputs: no traceback, no hang, bounded memory, and a ledger that adds up."""
+
+import io
+import json
+import os
+import random
+import struct
+import subprocess
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from components import records, wire
+from components.example_set import ExampleSet
+from components.ledger import Reason
+from pipeline.prepare import QUARANTINE
+from tests.conftest import ROOT, command
+
+MOST_BYTES = 1 << 30
+FILES_PER_RUN = 600
+
+
+def encoded(rng: random.Random) -> bytes:
+    """A sound image, most often of the common shape."""
+    pixels = np.frombuffer(rng.randbytes(8 * 6 * 3), np.uint8).reshape(8, 6, 3)
+    image = Image.fromarray(pixels if rng.random() < 0.1 else pixels[..., 0])
+    buffer = io.BytesIO()
+    image.save(buffer, rng.choice(["PNG", "PNG", "JPEG", "WEBP", "BMP"]))
+    return buffer.getvalue()
+
+
+def cut(rng: random.Random, data: bytes) -> bytes:
+    return data[: rng.randrange(len(data))]
+
+
+def flip_bits(rng: random.Random, data: bytes) -> bytes:
+    flipped = bytearray(data)
+    for _ in range(rng.randint(1, 8)):
+        flipped[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    return bytes(flipped)
+
+
+def change_magic(rng: random.Random, data: bytes) -> bytes:
+    return rng.choice([b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a", b"BM", b"MZ"]) + data[8:]
+
+
+def put_zeros(rng: random.Random, data: bytes) -> bytes:
+    start = rng.randrange(len(data))
+    return data[:start] + bytes(rng.randint(1, 64)) + data[start:]
+
+
+def png_declaring(width: int, height: int, stream: bytes) -> bytes:
+    """A PNG that says that it is so large, its checksums right."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", stream) + chunk(b"IEND", b"")
+
+
+def declare_huge(rng: random.Random, data: bytes) -> bytes:
+    sizes = [2**31 - 1, 2**16, 50_000, 0]
+    return png_declaring(rng.choice(sizes), rng.choice(sizes), zlib.compress(data))
+
+
+def make_bomb(rng: random.Random, data: bytes) -> bytes:
+    """Small declared, vast inflated; or vast both ways, up to a thousandth on disk."""
+    side = rng.choice([6, 3000, 20_000])
+    return png_declaring(side, side, zlib.compress(bytes(9_000_000)))
+
+
+def no_image(rng: random.Random, data: bytes) -> bytes:
+    return rng.choice(
+        [b"", b"\0" * 500, b"just text\n", rng.randbytes(300), b"PK\x03\x04zip", b"<html>"]
+    )
+
+
+MUTATIONS: list[Callable[[random.Random, bytes], bytes]] = [
+    cut,
+    flip_bits,
+    change_magic,
+    put_zeros,
+    declare_huge,
+    no_image,
+]
+
+
+def name_of(rng: random.Random, number: int) -> bytes:
+    stem = rng.choice(
+        [
+            b"%d",
+            b"..%d",
+            b"a..b%d",
+            b"line\nbreak%d",
+            "ünïcödé-图片-%d".encode(),
+            b"not-utf8-\xff\xfe-%d",
+            b"per%%cent%d",
+            b" space %d ",
+            b"quote\"'%d",
+        ]
+    )
+    name = stem % number + rng.choice([b".png", b".jpg", b".PNG", b"", b".txt"])
+    return name + b"x" * (255 - len(name)) if rng.random() < 0.05 else name
+
+
+def run_prepare(*arguments: object) -> subprocess.CompletedProcess:
+    """Prepares in a process of its own; it fails where that takes more than a gigabyte."""
+    script = (
+        "import atexit, os, re; from components import command_line\n"
+        "from pipeline import __main__ as command\n"
+        "end = os._exit\n"
+        "def report(code):\n"
+        # Not rusage's figure, which begins with that of the process that started this one.
+        "    status = open('/proc/self/status').read()\n"
+        "    print(re.search(r'VmHWM:\\s+(\\d+) kB', status)[1], flush=True); end(code)\n"
+        "os._exit = report; atexit.register(report, 0)\n"
+        "command_line.run(command.main)"
+    )
+    done = subprocess.run(
+        [command("x")[0], "-c", script, "prepare", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        timeout=120,
+    )
+    assert "Traceback" not in done.stderr.decode(), done.stderr.decode()
+    assert done.returncode in (0, 1, 2), done.stderr.decode()
+    if done.returncode:
+        assert done.stderr.decode().splitlines()[-1].startswith("error: ")
+    assert int(done.stdout.split()[-1]) * 1024 < MOST_BYTES
+    return done
+
+
+def check_ledger(directory: Path, ids: int) -> None:
+    """Every input is in a shard or in quarantine, once, and the manifest says so."""
+    prepared = ExampleSet.open(directory)
+    rows = [json.loads(line) for line in (directory / QUARANTINE).read_text().splitlines()]
+    kept = [each for split in prepared.splits for each in prepared.read(split).ids]
+    assert len(kept) + len(rows) == len({*kept, *(row["id"] for row in rows)}) == ids
+    assert {row["reason"] for row in rows} <= {str(reason) for reason in Reason}
+    counts = prepared.artifact.manifest["counts"]
+    assert (counts["inputs"], counts["kept"]) == (ids, len(kept))
+    for account in counts["ledger"].values():
+        assert account["inputs"] == account["kept"] + account["quarantined"]
+        assert sum(account["reasons"].values()) == account["quarantined"]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_folder_of_mutated_files(tmp_path, seed):
+    rng = random.Random(seed)
+    root = os.fsencode(tmp_path / "images")
+    for number in range(FILES_PER_RUN):
+        folder = os.path.join(
+            root, rng.choice([b"train", b"test"]), rng.choice([b"a", b"b\n", b"\xc3\xa9"])
+        )
+        os.makedirs(folder, exist_ok=True)
+        data = encoded(rng)
+        if number % 6:
+            data = rng.choice(MUTATIONS)(rng, data)
+        if number % 200 == 1:
+            data = make_bomb(rng, data)
+        with open(os.path.join(folder, name_of(rng, number)), "wb") as file:
+            file.write(data)
+    os.mkfifo(os.path.join(root, b"train", b"pipe.png"))
+    os.symlink("nowhere", os.path.join(root, b"train", b"dangling.png"))
+    fields = [] if seed % 2 else ["--channels", 3, "--image_size", 8]
+    done = run_prepare("--dataset", tmp_path / "images", "--output", tmp_path / "out", *fields)
+    assert done.returncode == 0, done.stderr.decode()
+    check_ledger(tmp_path / "out", FILES_PER_RUN + 2)
+
+
+def test_records_of_mutated_images(tmp_path):
+    rng = random.Random(7)
+    payloads = []
+    for number in range(FILES_PER_RUN):
+        image = encoded(rng) if number % 6 == 0 else rng.choice(MUTATIONS)(rng, encoded(rng))
+        payload = wire.serialize(b"%d" % number, image, rng.choice([0, 1, 2, -5, 2**40]))
+        payloads.append(flip_bits(rng, payload) if number % 10 == 3 else payload)
+    records.write_records(tmp_path / "mine-train.tfrecord", payloads)
+    for features in ("image=image,label=label", "image=image:8x6x1,label=label"):
+        output = tmp_path / f"out{len(features)}"
+        done = run_prepare("--dataset", tmp_path, "--features", features, "--output", output)
+        if done.returncode == 0:
+            check_ledger(output, FILES_PER_RUN)
+
+
+@pytest.mark.parametrize("kind", ["tfrecord", "npz", "idx"])
+def test_files_of_many_images_that_are_damaged(tmp_path, kind):
+    """Such a file is kept whole or refused in one line that names it."""
+    rng = random.Random(kind)
+    pixels = np.frombuffer(rng.randbytes(20 * 48), np.uint8).reshape(20, 8, 6)
+    buffer = io.BytesIO()
+    if kind == "npz":
+        np.savez_compressed(buffer, train_images=pixels, train_labels=np.arange(20))
+    if kind == "idx":
+        buffer.write(struct.pack(">HBB3I", 0, 8, 3, *pixels.shape) + pixels.tobytes())
+    if kind == "tfrecord":
+        for row, image in enumerate(pixels):
+            buffer.write(records.frame(wire.serialize(b"%d" % row, image.tobytes(), row)))
+    name = {"tfrecord": "a.tfrecord", "npz": "a.npz", "idx": "train-images-idx3-ubyte"}[kind]
+    features = ["--features", "image=image:8x6x1,label=label"] if kind == "tfrecord" else []
+    for number in range(3):
+        path = tmp_path / str(number) / name
+        path.parent.mkdir()
+        path.write_bytes(rng.choice([cut, flip_bits, put_zeros])(rng, buffer.getvalue()))
+        output = tmp_path / f"out{number}"
+        done = run_prepare("--dataset", path, *features, "--output", output)
+        if done.returncode == 0:
+            check_ledger(output, 20)
+        else:
+            assert name in done.stderr.decode().splitlines()[-1]
+            assert not output.exists()
