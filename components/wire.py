@@ -8,6 +8,7 @@ whatever does not match byte for byte is parsed by protobuf.
 
 import dataclasses
 import functools
+import os
 import struct
 from collections.abc import Iterator
 
@@ -21,7 +22,7 @@ from components.examples import Block, Shape
 
 _HEADER = 12  # a record's length and its checksum
 _FOOTER = 4  # the payload's checksum
-_CHUNK_BYTES = 4 << 20
+_CHUNK_BYTES = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,16 +143,17 @@ def _encode_alike(
     matrix[:, mould.id] = np.frombuffer(b"".join(ids), np.uint8).reshape(len(ids), -1)
     matrix[:, mould.image] = pixels
     matrix[:, mould.label] = _varints(labels, int(label_bytes))
-    matrix[:, -_FOOTER:] = _checksums(matrix).astype("<u4")[:, np.newaxis].view(np.uint8)
+    matrix[:, -_FOOTER:] = (
+        _checksums(matrix.tobytes(), mould.length).astype("<u4")[:, np.newaxis].view(np.uint8)
+    )
     return matrix
 
 
-def _checksums(matrix: np.ndarray) -> np.ndarray:
-    """The masked CRC-32C of each row's payload, uint32 [N]."""
-    data, length = matrix.tobytes(), matrix.shape[1]
+def _checksums(data: bytes, length: int) -> np.ndarray:
+    """The masked CRC-32C of the payloads of records of `length` bytes each, uint32 [N]."""
     crc = google_crc32c.value
-    starts = range(_HEADER, len(data), length)
     payload = length - _HEADER - _FOOTER
+    starts = range(_HEADER, len(data), length)
     values = np.array([crc(data[start : start + payload]) for start in starts], np.uint32)
     # Masked as TensorFlow does: see components/records.py.
     return ((values >> 15) | (values << 17)) + np.uint32(0xA282EAD8)
@@ -165,18 +167,22 @@ def read_blocks(path: epath.PathLike, image_shape: Shape) -> Iterator[Block]:
     """
     path = epath.Path(path)
     number = 0
-    rest = b""
+    chunk = _CHUNK_BYTES
     try:
         with path.open("rb") as file:
-            while more := file.read(_CHUNK_BYTES):
-                data = rest + more
+            while data := file.read(chunk):
                 ends = _record_ends(data)
                 if len(ends):
                     block = _decode(data, ends, image_shape)
                     yield block
                     number += len(block)
-                rest = data[ends[-1] :] if len(ends) else data
-        is_whole = not rest
+                elif len(data) < chunk:
+                    break
+                else:
+                    chunk *= 2  # The record is longer.
+                # To where the next record begins; cheaper than to join its parts.
+                file.seek((ends[-1] if len(ends) else 0) - len(data), os.SEEK_CUR)
+        is_whole = not data
     except (ValueError, OSError):
         is_whole = False
     if not is_whole:
@@ -207,12 +213,13 @@ def _decode(data: bytes, ends: np.ndarray, image_shape: Shape) -> Block:
     """The examples of whole records. Raises ValueError where one is damaged or of another kind."""
     lengths = np.diff(ends, prepend=0)
     if (lengths == lengths[0]).all():
-        return _decode_alike(data[: ends[-1]], lengths[0], image_shape)
+        # Of bytes, all of them are no copy.
+        return _decode_alike(data[: ends[-1]], int(lengths[0]), image_shape)
     blocks, places = [], []
     for length in np.unique(lengths):
         rows = np.flatnonzero(lengths == length)
         members = b"".join(data[ends[row] - length : ends[row]] for row in rows)
-        blocks.append(_decode_alike(members, length, image_shape))
+        blocks.append(_decode_alike(members, int(length), image_shape))
         places.append(rows)
     order = np.argsort(np.concatenate(places), kind="stable")
     return Block.concatenate(blocks).take(order)
@@ -222,7 +229,7 @@ def _decode_alike(data: bytes, length: int, image_shape: Shape) -> Block:
     """The examples of records that are all `length` bytes long."""
     matrix = np.frombuffer(data, np.uint8).reshape(-1, length)
     stored = np.ascontiguousarray(matrix[:, -_FOOTER:]).view("<u4")[:, 0]
-    if (_checksums(matrix) != stored).any():
+    if (_checksums(data, length) != stored).any():
         raise ValueError("has a wrong payload checksum")
     ids = np.empty(len(matrix), object)
     images = np.empty((len(matrix), *image_shape), np.uint8)
