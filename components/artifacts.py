@@ -28,7 +28,15 @@ MANIFEST = "manifest.json"
 _PLAN = "plan.json"
 _TEMPORARY = ".tmp"
 _DRAFT = ".draft"
-_PACKAGES = ("tensorflow", "keras", "tensorflow-datasets", "apache-beam", "numpy", "pyarrow")
+_PACKAGES = (
+    "tensorflow",
+    "keras",
+    "tensorflow-datasets",
+    "apache-beam",
+    "numpy",
+    "pillow",
+    "pyarrow",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,9 +130,7 @@ class Plan:
             made (whatever `overwrite` says).
           WorkError: the artifact is the right one but a file of it is missing or cut.
         """
-        if self._replaced_directory.exists():
-            with files.locked(self.draft_directory):
-                self._finish_interrupted_replacement()
+        self.settle()
         if not self.directory.exists() or files.is_empty(self.directory):
             return False
         manifest = _read_manifest(self.directory)
@@ -143,6 +149,12 @@ class Plan:
             return not differing and _is_intact(self.directory, manifest)
         _check_sizes(self.directory, manifest)
         return True
+
+    def settle(self) -> None:
+        """Ends a replacement that a killed process began."""
+        if self._replaced_directory.exists():
+            with files.locked(self.draft_directory):
+                self._finish_interrupted_replacement()
 
     @contextlib.contextmanager
     def publish(
@@ -240,6 +252,9 @@ class Plan:
         for path in files.files_below(self.draft_directory):
             name = path.relative_to(self.draft_directory).as_posix()
             if name == _PLAN:
+                continue
+            if name.endswith(_TEMPORARY):
+                path.unlink()  # Of a worker that was killed, whose work another did.
                 continue
             outputs[name] = {
                 "bytes": files.status(path).size,

@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any
 
+MAX_PIXELS = 2**25  # of an image that is read, or made
+
 
 @dataclasses.dataclass(frozen=True)
 class Conversion:

@@ -17,6 +17,11 @@ SPLITS = ("train", "validation", "test")
 CHANNELS = (1, 3)
 
 
+def shape_text(shape: Iterable[int]) -> str:
+    """A shape as people write it: 28x28x1."""
+    return "x".join(map(str, shape))
+
+
 @dataclasses.dataclass(frozen=True)
 class Block:
     """Examples of one shape, side by side.

@@ -15,6 +15,7 @@ from etils import epath
 from components.errors import WorkError
 
 _REQUESTS = 16  # to a remote file system, at a time
+_READ_BYTES = 1 << 20
 
 
 def files_below(directory: epath.Path) -> list[epath.Path]:
@@ -25,10 +26,16 @@ def files_below(directory: epath.Path) -> list[epath.Path]:
 def sha256(path: epath.Path, *, sync: bool = False) -> str:
     """The digest of a file, and with `sync` the file brought to the disk."""
     with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if sync and os.path.isfile(path):
-            os.fsync(file.fileno())
-    return digest
+        if os.path.isfile(path):
+            digest = hashlib.file_digest(file, "sha256")
+            if sync:
+                os.fsync(file.fileno())
+        else:
+            # TensorFlow's files are none that hashlib takes.
+            digest = hashlib.sha256()
+            while data := file.read(_READ_BYTES):
+                digest.update(data)
+    return digest.hexdigest()
 
 
 def write_durably(path: epath.Path, text: str) -> None:
@@ -96,7 +103,7 @@ def status(path: epath.Path) -> Status:
     return Status(remote.length, float(remote.mtime or 0))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Listed:
     """A file below a directory.
 

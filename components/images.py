@@ -25,12 +25,12 @@ from PIL import (
 )
 
 from components import png
-from components.conversion import AS_IT_IS, Conversion
-from components.ledger import Reason
+from components.conversion import AS_IT_IS, MAX_PIXELS, Conversion
+from components.examples import shape_text
+from components.ledger import Reason, UnusableError
 
 # A caller need not read a longer file; decode refuses more pixels, or longer sides than JPEG has.
 MAX_ENCODED_BYTES = 128 << 20
-MAX_PIXELS = 2**25
 MAX_SIDE = 2**16 - 1
 
 _MAX_OPEN_SHAPES = 16
@@ -78,14 +78,6 @@ _UPRIGHT = {
 }
 
 
-class ImageError(ValueError):
-    """No usable image. Its text is one line for people."""
-
-    def __init__(self, reason: Reason, detail: str):
-        super().__init__(detail)
-        self.reason = reason
-
-
 @dataclasses.dataclass(frozen=True)
 class Group:
     """Decoded images of one shape.
@@ -109,7 +101,7 @@ def decode(encoded: bytes, conversion: Conversion = AS_IT_IS) -> np.ndarray:
       uint8, shape [height, width, channels].
 
     Raises:
-      ImageError: the file is empty, of another type, damaged or too large, or has channels that
+      UnusableError: the file is empty, of another type, damaged or too large, or has channels that
         `conversion` would have to settle.
     """
     reader = _reader(encoded)
@@ -123,11 +115,11 @@ def decode(encoded: bytes, conversion: Conversion = AS_IT_IS) -> np.ndarray:
         with reader(io.BytesIO(encoded)) as image:
             _check_size(*image.size)
             pixels = _load(image, conversion)
-    except ImageError:
+    except UnusableError:
         raise
     except _DAMAGED as error:
         detail = f"damaged {reader.format}: {_one_line(error)}"
-        raise ImageError(Reason.UNDECODABLE, detail) from None
+        raise UnusableError(Reason.UNDECODABLE, detail) from None
     return convert(pixels, conversion)
 
 
@@ -148,7 +140,7 @@ def convert(pixels: np.ndarray, conversion: Conversion = AS_IT_IS) -> np.ndarray
       uint8, shape [height, width, channels].
 
     Raises:
-      ImageError: another type or shape, or transparency with no `channels` asked for.
+      UnusableError: another type or shape, or transparency with no `channels` asked for.
     """
     return _fit(_opaque_bytes(pixels, conversion, leading=0), conversion)
 
@@ -163,7 +155,7 @@ def convert_all(batch: np.ndarray, conversion: Conversion = AS_IT_IS) -> np.ndar
       uint8, shape [N, height, width, channels].
 
     Raises:
-      ImageError: as `convert` does; holds for every image.
+      UnusableError: as `convert` does; holds for every image.
     """
     opaque = _opaque_bytes(batch, conversion, leading=1)
     shape = _shape_after(opaque.shape[1:], conversion)
@@ -177,7 +169,7 @@ def convert_all(batch: np.ndarray, conversion: Conversion = AS_IT_IS) -> np.ndar
 
 def decode_all(
     encoded: Sequence[bytes], conversion: Conversion, block_bytes: int
-) -> Iterator[Group | tuple[int, ImageError]]:
+) -> Iterator[Group | tuple[int, UnusableError]]:
     """Decodes a batch as `decode` does it with each, small PNGs faster.
 
     Holds about `block_bytes` of pixels of a shape, of some shapes at a time.
@@ -198,7 +190,7 @@ def decode_all(
     for row in np.flatnonzero(left).tolist():
         try:
             image = decode(encoded[row], conversion)
-        except ImageError as error:
+        except UnusableError as error:
             yield row, error
             continue
         members = gathered.setdefault(image.shape, [])
@@ -220,7 +212,7 @@ def _group(members: list[tuple[int, np.ndarray]]) -> Group:
 def _reader(encoded: bytes) -> type[ImageFile.ImageFile]:
     """Pillow's class for a file, by its first bytes."""
     if not encoded:
-        raise ImageError(Reason.EMPTY, "no bytes")
+        raise UnusableError(Reason.EMPTY, "no bytes")
     for magic, reader in _READERS.items():
         if encoded.startswith(magic) and (magic != b"RIFF" or encoded[8:12] == b"WEBP"):
             return reader
@@ -229,13 +221,13 @@ def _reader(encoded: bytes) -> type[ImageFile.ImageFile]:
     if found is None:
         is_text = start.isascii() and start.decode("ascii").replace("\n", "").isprintable()
         found = "text" if is_text else "something else"
-    raise ImageError(Reason.WRONG_TYPE, f"{found}, not PNG, JPEG, WebP or BMP")
+    raise UnusableError(Reason.WRONG_TYPE, f"{found}, not PNG, JPEG, WebP or BMP")
 
 
 def _check_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
         limits = f"at most {MAX_PIXELS:,} pixels and {MAX_SIDE:,} a side are read"
-        raise ImageError(Reason.TOO_LARGE, f"{height}x{width} pixels; {limits}")
+        raise UnusableError(Reason.TOO_LARGE, f"{height}x{width} pixels; {limits}")
 
 
 def _webp_size(encoded: bytes) -> tuple[int, int]:
@@ -299,23 +291,25 @@ def _opaque_bytes(pixels: np.ndarray, conversion: Conversion, *, leading: int) -
         pixels = pixels[..., np.newaxis]
     if pixels.ndim != leading + 3 or 0 in pixels.shape[-3:] or pixels.shape[-1] > 4:
         rule = "images are [height, width] or [height, width, 1 to 4]"
-        raise ImageError(Reason.WRONG_SHAPE, f"shape {_times(pixels.shape[leading:])}; {rule}")
+        raise UnusableError(
+            Reason.WRONG_SHAPE, f"shape {shape_text(pixels.shape[leading:])}; {rule}"
+        )
     kind = (pixels.dtype.kind, pixels.dtype.itemsize)
     if kind == ("u", 2):
         pixels = (pixels >> 8).astype(np.uint8)
     elif kind == ("b", 1):
         pixels = pixels.astype(np.uint8) * np.uint8(255)
     elif kind != ("u", 1):
-        raise ImageError(
+        raise UnusableError(
             Reason.WRONG_TYPE, f"{pixels.dtype} pixels; uint8, uint16 and bool can be read"
         )
     channels = pixels.shape[-1]
     if channels in (1, 3):
         return pixels
     if conversion.channels is None:
-        shape = _times(pixels.shape[-3:])
+        shape = shape_text(pixels.shape[-3:])
         rule = "--channels 1 or 3 converts it"
-        raise ImageError(Reason.WRONG_SHAPE, f"{shape}: {channels} channels; {rule}")
+        raise UnusableError(Reason.WRONG_SHAPE, f"{shape}: {channels} channels; {rule}")
     # Over black: colour * alpha / 255, rounded.
     colour, alpha = pixels[..., :-1].astype(np.uint16), pixels[..., -1:]
     return ((colour * alpha + 127) // 255).astype(np.uint8)
@@ -338,10 +332,6 @@ def _fit(pixels: np.ndarray, conversion: Conversion) -> np.ndarray:
     if picture.size != (width, height):
         picture = ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
     return np.asarray(picture).reshape(shape)
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))
 
 
 def _one_line(error: Exception) -> str:

@@ -25,6 +25,14 @@ class Reason(enum.StrEnum):
     DUPLICATE_CONTENT = "duplicate_content"
 
 
+class UnusableError(ValueError):
+    """An input that no example can be made of. Its text is one line for people."""
+
+    def __init__(self, reason: Reason, detail: str):
+        super().__init__(detail)
+        self.reason = reason
+
+
 @dataclasses.dataclass(frozen=True)
 class Rejected:
     """An input that is no example, and why.

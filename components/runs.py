@@ -11,11 +11,13 @@ part of it is read without the rest.
 import contextlib
 import dataclasses
 import hashlib
+import io
 import itertools
 import json
 import math
 import os
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +30,7 @@ HASHES = 2**64
 _DIGEST_BYTES = 16
 _PART_BYTES = 256 << 10
 _BOUNDS = "bounds"
+_COLUMNS = ("hash", "digest", "label", "id", "image")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,72 +90,148 @@ def write(path: epath.Path, block: Block, hashes: np.ndarray) -> None:
     images = block.images[order].reshape(len(block), -1)
     digests = [hashlib.blake2b(row, digest_size=_DIGEST_BYTES).digest() for row in images]
     bounds = _part_bounds(hashes, images.nbytes)
-    batch = pa.record_batch(
-        {
-            "hash": pa.array(hashes),
-            "digest": _fixed_size(b"".join(digests), _DIGEST_BYTES),
-            "label": pa.array(block.labels[order]),
-            "id": pa.array([block.ids[row] for row in order], pa.string()),
-            "image": _fixed_size(images, images.shape[1]),
-        }
-    )
+    columns = [
+        pa.array(hashes),
+        _fixed_size(b"".join(digests), _DIGEST_BYTES),
+        pa.array(block.labels[order]),
+        pa.array([block.ids[row] for row in order], pa.string()),
+        _fixed_size(images, images.shape[1]),
+    ]
+    batch = pa.record_batch(columns, names=_COLUMNS)
     schema = batch.schema.with_metadata({_BOUNDS: json.dumps(bounds)})
     with (
         artifacts.written_whole(path) as temporary,
         temporary.open("wb") as file,
-        pa.ipc.new_file(file, schema) as writer,
+        pa.ipc.new_file(_as_arrow_takes(file, temporary), schema) as writer,
     ):
         for start, stop in itertools.pairwise(bounds):
             writer.write_batch(batch.slice(start, stop - start))
 
 
+class OpenRun:
+    """A run to read several ranges of."""
+
+    def __init__(self, reader: pa.ipc.RecordBatchFileReader):
+        self._reader = reader
+        self._bounds = json.loads(reader.schema.metadata[_BOUNDS.encode()])
+
+    def read(self, shape: Shape, low: int, high: int) -> Rows:
+        """The examples, of images of `shape`, whose hashes lie in [low, high), in copies."""
+        width = HASHES // (len(self._bounds) - 1)
+        parts = range(low // width, -(-high // width))
+        first, batches = 0, []
+        for part in parts:
+            batch = self._reader.get_batch(part)
+            hashes = batch["hash"].to_numpy()
+            start = int(np.searchsorted(hashes, np.uint64(low)))
+            stop = int(np.searchsorted(hashes, np.uint64(high - 1), side="right"))
+            if part == parts.start:
+                first = self._bounds[part] + start
+            # Cut before they are joined: a view of the whole would keep all of it in memory.
+            batches.append(batch.slice(start, stop - start))
+        images = np.concatenate([_bytes(batch["image"]) for batch in batches])
+        ids, labels = _texts(batches), _numbers(batches, "label")
+        block = Block(ids, images.reshape(-1, *shape), labels)
+        return Rows(first, _numbers(batches, "hash"), block)
+
+
+@contextlib.contextmanager
+def opened(path: epath.Path) -> Iterator[OpenRun]:
+    """Opens a run; what is read of it may be kept when it is closed."""
+    with _reader(path) as reader:
+        yield OpenRun(reader)
+
+
 def read(path: epath.Path, shape: Shape, low: int, high: int) -> Rows:
     """The examples of a run, of images of `shape`, whose hashes lie in [low, high)."""
-    with _opened(path) as reader:
-        bounds = json.loads(reader.schema.metadata[_BOUNDS.encode()])
-        width = HASHES // (len(bounds) - 1)
-        parts = range(low // width, -(-high // width))
-        batches = [reader.get_batch(part) for part in parts]
-        hashes = np.concatenate([batch["hash"].to_numpy() for batch in batches])
-        start = int(np.searchsorted(hashes, np.uint64(low)))
-        stop = int(np.searchsorted(hashes, np.uint64(high - 1), side="right"))
-        images = np.concatenate([_bytes(batch["image"]) for batch in batches])[start:stop]
-        labels = np.concatenate([batch["label"].to_numpy() for batch in batches])[start:stop]
-        ids = [each for batch in batches for each in batch["id"].to_pylist()][start:stop]
-        block = Block(ids, images.reshape(-1, *shape), labels)
-        return Rows(bounds[parts.start] + start, hashes[start:stop], block)
+    with opened(path) as run:
+        return run.read(shape, low, high)
 
 
 def hash_column(path: epath.Path) -> np.ndarray:
     """The hashes of a run's ids, uint64 [N]."""
-    with _opened(path) as reader:
-        return np.concatenate([batch["hash"].to_numpy() for batch in _batches(reader)])
+    with _batches(path, "hash") as batches:
+        return _numbers(batches, "hash")
 
 
 def digest_column(path: epath.Path) -> np.ndarray:
     """The digests of a run's images, uint64 [N, 2]: equal where the pixels are."""
-    with _opened(path) as reader:
-        return np.concatenate([_bytes(batch["digest"]) for batch in _batches(reader)]).view("<u8")
+    with _batches(path, "digest") as batches:
+        return np.concatenate([_bytes(batch["digest"]) for batch in batches]).view("<u8")
 
 
 def id_and_label_columns(path: epath.Path) -> tuple[list[str], np.ndarray]:
     """A run's ids and labels, in its order."""
-    with _opened(path) as reader:
-        batches = _batches(reader)
-        ids = [each for batch in batches for each in batch["id"].to_pylist()]
-        return ids, np.concatenate([batch["label"].to_numpy() for batch in batches])
+    with _batches(path, "id", "label") as batches:
+        return _texts(batches), _numbers(batches, "label")
 
 
 @contextlib.contextmanager
-def _opened(path: epath.Path) -> Iterator[pa.ipc.RecordBatchFileReader]:
-    is_local = os.path.isfile(path)
-    # Mapped to memory, a part of a local file costs no more than its own bytes.
-    with pa.memory_map(os.fspath(path)) if is_local else path.open("rb") as file:
-        yield pa.ipc.open_file(file)
+def _batches(path: epath.Path, *columns: str) -> Iterator[list[pa.RecordBatch]]:
+    """All batches of a run; of the file, no more than these columns is read."""
+    with _reader(path, *columns) as reader:
+        yield [reader.get_batch(part) for part in range(reader.num_record_batches)]
 
 
-def _batches(reader: pa.ipc.RecordBatchFileReader) -> list[pa.RecordBatch]:
-    return [reader.get_batch(part) for part in range(reader.num_record_batches)]
+@contextlib.contextmanager
+def _reader(path: epath.Path, *columns: str) -> Iterator[pa.ipc.RecordBatchFileReader]:
+    """Reads these columns; all if none is named."""
+    options = pa.ipc.IpcReadOptions(included_fields=[_COLUMNS.index(each) for each in columns])
+    if os.path.isfile(path):
+        # Not mapped to memory: what is read of many runs in turn would all count as this process's.
+        with pa.OSFile(os.fspath(path)) as file:
+            yield pa.ipc.open_file(file, options=options)
+    else:
+        with path.open("rb") as file:
+            yield pa.ipc.open_file(_as_arrow_takes(file, path), options=options)
+
+
+def _as_arrow_takes(file: Any, path: epath.Path) -> Any:
+    return file if os.path.isfile(path) else _Adapter(file)
+
+
+class _Adapter(io.RawIOBase):
+    """A file as Arrow takes it: TensorFlow's, which epath gives, has not all that Arrow asks for.
+
+    Closing it leaves the file open.
+    """
+
+    def __init__(self, file: Any):
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._file.seek(offset, whence)
+        return self.tell()
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def write(self, data: Any) -> int:
+        # A batch at a time, so the copy that TensorFlow wants is a small one.
+        self._file.write(bytes(data))
+        return len(data)
+
+
+def _numbers(batches: list[pa.RecordBatch], column: str) -> np.ndarray:
+    return np.concatenate([batch[column].to_numpy() for batch in batches])
+
+
+def _texts(batches: list[pa.RecordBatch]) -> list[str]:
+    return [each for batch in batches for each in batch["id"].to_pylist()]
 
 
 def _part_bounds(hashes: np.ndarray, num_bytes: int) -> list[int]:

@@ -9,7 +9,7 @@ label below 128 is one byte.
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from components.ledger import Reason
+from components.ledger import Reason, UnusableError
 
 # Of records that never look alike no more than this is learned, and kept.
 _MOST_STENCILS = 4096
@@ -18,19 +18,11 @@ _MOST_STENCILS = 4096
 _FIELD_1, _FIELD_2, _FIELD_3 = 0x0A, 0x12, 0x1A
 
 
-class RecordError(ValueError):
-    """A record without a usable image or label. Its text is one line for people."""
-
-    def __init__(self, reason: Reason, detail: str):
-        super().__init__(detail)
-        self.reason = reason
-
-
 def parse(record: bytes) -> Any:
     """The features of a serialized tf.Example by name: protobuf's map of Feature messages.
 
     Raises:
-      RecordError: it is none.
+      UnusableError: it is none.
     """
     from google.protobuf.message import DecodeError
     from tensorflow_datasets.proto import tf_example_pb2
@@ -38,7 +30,7 @@ def parse(record: bytes) -> Any:
     try:
         return tf_example_pb2.Example.FromString(record).features.feature
     except DecodeError:
-        raise RecordError(Reason.UNDECODABLE, "not a tf.Example") from None
+        raise UnusableError(Reason.UNDECODABLE, "not a tf.Example") from None
 
 
 class RecordCutter:
@@ -58,7 +50,7 @@ class RecordCutter:
         """The image's bytes, and the label (None without a label feature).
 
         Raises:
-          RecordError: "not a tf.Example", "no image", or a label that is not one number.
+          UnusableError: "not a tf.Example", "no image", or a label that is not one number.
         """
         stencil = self._stencils.get(len(record))
         if stencil is not None and (parts := stencil.cut(record)) is not None:
@@ -74,12 +66,12 @@ class RecordCutter:
         feature = parse(record)
         images = feature[self._image_key].bytes_list.value
         if not images:
-            raise RecordError(Reason.UNDECODABLE, "no image")
+            raise UnusableError(Reason.UNDECODABLE, "no image")
         if self._label_key is None:
             return images[0], None
         labels = feature[self._label_key].int64_list.value
         if len(labels) != 1:
-            raise RecordError(Reason.BAD_LABEL, f"label {list(labels[:3])} is not one number")
+            raise UnusableError(Reason.BAD_LABEL, f"label {list(labels[:3])} is not one number")
         return images[0], labels[0]
 
 

@@ -18,7 +18,7 @@ from etils import epath
 
 from components import records
 from components.errors import WorkError
-from components.examples import Block, Shape
+from components.examples import Block, Shape, shape_text
 
 _HEADER = 12  # a record's length and its checksum
 _FOOTER = 4  # the payload's checksum
@@ -282,8 +282,9 @@ def _parse(payload: bytes, image_shape: Shape) -> tuple[str, int]:
         raise ValueError("has no id, image and label") from None
     size = int(np.prod(image_shape))
     if len(pixels) != size:
-        shape = "x".join(map(str, image_shape))
-        raise ValueError(f"has {len(pixels)} bytes of pixels, {shape} needs {size}")
+        raise ValueError(
+            f"has {len(pixels)} bytes of pixels, {shape_text(image_shape)} needs {size}"
+        )
     return example_id, label
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import re
 
 from components.config import option
+from components.conversion import MAX_PIXELS
 from components.errors import ConfigError
 from components.sources import catalog
 
@@ -44,6 +45,11 @@ class PrepareConfig:
         if self.image_size and not re.fullmatch(r"[1-9]\d{0,4}(x[1-9]\d{0,4})?", self.image_size):
             raise ConfigError(
                 f"image_size must be N or HEIGHTxWIDTH. Received: {self.image_size!r}"
+            )
+        sides = [int(side) for side in self.image_size.split("x") if side]
+        if sides and sides[0] * sides[-1] > MAX_PIXELS:
+            raise ConfigError(
+                f"image_size must have at most {MAX_PIXELS:,} pixels. Received: {self.image_size!r}"
             )
         if self.channels not in (None, 1, 3):
             raise ConfigError(f"channels must be 1 or 3. Received: {self.channels}")

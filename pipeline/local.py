@@ -31,20 +31,25 @@ def start_server() -> None:
 
 
 @contextlib.contextmanager
-def workers() -> Iterator[None]:
-    """Has worker processes, one a core, while the body runs; they start beside it."""
+def workers(most: int) -> Iterator[None]:
+    """Has worker processes, one a core but at most so many, while the body runs."""
     global _pool
     start_server()
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    count = min(most, _cores())
     _pool = ProcessPoolExecutor(
         count, multiprocessing.get_context("forkserver"), initializer=_begin
     )
     # Submitting waits for the server's imports; the main process has its own to do meanwhile.
-    threading.Thread(target=_warm_up, args=(_pool, count or 1), daemon=True).start()
+    threading.Thread(target=_warm_up, args=(_pool, count), daemon=True).start()
+    is_stopped = False
     try:
         yield
+    except KeyboardInterrupt:
+        is_stopped = True
+        raise
     finally:
-        _pool.shutdown(wait=True, cancel_futures=True)
+        # Who stops the work does not wait for it: the workers end with this process.
+        _pool.shutdown(wait=not is_stopped, cancel_futures=True)
         _pool = None
 
 
@@ -68,6 +73,12 @@ def explained() -> Iterator[None]:
             "a worker process was killed, most likely for want of memory; make room, or use one "
             "process (-- --direct_running_mode=in_memory), and give the same command again"
         ) from None
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _warm_up(pool: ProcessPoolExecutor, count: int) -> None:

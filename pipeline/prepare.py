@@ -7,11 +7,11 @@ duplicates, and how many shards there will be. The second gathers the shards fro
 
 import collections
 import contextlib
-import dataclasses
 import itertools
 import json
+import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -28,31 +28,28 @@ from components import (
     wire,
 )
 from components.conversion import Conversion
-from components.errors import ConfigError, WorkError
+from components.errors import UserError, WorkError
 from components.example_set import ExampleSet
 from components.examples import SPLITS, Block, Shape
 from components.ledger import Account, Reason
 from components.sources import catalog
 from components.sources.base import Source
-from components.sources.folder import FolderSource
-from components.sources.prepared import PreparedSource
 from components.statistics import Statistics, describe
-from pipeline import local, plan, progress, work
+from pipeline import local, plan, progress, reading, work
 from pipeline.config import PrepareConfig
+from pipeline.reading import QUARANTINE, Reading
 from pipeline.work import (
     Material,
     QuarantineReport,
     QuarantineTask,
     ReadReport,
-    ReadTask,
     WriteReport,
 )
 
-QUARANTINE = "quarantine/quarantine.jsonl"
 DUPLICATES = "duplicates.jsonl"
 STATISTICS = "statistics.json"
-# Of fewer inputs, one process is done before others have begun.
 _INPUTS_WORTH_WORKERS = 1000
+_SLICES_WORTH_WORKERS = 5
 _SHEET_BYTES = 32 << 20
 
 Report = TypeVar("Report")
@@ -92,7 +89,11 @@ def prepare(
         },
         inputs={"source": source.input},
     )
-    retry = _retry(planned, source, config) if retry_quarantined else None
+    retry = (
+        reading.quarantined(planned, source, is_validation_cut=_cuts_validation(source, config))
+        if retry_quarantined
+        else None
+    )
     if retry is None and planned.is_done(overwrite=overwrite):
         standing = ExampleSet.open(output)
         for note in standing.artifact.manifest["notes"]:
@@ -101,11 +102,11 @@ def prepare(
         return standing
     if local.serves(beam_args):
         local.start_server()
-    reading = retry or _everything(source)
+    what = retry or reading.everything(source)
     again = "" if retry is None else " again, beside what was kept of it"
-    console.say(f"prepare: reading {_inputs(reading.num_asked)} of {source.name}{again}")
+    console.say(f"prepare: reading {_counted(what.num_asked)} of {source.name}{again}")
     with planned.publish(overwrite=overwrite, renew=retry is not None) as draft:
-        draft.counts, counters = _run(source, config, reading, draft.path, beam_args)
+        draft.counts, counters = _run(source, config, what, draft.path, beam_args)
         draft.notes = notes
     prepared = ExampleSet.open(output)
     _summarize(prepared, counters)
@@ -130,81 +131,6 @@ def _request(dataset: str, config: PrepareConfig) -> sources.Request:
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Reading:
-    """What is to be read.
-
-    Attributes:
-      sources: where from.
-      tasks: the slices.
-      num_slices: how many slices the first source has; later numbers are another's.
-    """
-
-    sources: list[Source]
-    tasks: list[ReadTask]
-    num_slices: int
-
-    @property
-    def num_inputs(self) -> int:
-        return sum(task.num_inputs for task in self.tasks)
-
-    @property
-    def num_asked(self) -> int:
-        """Of them, those of the source that was asked for."""
-        return sum(task.num_inputs for task in self.tasks if task.source == 0)
-
-
-def _everything(source: Source) -> _Reading:
-    tasks = [ReadTask(number, 0, part) for number, part in enumerate(source.slices())]
-    return _Reading([source], tasks, len(tasks))
-
-
-def _retry(planned: artifacts.Plan, source: Source, config: PrepareConfig) -> _Reading | None:
-    """The inputs in quarantine, and beside them what was kept; None: there is no quarantine.
-
-    Raises:
-      ConfigError: nothing was prepared there from the same config, or other inputs changed.
-    """
-    standing = ExampleSet.open(planned.directory)
-    manifest = standing.artifact.manifest
-    if manifest["config"] != planned.config:
-        raise ConfigError(
-            f"{planned.directory} was prepared with another config; give the same one to retry its "
-            "quarantine, or prepare all of it again with --overwrite"
-        )
-    wanted: dict[int | None, set[str]] = collections.defaultdict(set)
-    for row in work.read_lines(standing.path / QUARANTINE):
-        wanted[row["slice"]].add(row["id"])
-    if not wanted:
-        return None
-    ids = set().union(*wanted.values())
-    if any(not ids.isdisjoint(block.ids) for s in standing.splits for block in standing.blocks(s)):
-        # Ids that several inputs share do not tell what was kept from what was not.
-        return _everything(source)
-    if _rest(source, ids) != manifest["counts"]["rest"]:
-        raise ConfigError(
-            f"{source.name} has changed in more than the inputs in quarantine; prepare all of it "
-            "again with --overwrite"
-        )
-    slices = source.slices()
-    anywhere = wanted.pop(None, set())
-    retried = [
-        ReadTask(number, 0, part, frozenset(wanted[number] | anywhere))
-        for number, part in enumerate(slices)
-        if number in wanted or anywhere
-    ]
-    kept = PreparedSource(standing.path, is_validation_cut=_cuts_validation(source, config))
-    others = [ReadTask(n, 1, part) for n, part in enumerate(kept.slices(), start=len(slices))]
-    return _Reading([source, kept], [*retried, *others], len(slices))
-
-
-def _rest(source: Source, quarantined: Collection[str]) -> str:
-    """A digest of the inputs that were kept, where each is a file; else of the whole source."""
-    if isinstance(source, FolderSource):
-        return source.fingerprint_without(quarantined)
-    return source.input.fingerprint
-
-
 def _cuts_validation(source: Source, config: PrepareConfig) -> bool:
     """Whether validation is cut out of train; one of the source's own is left as it is."""
     return "validation" not in source.num_examples and config.validation_fraction > 0
@@ -213,41 +139,52 @@ def _cuts_validation(source: Source, config: PrepareConfig) -> bool:
 def _run(
     source: Source,
     config: PrepareConfig,
-    reading: _Reading,
+    what: Reading,
     directory: epath.Path,
     beam_args: Sequence[str],
 ) -> tuple[dict[str, Any], Counter[str]]:
     """Writes all files of the stage; returns the manifest's counts, and Beam's counters."""
-    runs = directory / "work"
-    for name in (work.READ, work.WRITTEN, work.QUARANTINED):
-        (runs / name).mkdir(parents=True)
-    with contextlib.ExitStack() as stack:
-        if local.serves(beam_args) and reading.num_inputs >= _INPUTS_WORTH_WORKERS:
-            stack.enter_context(local.workers())
-        with progress.shown(runs / work.READ, reading.num_inputs, "reading", _count_read):
-            counters = _do(
-                reading.tasks, work.read_slice, reading.sources, runs, beam_args=beam_args
-            )
-        reports = _reports(runs / work.READ, ReadReport.from_json)
-        shape = plan.common_shape(reports)
-        if shape is None:
-            raise _nothing_usable(source, reports, runs)
-        material, layout = _lay_out(source, config, reports, shape, runs)
-        tasks = [*layout.tasks, *_quarantine_tasks(reports, layout, reading.num_slices, shape)]
-        num_kept = sum(task.examples for task in layout.tasks)
-        with progress.shown(runs / work.WRITTEN, num_kept, "writing", _count_written):
-            counters += _do(tasks, work.write, material, runs, directory, beam_args=beam_args)
-    written = _reports(runs / work.WRITTEN, WriteReport.from_json)
-    quarantined = _reports(runs / work.QUARANTINED, QuarantineReport.from_json)
-    counts = _counts(source, reports, written, quarantined, shape)
-    _list_quarantine(quarantined, runs, directory)
+    # Of its own name, so that what a lost worker of an earlier call still writes is not met.
+    scratch = directory / f"work-{uuid.uuid4().hex}"
+    try:
+        for name in (work.READ, work.WRITTEN, work.QUARANTINED):
+            (scratch / name).mkdir(parents=True)
+        with contextlib.ExitStack() as stack:
+            if local.serves(beam_args) and _is_worth_workers(what):
+                stack.enter_context(local.workers(len(what.tasks)))
+            with progress.shown(scratch / work.READ, what.num_inputs, "reading", _count_read):
+                counters = _do(
+                    what.tasks, work.read_slice, what.sources, scratch, beam_args=beam_args
+                )
+            reports = _reports(scratch / work.READ, ReadReport.from_json)
+            material, layout = _lay_out(source, config, reports, scratch)
+            tasks = [*layout.tasks, *_quarantine_tasks(reports, layout, material.shape)]
+            num_kept = sum(task.examples for task in layout.tasks)
+            with progress.shown(scratch / work.WRITTEN, num_kept, "writing", _count_written):
+                counters += _do(
+                    tasks, work.write, material, scratch, directory, beam_args=beam_args
+                )
+        written = _reports(scratch / work.WRITTEN, WriteReport.from_json)
+        quarantined = _reports(scratch / work.QUARANTINED, QuarantineReport.from_json)
+        counts = _counts(source, reports, written, quarantined, material.shape)
+        _list_quarantine(quarantined, scratch, directory)
+    except UserError:
+        scratch.rmtree()  # As large as the dataset, and of no more use.
+        raise
+    scratch.rmtree()
     work.write_lines(directory / DUPLICATES, layout.duplicates)
     counts["duplicates"] = _count_duplicates(layout.duplicates)
     ids = {row["id"] for row in work.read_lines(directory / QUARANTINE)}
-    counts["rest"] = _rest(source, ids)
+    counts["rest"] = source.fingerprint_without(ids)
     _describe(source, written, counts, directory)
-    runs.rmtree()
     return counts, counters
+
+
+def _is_worth_workers(what: Reading) -> bool:
+    """Whether one process would not be done before others have begun."""
+    return len(what.tasks) > 1 and (
+        what.num_inputs >= _INPUTS_WORTH_WORKERS or len(what.tasks) >= _SLICES_WORTH_WORKERS
+    )
 
 
 def _do(
@@ -280,8 +217,8 @@ def _count_written(report: Any) -> dict[str, int]:
     return {"images": Account.from_json(report["kept"]).total, "shards": 1}
 
 
-def _nothing_usable(source: Source, reports: list[ReadReport], runs: epath.Path) -> WorkError:
-    first = next((row for r in reports for row in work.rejected(r.number, runs)), None)
+def _nothing_usable(source: Source, reports: list[ReadReport], scratch: epath.Path) -> WorkError:
+    first = next((row for r in reports for row in work.rejected(r.number, scratch)), None)
     inputs = sum(report.inputs.total for report in reports)
     return WorkError(
         f"no usable image in {source.name}: all {inputs:,} inputs were rejected, the first "
@@ -295,15 +232,21 @@ def _lay_out(
     source: Source,
     config: PrepareConfig,
     reports: list[ReadReport],
-    shape: Shape,
-    runs: epath.Path,
+    scratch: epath.Path,
 ) -> tuple[Material, plan.Layout]:
-    """Plans the shards. Raises WorkError where there are duplicates and `config` allows none."""
+    """Plans the shards.
+
+    Raises:
+      WorkError: no image can be used, or there are duplicates and `config` allows none.
+    """
+    shape = plan.common_shape(reports)
+    if shape is None:
+        raise _nothing_usable(source, reports, scratch)
     fraction = config.validation_fraction if _cuts_validation(source, config) else 0.0
     members = [run for report in reports for run in report.runs if run.shape == shape]
     layout = plan.lay_out(
         members,
-        runs,
+        scratch,
         assignment=plan.Assignment(fraction, config.shard_bytes),
         drop_duplicates=config.duplicates == "drop",
         dataset=source.name,
@@ -311,13 +254,14 @@ def _lay_out(
     if layout.duplicates and config.duplicates == "error":
         raise WorkError(
             f"{source.name} has {len(layout.duplicates):,} images more than once, the first: "
-            f"{_same(layout.duplicates[0])}; allow them with --duplicates keep, or drop"
+            f"{_same(layout.duplicates[0])}; --duplicates keep lists them all, "
+            "and drop keeps one of each"
         )
     return Material(members, layout.dropped, len(source.class_names)), layout
 
 
 def _quarantine_tasks(
-    reports: list[ReadReport], layout: plan.Layout, num_slices: int, shape: Shape
+    reports: list[ReadReport], layout: plan.Layout, shape: Shape
 ) -> Iterator[QuarantineTask]:
     duplicates = collections.defaultdict(list)
     for number, item in layout.rejected:
@@ -325,10 +269,7 @@ def _quarantine_tasks(
     for report in reports:
         others = [run for run in report.runs if run.shape != shape]
         if others or duplicates[report.number] or report.rejected.total:
-            origin = report.number if report.number < num_slices else None
-            yield QuarantineTask(
-                report.number, origin, report.split, others, duplicates[report.number]
-            )
+            yield QuarantineTask(report.number, report.split, others, duplicates[report.number])
 
 
 def _counts(
@@ -379,13 +320,14 @@ def _counts(
 
 
 def _list_quarantine(
-    quarantined: list[QuarantineReport], runs: epath.Path, directory: epath.Path
+    quarantined: list[QuarantineReport], scratch: epath.Path, directory: epath.Path
 ) -> None:
-    """Joins the slices' parts of the quarantine, in their order."""
-    parts = (runs / work.QUARANTINED / f"{part.number:06d}.jsonl" for part in quarantined)
-    (directory / QUARANTINE).parent.mkdir()
+    """Joins the slices' parts of the quarantine, in an order that slices do not change."""
+    parts = (scratch / work.QUARANTINED / f"{part.number:06d}.jsonl" for part in quarantined)
     rows = itertools.chain.from_iterable(map(work.read_lines, parts))
-    work.write_lines(directory / QUARANTINE, rows)
+    (directory / QUARANTINE).parent.mkdir()
+    ordered = sorted(rows, key=lambda row: (row["split"], row["id"], row["reason"], row["detail"]))
+    work.write_lines(directory / QUARANTINE, ordered)
 
 
 def _count_duplicates(groups: list[list[dict[str, str]]]) -> dict[str, Any]:
@@ -459,7 +401,7 @@ def _first_of_each_class(shards: list[epath.Path], shape: Shape, *, num_classes:
     return Block.concatenate(chosen)
 
 
-def _inputs(count: int) -> str:
+def _counted(count: int) -> str:
     return f"{count:,} input{'' if count == 1 else 's'}"
 
 
@@ -474,7 +416,7 @@ def _summarize(prepared: ExampleSet, counters: Counter[str]) -> None:
     console.say(f"prepare: {example_set.description(prepared)}")
     if counts["quarantined"]:
         console.warn(
-            f"set aside: {_inputs(counts['quarantined'])}, for the reasons in "
+            f"set aside: {_counted(counts['quarantined'])}, for the reasons in "
             f"{prepared.path / QUARANTINE}; once mended, --retry_quarantined reads them again"
         )
     if any(Reason.WRONG_SHAPE in split["reasons"] for split in counts["ledger"].values()):

@@ -11,7 +11,7 @@ import apache_beam as beam
 from apache_beam.metrics import MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
-from components import errors
+from components import command_line, errors
 
 # DirectRunner would try Prism first, which downloads a binary.
 _DEFAULT_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
@@ -40,10 +40,13 @@ def counters(finished: beam.Pipeline, namespace: str) -> Counter[str]:
 def pipeline(beam_args: Sequence[str]) -> Iterator[beam.Pipeline]:
     """A Beam pipeline with `beam_args` as its options; it runs when the body ends.
 
+    What ends this early, a signal included, cancels a job that runs elsewhere.
+
     Raises:
       ConfigError: there is no such runner.
-      UserError: a worker raised one, or could not write; Beam itself passes such errors on with
-        another text, and from other processes as a traceback's text alone.
+      UserError: a worker raised one, or could not write, or a remote file system failed; Beam
+        itself passes such errors on with another text, and from other processes as a traceback's
+        text alone.
     """
     # It logs a worker's traceback before it raises the error.
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
@@ -55,8 +58,16 @@ def pipeline(beam_args: Sequence[str]) -> Iterator[beam.Pipeline]:
     except (ValueError, AttributeError, ImportError) as error:
         raise errors.ConfigError(f"Beam options: {' '.join(str(error).split())}") from error
     try:
-        with running:
-            yield running
+        yield running
+        running.result = running.run()
+        try:
+            running.result.wait_until_finish()
+        except BaseException:
+            # Else a cluster would go on, and write, without us. Whether a runner can cancel, and
+            # what it raises where it cannot, is its own; what ended the wait matters more.
+            with contextlib.suppress(Exception):
+                running.result.cancel()
+            raise
     except Exception as error:
         text = "".join(traceback.format_exception_only(error))
         if raised := _USER_ERROR.search(text):
@@ -65,4 +76,6 @@ def pipeline(beam_args: Sequence[str]) -> Iterator[beam.Pipeline]:
             raise errors.WorkError(
                 f"{raised[1]}; mend that and give the same command again"
             ) from error
+        if failure := command_line.remote_failure("".join(traceback.format_exception(error))):
+            raise failure from error
         raise

@@ -6,6 +6,7 @@ while it goes on, and added up at the end.
 """
 
 import collections
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -17,7 +18,7 @@ import numpy as np
 from etils import epath
 
 from components import artifacts, runs, wire
-from components.examples import Block, Shape, hashes_of
+from components.examples import Block, Shape, hashes_of, shape_text
 from components.ledger import Account, Reason, Rejected
 from components.runs import Run
 from components.sources.base import Slice, Source
@@ -29,6 +30,7 @@ QUARANTINED = "quarantined"
 
 _RUN_BYTES = 32 << 20
 _GATHERED_BYTES = 16 << 20
+_MOST_OPEN = 256
 _WRITTEN_BYTES = 512 << 10  # At a time: what fits the caches is written fastest.
 
 
@@ -117,14 +119,12 @@ class QuarantineTask:
 
     Attributes:
       number: the slice's.
-      origin: the same, if it is the source's; None: what was kept of it in an earlier call.
       split: the source's split.
       others: its runs of another shape than the common one.
       rejected: its duplicates.
     """
 
     number: int
-    origin: int | None
     split: str
     others: list[Run]
     rejected: list[Rejected]
@@ -247,9 +247,8 @@ def read_slice(task: ReadTask, sources: Sequence[Source], work: epath.Path) -> d
             held = 0
     for shape in list(pending):
         write_run(shape)
-    if rejections:
-        rows = [dataclasses.asdict(item) for item in rejections]
-        write_lines(work / _rejected_file(task.number), rows)
+    # Even if there are none: what an attempt that failed has left must not stand.
+    write_lines(work / _rejected_file(task.number), map(dataclasses.asdict, rejections))
     write_lines(work / READ / f"{task.number:06d}.json", [report.as_json()])
     return {"read": report.inputs.total}
 
@@ -293,18 +292,24 @@ def _gather(
     pieces = max(1, -(-task.examples * math.prod(material.shape) // _GATHERED_BYTES))
     bounds = [task.low + (task.high - task.low) * piece // pieces for piece in range(pieces + 1)]
     members = [run for run in material.runs if run.split == task.source_split]
-    for low, high in itertools.pairwise(bounds):
-        parts = [
-            runs.read(work / run.file, material.shape, low, high).without(
-                material.dropped.get(run.file, frozenset())
-            )
-            for run in members
-        ]
-        hashes = np.concatenate([rows.hashes for rows in parts])
-        block = Block.concatenate(rows.block for rows in parts)
-        order = runs.order_of(hashes, block.ids)
-        if len(order):
-            yield hashes[order], block.take(order)
+    with contextlib.ExitStack() as stack:
+        # Opening one takes longer than reading some rows of it; but files are not without number.
+        opened = [stack.enter_context(runs.opened(work / r.file)) for r in members[:_MOST_OPEN]]
+        for low, high in itertools.pairwise(bounds):
+            parts = [run.read(material.shape, low, high) for run in opened]
+            parts += [
+                runs.read(work / run.file, material.shape, low, high)
+                for run in members[_MOST_OPEN:]
+            ]
+            stay = [
+                rows.without(material.dropped.get(run.file, frozenset()))
+                for run, rows in zip(members, parts, strict=True)
+            ]
+            hashes = np.concatenate([rows.hashes for rows in stay])
+            block = Block.concatenate(rows.block for rows in stay)
+            order = runs.order_of(hashes, block.ids)
+            if len(order):
+                yield hashes[order], block.take(order)
 
 
 def set_aside(task: QuarantineTask, material: Material, work: epath.Path) -> QuarantineReport:
@@ -314,7 +319,7 @@ def set_aside(task: QuarantineTask, material: Material, work: epath.Path) -> Qua
     def rows() -> Iterator[dict[str, Any]]:
         for item in _all_rejected(task, material, work):
             account.add(hashes_of([item.id]), [item.label], reason=item.reason)
-            yield dataclasses.asdict(item) | {"slice": task.origin}
+            yield dataclasses.asdict(item)
 
     write_lines(work / QUARANTINED / f"{task.number:06d}.jsonl", rows())
     report = QuarantineReport(task.number, task.split, account)
@@ -324,9 +329,9 @@ def set_aside(task: QuarantineTask, material: Material, work: epath.Path) -> Qua
 
 def _all_rejected(task: QuarantineTask, material: Material, work: epath.Path) -> Iterator[Rejected]:
     yield from rejected(task.number, work)
-    wanted = "x".join(map(str, material.shape))
+    wanted = shape_text(material.shape)
     for run in task.others:
-        detail = f"{'x'.join(map(str, run.shape))}, most others are {wanted}"
+        detail = f"{shape_text(run.shape)}, most others are {wanted}"
         for example_id, label in zip(*runs.id_and_label_columns(work / run.file), strict=True):
             yield Rejected(example_id, run.split, int(label), Reason.WRONG_SHAPE, detail)
     yield from task.rejected
@@ -334,8 +339,7 @@ def _all_rejected(task: QuarantineTask, material: Material, work: epath.Path) ->
 
 def rejected(number: int, work: epath.Path) -> Iterator[Rejected]:
     """The inputs of a slice that reading rejected."""
-    file = work / _rejected_file(number)
-    for row in read_lines(file) if file.exists() else ():
+    for row in read_lines(work / _rejected_file(number)):
         yield Rejected(**row)
 
 
@@ -345,14 +349,15 @@ def _rejected_file(number: int) -> str:
 
 def write_lines(path: epath.Path, rows: Iterable[Any]) -> None:
     """Writes JSON values, one a line; whole, or not at all."""
-    with artifacts.written_whole(path) as temporary, temporary.open("w") as file:
+    with artifacts.written_whole(path) as temporary, temporary.open("wb") as file:
+        file.write(b"")  # TensorFlow makes no file where nothing is written.
         for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.write(f"{json.dumps(row, ensure_ascii=False)}\n".encode())
 
 
 def read_lines(path: epath.Path) -> Iterator[Any]:
     """What `write_lines` wrote."""
-    with path.open("r") as file:
+    with path.open("rb") as file:
         for line in file:
             yield json.loads(line)
 

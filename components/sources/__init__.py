@@ -3,12 +3,17 @@
 import dataclasses
 from typing import TYPE_CHECKING
 
+from etils import epath
+
 from components.conversion import Conversion
 from components.errors import ConfigError, WorkError
 from components.sources import catalog
+from components.sources.naming import printable
 
 if TYPE_CHECKING:
     from components.sources.base import Source
+
+_IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,8 +87,10 @@ def _at(request: Request) -> "Source":
     if (path / "dataset_info.json").exists():
         return TfdsSource(path.parent.name, path, request.conversion)
     if idx.is_idx(path):
+        _check_no_images(path, "IDX")
         return idx.IdxSource(path, request.conversion)
     if arrays.is_arrays(path):
+        _check_no_images(path, ".npy")
         return arrays.ArraySource(path, request.conversion)
     if path.is_dir():
         return FolderSource(path, request.conversion)
@@ -91,3 +98,17 @@ def _at(request: Request) -> "Source":
         f"{path} is no folder, .npz, .npy or IDX file; if it is a TFRecord file, say with "
         "--features which features hold what: image=FEATURE,label=FEATURE"
     )
+
+
+def _check_no_images(path: epath.Path, kind: str) -> None:
+    """Raises ConfigError where a folder with files of `kind` may be meant as one of images."""
+    if not path.is_dir():
+        return
+    others = sorted(other for other in path.iterdir() if not other.name.startswith("."))
+    for other in others:
+        if other.suffix.lower() in _IMAGE_SUFFIXES or other.is_dir():
+            raise ConfigError(
+                f"{path} holds {kind} files and {printable(other.name)}: it can be read as arrays "
+                f"or as a folder of images; name the {kind} file itself, or move one of the two "
+                "away"
+            )

@@ -22,9 +22,7 @@ from components.sources.stacked import (
     SLICE_BYTES,
     Split,
     StackedSource,
-    check_images,
     folder_name,
-    read_labels,
 )
 from components.sources.stored import ENDS, Array, opened, read_fully
 
@@ -107,12 +105,12 @@ class ArraySource(StackedSource):
         for split in SPLITS:
             if (split, "images") not in self._taken:
                 continue
-            array = _array(*self._taken[split, "images"])
-            check_images(array)
             labels = None
             if (split, "labels") in self._taken:
-                labels = _labels(_array(*self._taken[split, "labels"], whole=True), array)
-            splits[split] = Split(array, labels)
+                labels = _array(*self._taken[split, "labels"], whole=True)
+                is_one_each = len(labels.shape) == 1 or labels.shape[1:] == (1,)
+                labels = labels if is_one_each else None
+            splits[split] = Split(_array(*self._taken[split, "images"]), labels)
         return splits
 
 
@@ -135,15 +133,6 @@ def _role(name: str) -> tuple[str, str] | None:
 def _listed(names: Iterable[str], count: int = 12) -> str:
     names = [printable(name) for name in names]
     return ", ".join(names[:count]) + (f" and {len(names) - count} more" if names[count:] else "")
-
-
-def _labels(labels: Array, split_images: Array) -> np.ndarray | None:
-    """Labels of shape [N]; None where an image has several."""
-    if len(labels.shape) == 1:
-        return read_labels(labels, split_images)
-    if len(labels.shape) == 2 and labels.shape[1] == 1:
-        return read_labels(labels, split_images)[:, 0]
-    return None
 
 
 def _array(path: epath.Path, member: str, *, whole: bool = False) -> Array:

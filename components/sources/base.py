@@ -1,7 +1,8 @@
 """What every source of images is and does."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -10,7 +11,7 @@ from components import images
 from components.artifacts import Input
 from components.conversion import Conversion
 from components.examples import Block
-from components.ledger import Rejected
+from components.ledger import Rejected, UnusableError
 
 # Small images are decoded this many at a time; a block of large ones is cut by its bytes.
 BLOCK_EXAMPLES = 8192
@@ -63,6 +64,9 @@ class Source(Protocol):
     def input(self) -> Input:
         """Where the images lie and a digest of them; answers without TensorFlow or TFDS."""
 
+    def fingerprint_without(self, ids: Collection[str]) -> str:
+        """A digest of all inputs but some, if each is a file of its own; else of the whole."""
+
     @property
     def settings(self) -> dict[str, Any]:
         """What a user can set of it; JSON values, for the manifest."""
@@ -86,6 +90,13 @@ class Source(Protocol):
         """
 
 
+class Indivisible:
+    """A source whose inputs are no files of their own: nothing can be left out of its digest."""
+
+    def fingerprint_without(self: Source, ids: Collection[str]) -> str:
+        return self.input.fingerprint
+
+
 def example_id(split: str, index: int) -> str:
     """The stable id of a source's example: its split and its place in it."""
     return f"{split}-{index:08d}"
@@ -94,6 +105,37 @@ def example_id(split: str, index: int) -> str:
 def split_named(name: str) -> str | None:
     """The split that a folder or part of a file name means: `val` -> `validation`."""
     return _SPLITS.get(name.lower())
+
+
+def images_per_block(shape: tuple[int, ...], image_bytes: int, conversion: Conversion) -> int:
+    """How many images make a block, whether more is read for it or more comes out.
+
+    Args:
+      shape: of an image as it is read, [height, width] or [height, width, channels].
+      image_bytes: of it.
+      conversion: what it is turned into.
+    """
+    height, width = conversion.image_size or shape[:2]
+    channels = conversion.channels or math.prod(shape[2:])
+    return max(1, min(BLOCK_EXAMPLES, BLOCK_BYTES // max(image_bytes, height * width * channels)))
+
+
+def convert_block(
+    split: str,
+    ids: Sequence[str],
+    pixels: np.ndarray,
+    labels: np.ndarray,
+    conversion: Conversion,
+) -> Iterator[Block | Rejected]:
+    """The images of one shape, shape [N, ...], as one block; where that cannot be, all rejected."""
+    labels = labels.astype(np.int64)
+    try:
+        converted = images.convert_all(pixels, conversion)
+    except UnusableError as error:
+        for key, label in zip(ids, labels.tolist(), strict=True):
+            yield Rejected(key, split, label, error.reason, str(error))
+    else:
+        yield Block(list(ids), converted, labels)
 
 
 def decode_blocks(

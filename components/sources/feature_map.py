@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from components.errors import ConfigError
-from components.examples import CHANNELS
-from components.ledger import Reason
+from components.examples import CHANNELS, shape_text
+from components.ledger import Reason, UnusableError
 from components.sources.base import MAX_LABEL
 from components.sources.naming import printable
-from components.stencil import RecordError
 
 _SHAPED = re.compile("(.+):([0-9]+)x([0-9]+)x([0-9]+)")
 
@@ -60,7 +59,7 @@ class FeatureMap:
 
     def as_text(self) -> str:
         """What `parse` makes this map of."""
-        shape = f":{_times(self.shape)}" if self.shape else ""
+        shape = f":{shape_text(self.shape)}" if self.shape else ""
         others = {"label": self.label, "id": self.id}
         named = [f"{key}={feature}" for key, feature in others.items() if feature is not None]
         return ",".join([f"image={self.image}{shape}", *named])
@@ -73,12 +72,8 @@ def _unusable(text: str, why: str) -> ConfigError:
     )
 
 
-def _times(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))
-
-
 def label_of(feature: Any, name: str) -> int | str:
-    """What stands as the label in a record. Raises RecordError where it can be none."""
+    """What stands as the label in a record. Raises UnusableError where it can be none."""
     numbers = feature[name].int64_list.value
     texts = feature[name].bytes_list.value
     if len(numbers) == 1 and 0 <= numbers[0] <= MAX_LABEL:
@@ -89,40 +84,40 @@ def label_of(feature: Any, name: str) -> int | str:
     raise no_label(name, [*numbers[:3], *texts[:3]])
 
 
-def no_label(name: str, found: object) -> RecordError:
+def no_label(name: str, found: object) -> UnusableError:
     """That `found` in the feature `name` is no label."""
-    return RecordError(Reason.BAD_LABEL, f"no label in feature {name!r}: {str(found)[:60]}")
+    return UnusableError(Reason.BAD_LABEL, f"no label in feature {name!r}: {str(found)[:60]}")
 
 
 def id_of(feature: Any, name: str) -> str:
-    """A record's own id. Raises RecordError where it has none."""
+    """A record's own id. Raises UnusableError where it has none."""
     values = feature[name].bytes_list.value
     with contextlib.suppress(UnicodeDecodeError):
         if len(values) == 1 and values[0]:
             return printable(values[0].decode())
-    raise RecordError(Reason.UNDECODABLE, f"no id in feature {name!r}")
+    raise UnusableError(Reason.UNDECODABLE, f"no id in feature {name!r}")
 
 
 def image_of(feature: Any, name: str, shape: tuple[int, int, int] | None) -> bytes:
-    """An encoded image, or raw pixels row by row. Raises RecordError where there are none."""
+    """An encoded image, or raw pixels row by row. Raises UnusableError where there are none."""
     values = feature[name].bytes_list.value
     if shape is None:
         if not values:
-            raise RecordError(Reason.UNDECODABLE, f"no bytes in feature {name!r}")
+            raise UnusableError(Reason.UNDECODABLE, f"no bytes in feature {name!r}")
         return values[0]
     numbers = feature[name].int64_list.value
     if not values and not numbers:
-        raise RecordError(Reason.UNDECODABLE, f"no pixels in feature {name!r}")
+        raise UnusableError(Reason.UNDECODABLE, f"no pixels in feature {name!r}")
     held = len(values[0]) if values else len(numbers)
     if held != math.prod(shape):
-        raise RecordError(
+        raise UnusableError(
             Reason.WRONG_SHAPE,
-            f"{held} pixel values in feature {name!r}, {_times(shape)} is {math.prod(shape)}",
+            f"{held} pixel values in feature {name!r}, {shape_text(shape)} is {math.prod(shape)}",
         )
     if values:
         return values[0]
     # As TFDS stores a uint8 tensor without an encoding.
     pixels = np.fromiter(numbers, np.int64, held)
     if pixels.min() < 0 or pixels.max() > 255:
-        raise RecordError(Reason.WRONG_TYPE, f"values outside 0..255 in feature {name!r}")
+        raise UnusableError(Reason.WRONG_TYPE, f"values outside 0..255 in feature {name!r}")
     return pixels.astype(np.uint8).tobytes()

@@ -16,12 +16,14 @@ from components.artifacts import Input, fingerprint
 from components.conversion import Conversion
 from components.errors import ConfigError
 from components.examples import SPLITS, Block
-from components.ledger import Reason, Rejected
+from components.ledger import Reason, Rejected, UnusableError
 from components.sources import base
 from components.sources.base import UNLABELLED, Encoded, Slice
 from components.sources.naming import dataset_name, printable
 
-FILES_PER_SLICE = 512
+FILES_PER_SLICE = 2048
+# Of large files fewer, so that all cores have some of them.
+SLICE_BYTES = 64 << 20
 _READERS = 16
 
 T = TypeVar("T")
@@ -63,12 +65,12 @@ class FolderSource:
         return files.listing(self.path)
 
     @functools.cached_property
-    def _splits(self) -> dict[str, list[str]]:
-        """The names of each split's files, in order."""
-        splits: dict[str, list[str]] = {split: [] for split in SPLITS}
+    def _splits(self) -> dict[str, list[files.Listed]]:
+        """Each split's files, in order."""
+        splits: dict[str, list[files.Listed]] = {split: [] for split in SPLITS}
         for file in self._listing:
-            splits[_place(file.name)[0]].append(file.name)
-        return {split: names for split, names in splits.items() if names}
+            splits[_place(file.name)[0]].append(file)
+        return {split: members for split, members in splits.items() if members}
 
     @property
     def name(self) -> str:
@@ -101,15 +103,16 @@ class FolderSource:
 
     @property
     def num_examples(self) -> Mapping[str, int]:
-        return {split: len(names) for split, names in self._splits.items()}
+        return {split: len(members) for split, members in self._splits.items()}
 
     def slices(self) -> list[Slice]:
-        return [
-            Slice(split, printable(names[first]), first, len(part), part)
-            for split, names in self._splits.items()
-            for first in range(0, len(names), FILES_PER_SLICE)
-            for part in [tuple(names[first : first + FILES_PER_SLICE])]
-        ]
+        slices = []
+        for split, members in self._splits.items():
+            first = 0
+            for part in _parts(members):
+                slices.append(Slice(split, printable(part[0]), first, len(part), part))
+                first += len(part)
+        return slices
 
     def read(self, part: Slice) -> Iterator[Block | Rejected]:
         root = os.fspath(self.path)
@@ -121,11 +124,25 @@ class FolderSource:
             label = labels[_place(name)[1]]
             try:
                 return Encoded(printable(name), label, load(f"{root}/{name}"))
-            except images.ImageError as error:
+            except UnusableError as error:
                 return Rejected(printable(name), part.split, label, error.reason, str(error))
 
         inputs = read_ahead(read_one, part.files) if is_remote else map(read_one, part.files)
         return base.decode_blocks(part.split, inputs, self.conversion)
+
+
+def _parts(members: Iterable[files.Listed]) -> Iterator[tuple[str, ...]]:
+    """The files' names, as many together as one worker reads at a time."""
+    names: list[str] = []
+    size = 0
+    for file in members:
+        if names and (len(names) == FILES_PER_SLICE or size + file.size > SLICE_BYTES):
+            yield tuple(names)
+            names, size = [], 0
+        names.append(file.name)
+        size += file.size
+    if names:
+        yield tuple(names)
 
 
 def _place(name: str) -> tuple[str, str]:
@@ -137,10 +154,10 @@ def _place(name: str) -> tuple[str, str]:
 
 
 def load_local(path: str) -> bytes:
-    """The bytes of a file. Raises images.ImageError where they cannot be had; says why."""
+    """The bytes of a file. Raises UnusableError where they cannot be had; says why."""
     # Asked before it is opened, since to open a pipe is to wait for somebody who writes into it.
     if not os.path.isfile(path) and os.path.lexists(path):
-        raise images.ImageError(Reason.WRONG_TYPE, "not a regular file")
+        raise UnusableError(Reason.WRONG_TYPE, "not a regular file")
     try:
         # Not with `open`, which takes twice as long for a small file.
         descriptor = os.open(path, os.O_RDONLY)
@@ -151,7 +168,7 @@ def load_local(path: str) -> bytes:
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise images.ImageError(Reason.UNREADABLE, files.why(error)) from None
+        raise UnusableError(Reason.UNREADABLE, files.why(error)) from None
 
 
 def load_remote(path: str) -> bytes:
@@ -160,14 +177,12 @@ def load_remote(path: str) -> bytes:
         _check_size(files.status(epath.Path(path)).size)
         return epath.Path(path).read_bytes()
     except files.remote_errors() as error:
-        raise images.ImageError(Reason.UNREADABLE, files.why(error)) from None
+        raise UnusableError(Reason.UNREADABLE, files.why(error)) from None
 
 
 def _check_size(size: int) -> None:
     if size > images.MAX_ENCODED_BYTES:
-        raise images.ImageError(
-            Reason.TOO_LARGE, f"{size} bytes, more than {images.MAX_ENCODED_BYTES}"
-        )
+        raise UnusableError(Reason.TOO_LARGE, f"{size} bytes, more than {images.MAX_ENCODED_BYTES}")
 
 
 def read_ahead(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:

@@ -11,7 +11,7 @@ from components.artifacts import Input, fingerprint
 from components.conversion import Conversion
 from components.examples import Block
 from components.ledger import Rejected
-from components.sources.base import Slice, example_id
+from components.sources.base import Indivisible, Slice, example_id
 from components.sources.catalog import GARMENTS
 
 _VERSION = 1  # Raise it whenever the drawing changes, so that older artifacts are told apart.
@@ -21,7 +21,7 @@ _PER_SLICE = 8 * _DRAWN_AT_ONCE
 
 
 @dataclasses.dataclass(frozen=True)
-class GarmentsSource:
+class GarmentsSource(Indivisible):
     """Garments drawn from a seed.
 
     Attributes:

@@ -15,11 +15,11 @@ from components.errors import ConfigError, WorkError
 from components.examples import SPLITS
 from components.sources.base import split_named
 from components.sources.naming import dataset_name
-from components.sources.stacked import Split, StackedSource, check_images, folder_name, read_labels
+from components.sources.stacked import Split, StackedSource, folder_name
 from components.sources.stored import Array, opened, read_fully
 
 _NAME = re.compile(
-    r"(?:(?P<prefix>.+)[-_.])?(?P<split>[a-z0-9]+)[-_.](?P<kind>images|labels)"
+    r"(?!\.)(?:(?P<prefix>.+)[-_.])?(?P<split>[a-z0-9]+)[-_.](?P<kind>images|labels)"
     r"[-_.]idx\d-[a-z0-9]+(?:\.gz)?",
     re.IGNORECASE,
 )
@@ -88,12 +88,10 @@ class IdxSource(StackedSource):
         for split in SPLITS:
             if (split, "images") not in files:
                 continue
-            array = _array(files[split, "images"], _IMAGE_TYPES)
-            check_images(array)
             labels = None
             if (split, "labels") in files:
-                labels = _labels(_array(files[split, "labels"], _TYPES), array)
-            splits[split] = Split(array, labels)
+                labels = _labels(_array(files[split, "labels"], _TYPES))
+            splits[split] = Split(_array(files[split, "images"], _IMAGE_TYPES), labels)
         return splits
 
 
@@ -123,13 +121,11 @@ def _by_role(matches: list[tuple[epath.Path, re.Match[str]]]) -> dict[tuple[str,
     return files
 
 
-def _labels(labels: Array, split_images: Array) -> np.ndarray:
-    """Labels of shape [N]: the first of each image's."""
-    if len(labels.shape) == 1:
-        return read_labels(labels, split_images)
-    if len(labels.shape) == 2 and labels.shape[1] > 0:
-        return read_labels(labels, split_images)[:, 0]
-    raise ConfigError(f"{labels.name} has shape {labels.shape}; labels have [N]")
+def _labels(labels: Array) -> Array:
+    """Raises ConfigError unless an array's shape is that of labels."""
+    if len(labels.shape) > 2 or labels.shape[1:] == (0,):
+        raise ConfigError(f"{labels.name} has shape {labels.shape}; labels have [N]")
+    return labels
 
 
 def _array(path: epath.Path, types: Mapping[int, str]) -> Array:

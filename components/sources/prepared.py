@@ -12,11 +12,11 @@ from components.artifacts import Input
 from components.example_set import ExampleSet
 from components.examples import Block
 from components.ledger import Rejected
-from components.sources.base import Slice
+from components.sources.base import Indivisible, Slice
 
 
 @dataclasses.dataclass(frozen=True)
-class PreparedSource:
+class PreparedSource(Indivisible):
     """A prepared directory.
 
     Attributes:

@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-import math
+import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -14,24 +14,27 @@ from components import files, images
 from components.artifacts import Input, fingerprint
 from components.conversion import Conversion
 from components.errors import ConfigError, WorkError
-from components.examples import Block
+from components.examples import SPLITS, Block
 from components.ledger import Reason, Rejected
 from components.sources.base import (
-    BLOCK_BYTES,
-    BLOCK_EXAMPLES,
     MAX_LABEL,
     UNLABELLED,
+    Indivisible,
     Slice,
+    convert_block,
     example_id,
+    images_per_block,
 )
 from components.sources.stored import Array
 
-SLICE_BYTES = 32 << 20
+SLICE_BYTES = 32 << 20  # at most
+_LEAST_SLICE_BYTES = 8 << 20
+_SLICES = 64
 
 _CHANNELS = (1, 2, 3, 4)  # grey or colours, with alpha or without
 
 
-def check_images(array: Array) -> None:
+def _check_images(array: Array) -> None:
     """Raises ConfigError unless an array's type and shape are those of images."""
     if array.dtype.kind not in "bu" or array.dtype.itemsize > 2:
         raise ConfigError(
@@ -56,13 +59,8 @@ def check_images(array: Array) -> None:
         )
 
 
-def read_labels(labels: Array, split_images: Array) -> np.ndarray:
-    """The labels of a split's images: integers, shape [N, ...].
-
-    Raises:
-      ConfigError: they are no integers.
-      WorkError: there are more or fewer than images, or the file is damaged.
-    """
+def _check_labels(labels: Array, split_images: Array) -> None:
+    """Raises ConfigError unless they are integers, WorkError unless as many as the images."""
     if labels.dtype.kind not in "biu":
         raise ConfigError(f"{labels.name} holds {labels.dtype.name} labels; save them as integers")
     if labels.rows != split_images.rows:
@@ -70,24 +68,46 @@ def read_labels(labels: Array, split_images: Array) -> np.ndarray:
             f"{labels.name} holds {labels.rows} labels, {split_images.name} {split_images.rows} "
             "images; restore the one that is wrong"
         )
-    return labels.read()
+
+
+@functools.lru_cache(maxsize=len(SPLITS))
+def _read_labels(array: Array, status: files.Status) -> np.ndarray:
+    """Once per process while the file stays: a worker gets the source anew with every slice."""
+    labels = array.read()
+    return labels if labels.ndim == 1 else labels[:, 0].copy()
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """A split's images and labels.
+    """A split's images and labels, by their headers.
 
     Attributes:
       images: of uint8, uint16 or bool.
-      labels: integers, shape [N]; None where it has none.
+      labels: integers, [N], or [N, several], of which the first counts; None where it has none.
+
+    Raises:
+      ConfigError: they are of another type or shape.
+      WorkError: there are more or fewer labels than images, or their file is damaged.
     """
 
     images: Array
-    labels: np.ndarray | None
+    labels: Array | None
+
+    def __post_init__(self) -> None:
+        _check_images(self.images)
+        if self.labels is not None:
+            _check_labels(self.labels, self.images)
+            self.read_labels()
+
+    def read_labels(self) -> np.ndarray | None:
+        """Integers, shape [N]; None where it has none."""
+        if self.labels is None:
+            return None
+        return _read_labels(self.labels, files.status(self.labels.path))
 
 
 @dataclasses.dataclass(frozen=True)
-class StackedSource(abc.ABC):
+class StackedSource(Indivisible, abc.ABC):
     """A source with one array of images per split.
 
     Attributes:
@@ -97,6 +117,11 @@ class StackedSource(abc.ABC):
 
     path: epath.Path
     conversion: Conversion = dataclasses.field(default_factory=Conversion)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Workers need the headers, and need not look through all labels for the classes.
+        names = ("path", "conversion", "_splits", "class_names")
+        return {name: getattr(self, name) for name in names}
 
     @property
     @abc.abstractmethod
@@ -111,7 +136,7 @@ class StackedSource(abc.ABC):
     @property
     @abc.abstractmethod
     def _splits(self) -> Mapping[str, Split]:
-        """By split: the headers of its images, and its labels."""
+        """The splits by name."""
 
     @property
     def input(self) -> Input:
@@ -121,13 +146,13 @@ class StackedSource(abc.ABC):
     def settings(self) -> dict[str, Any]:
         return self.conversion.as_json()
 
-    @property
+    @functools.cached_property
     def class_names(self) -> list[str]:
         """The numbers up to the highest label; then, if a split has no labels, `unlabelled`."""
         names: list[str] = []
         for split in self._splits.values():
-            if split.labels is not None:
-                classes = split.labels[_usable(split.labels)]
+            if (labels := split.read_labels()) is not None:
+                classes = labels[_usable(labels)]
                 highest = int(classes.max()) if len(classes) else -1
                 names += map(str, range(len(names), highest + 1))
         unlabelled = any(split.labels is None for split in self._splits.values())
@@ -139,9 +164,12 @@ class StackedSource(abc.ABC):
 
     def slices(self) -> list[Slice]:
         parts = []
-        for name, split in self._splits.items():
-            array = split.images
-            step = max(1, SLICE_BYTES // array.row_bytes if array.cuttable else array.rows)
+        arrays = [split.images for split in self._splits.values()]
+        # Enough of them to keep some cores busy, and no more than that needs.
+        total = sum(array.rows * array.row_bytes for array in arrays)
+        size = min(max(total // _SLICES, _LEAST_SLICE_BYTES), SLICE_BYTES)
+        for name, array in zip(self._splits, arrays, strict=True):
+            step = max(1, size // array.row_bytes if array.cuttable else array.rows)
             for first in range(0, array.rows, step):
                 file = f"{array.path.name}:{array.member}" if array.member else array.path.name
                 parts.append(Slice(name, file, first, min(step, array.rows - first)))
@@ -150,24 +178,16 @@ class StackedSource(abc.ABC):
     def read(self, part: Slice) -> Iterator[Block | Rejected]:
         split = self._splits[part.split]
         unlabelled = len(self.class_names) - 1
+        all_labels = split.read_labels()
+        array = split.images
+        at_a_time = images_per_block(array.shape[1:], array.row_bytes, self.conversion)
         first = part.first
-        at_a_time = self._images_at_a_time(split.images)
-        for pixels in split.images.blocks(part.first, part.examples, at_a_time):
+        for pixels in array.blocks(part.first, part.examples, at_a_time):
             rows = slice(first, first + len(pixels))
             ids = [example_id(part.split, row) for row in range(rows.start, rows.stop)]
-            if split.labels is None:
-                labels = np.full(len(pixels), unlabelled)
-            else:
-                labels = split.labels[rows]
+            labels = np.full(len(pixels), unlabelled) if all_labels is None else all_labels[rows]
             yield from self._convert(part.split, ids, pixels, labels)
             first = rows.stop
-
-    def _images_at_a_time(self, array: Array) -> int:
-        """As many as make one block, whether more is read for it or more comes out."""
-        height, width = self.conversion.image_size or array.shape[1:3]
-        channels = self.conversion.channels or math.prod(array.shape[3:])
-        image_bytes = max(array.row_bytes, height * width * channels)
-        return max(1, min(BLOCK_EXAMPLES, BLOCK_BYTES // image_bytes))
 
     def _convert(
         self, split: str, ids: list[str], pixels: np.ndarray, labels: np.ndarray
@@ -181,13 +201,7 @@ class StackedSource(abc.ABC):
         if not usable.all():
             ids = [ids[row] for row in np.flatnonzero(usable)]
             pixels, labels = pixels[usable], labels[usable]
-        try:
-            converted = images.convert_all(pixels, self.conversion)
-        except images.ImageError as error:
-            for example_id_, label in zip(ids, labels, strict=True):
-                yield Rejected(example_id_, split, int(label), error.reason, str(error))
-        else:
-            yield Block(ids, converted, labels.astype(np.int64))
+        yield from convert_block(split, ids, pixels, labels, self.conversion)
 
 
 def _usable(labels: np.ndarray) -> np.ndarray:

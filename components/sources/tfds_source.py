@@ -9,25 +9,27 @@ import itertools
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from etils import epath
 
-from components import files, records
+from components import console, files, records
 from components.artifacts import Input, fingerprint
 from components.conversion import Conversion
 from components.errors import ConfigError, WorkError
 from components.examples import CHANNELS, SPLITS, Block
-from components.ledger import Reason, Rejected
+from components.ledger import Reason, Rejected, UnusableError
 from components.sources.base import (
     UNLABELLED,
     Encoded,
+    Indivisible,
     Slice,
     decode_blocks,
     example_id,
+    split_named,
 )
-from components.stencil import RecordCutter, RecordError
+from components.stencil import RecordCutter
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -58,8 +60,11 @@ class _Facts:
 
 
 @dataclasses.dataclass(frozen=True)
-class TfdsSource:
+class TfdsSource(Indivisible):
     """A TFDS dataset prepared in `path` (the folder with dataset_info.json).
+
+    Its splits may have other names for train, validation and test (`val`, `dev`). Others (`extra`,
+    `unsupervised`) are left out; the first question after the images says so.
 
     Attributes:
       dataset: the name that was asked for.
@@ -107,13 +112,36 @@ class TfdsSource:
                 split: [
                     (self._checked(file), length)
                     for file, length in zip(
-                        info.splits[split].filenames, info.splits[split].shard_lengths, strict=True
+                        info.splits[name].filenames, info.splits[name].shard_lengths, strict=True
                     )
                 ]
-                for split in SPLITS
-                if split in info.splits
+                for split, name in self._taken(list(info.splits)).items()
             },
         )
+
+    def _taken(self, names: Collection[str]) -> dict[str, str]:
+        """The dataset's name for each split that is read; warns of the others.
+
+        Raises:
+          ConfigError: there is none to be read.
+        """
+        taken: dict[str, str] = {}
+        # A name that is the split's own goes before one that means it.
+        for name in sorted(names, key=lambda name: (name not in SPLITS, name)):
+            if split := split_named(name):
+                taken.setdefault(split, name)
+        left_out = ", ".join(sorted(set(names) - set(taken.values())))
+        if not taken:
+            raise ConfigError(
+                f"dataset {self.dataset!r} has no split train, validation or test; it has: "
+                f"{left_out or 'none'}; name another dataset"
+            )
+        if left_out:
+            _warn_once(
+                f"{self.dataset}: only {', '.join(taken.values())} are read, not the dataset's "
+                f"other splits: {left_out}"
+            )
+        return {split: taken[split] for split in SPLITS if split in taken}
 
     def _checked(self, file: str) -> str:
         if ".tfrecord" not in file:
@@ -167,7 +195,7 @@ class TfdsSource:
             key = example_id(part.split, first + number)
             try:
                 image, label = cut(record)
-            except RecordError as error:
+            except UnusableError as error:
                 yield Rejected(key, part.split, None, error.reason, str(error))
                 continue
             label = label or 0
@@ -190,6 +218,11 @@ class TfdsSource:
                 return first, length
             first += length
         raise ValueError(f"no file {part.name!r} in {part.split}")
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    console.warn(message)
 
 
 @functools.cache

@@ -16,18 +16,18 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from components import files, images, records
+from components import console, files, records
 from components.artifacts import Input, fingerprint
 from components.conversion import Conversion
 from components.errors import ConfigError, WorkError, nearest
 from components.examples import SPLITS, Block
 from components.files import why
-from components.ledger import Rejected
+from components.ledger import Rejected, UnusableError
 from components.sources import base
 from components.sources.base import MAX_LABEL, UNLABELLED, Encoded, Slice, example_id
 from components.sources.feature_map import FeatureMap, id_of, image_of, label_of, no_label
 from components.sources.naming import dataset_name
-from components.stencil import RecordCutter, RecordError, parse
+from components.stencil import RecordCutter, parse
 
 RECORDS_PER_SLICE = 8192
 _SCANNERS = 8  # files at a time
@@ -75,7 +75,7 @@ class _Tally:
 
 
 @dataclasses.dataclass(frozen=True)
-class TfrecordsSource:
+class TfrecordsSource(base.Indivisible):
     """TFRecord files of tf.Examples, plain or gzipped.
 
     A file's split stands in its name (`cats-val.tfrecord-00000-of-00002`) or is the name of its
@@ -184,6 +184,8 @@ class TfrecordsSource:
 
     @functools.cached_property
     def _scan(self) -> _Scan:
+        count = f"{len(self._files):,} TFRecord file{'s' if len(self._files) > 1 else ''}"
+        console.say(f"scanning {count} of {self.name} for their number of records and labels")
         with concurrent.futures.ThreadPoolExecutor(_SCANNERS) as pool:
             tallies = list(pool.map(self._tally, [name for name, _, _ in self._files]))
         self._check_features(tallies)
@@ -220,12 +222,12 @@ class TfrecordsSource:
             tally.records += 1
             try:
                 feature = parse(record)
-            except RecordError:
+            except UnusableError:
                 continue
             tally.features = tally.features or list(feature)
             tally.missing = {key for key in tally.missing if key not in feature}
             if self.features.label is not None:
-                with contextlib.suppress(RecordError):
+                with contextlib.suppress(UnusableError):
                     tally.labels[label_of(feature, self.features.label)] += 1
         return tally
 
@@ -270,7 +272,7 @@ class TfrecordsSource:
         """An input in short, None where there is more to say about it."""
         try:
             data, number = cut(record)
-        except RecordError:
+        except UnusableError:
             return None
         label = 0 if number is None else self._scan.labels.get(number)
         is_whole = self.features.shape is None or len(data) == math.prod(self.features.shape)
@@ -290,16 +292,13 @@ class TfrecordsSource:
             if names.id is not None:
                 key = id_of(feature, names.id)
             return Encoded(key, label, image_of(feature, names.image, names.shape))
-        except RecordError as error:
+        except UnusableError as error:
             return Rejected(key, split, label, error.reason, str(error))
 
     def _raw_blocks(
         self, split: str, inputs: Iterator[Encoded | Rejected], shape: tuple[int, int, int]
     ) -> Iterator[Block | Rejected]:
-        height, width = self.conversion.image_size or shape[:2]
-        channels = self.conversion.channels or shape[2]
-        image_bytes = max(math.prod(shape), height * width * channels)
-        rows = max(1, min(base.BLOCK_EXAMPLES, base.BLOCK_BYTES // image_bytes))
+        rows = base.images_per_block(shape, math.prod(shape), self.conversion)
         pending: list[Encoded] = []
         for item in inputs:
             if isinstance(item, Rejected):
@@ -316,14 +315,9 @@ class TfrecordsSource:
         self, split: str, items: list[Encoded], shape: tuple[int, int, int]
     ) -> Iterator[Block | Rejected]:
         pixels = np.frombuffer(b"".join(item.data for item in items), np.uint8)
-        try:
-            converted = images.convert_all(pixels.reshape(-1, *shape), self.conversion)
-        except images.ImageError as error:
-            for item in items:
-                yield Rejected(item.id, split, item.label, error.reason, str(error))
-            return
+        ids = [item.id for item in items]
         labels = np.array([item.label for item in items], np.int64)
-        yield Block([item.id for item in items], converted, labels)
+        return base.convert_block(split, ids, pixels.reshape(-1, *shape), labels, self.conversion)
 
 
 def _is_wild(text: str) -> bool:

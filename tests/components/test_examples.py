@@ -2,7 +2,7 @@ import hashlib
 
 import numpy as np
 
-from components.examples import Block, hashes_of
+from components.examples import Block, hashes_of, shape_text
 
 SHAPE = (3, 2, 1)
 
@@ -25,6 +25,10 @@ def assert_same(one: Block, other: Block) -> None:
 def test_a_block_knows_its_length_and_shape():
     assert len(block()) == 5
     assert block().shape == SHAPE
+
+
+def test_a_shape_is_written_as_people_do():
+    assert shape_text((28, 28, 1)) == "28x28x1"
 
 
 def test_take_gives_rows_in_the_order_asked_for():

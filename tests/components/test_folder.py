@@ -12,9 +12,9 @@ from PIL import Image
 from components import images
 from components.errors import ConfigError
 from components.examples import Block
-from components.ledger import Reason, Rejected
+from components.ledger import Reason, Rejected, UnusableError
 from components.sources import folder
-from components.sources.folder import FILES_PER_SLICE, FolderSource
+from components.sources.folder import FolderSource
 
 SHAPE = (4, 3)
 
@@ -188,11 +188,11 @@ def test_a_remote_file_that_cannot_be_read_is_told_in_one_line(broken, name, mon
     (broken / "a/vanished.png").unlink()
     monkeypatch.setitem(gpath._PREFIX_TO_BACKEND, None, backend.tf_backend)
     assert folder.load_remote(f"{broken}/a/good.png") == png(0)
-    with pytest.raises(images.ImageError, match=name) as caught:
+    with pytest.raises(UnusableError, match=name) as caught:
         folder.load_remote(f"{broken}/a/{name}")
     assert caught.value.reason == Reason.UNREADABLE
     assert "\n" not in str(caught.value)
-    with pytest.raises(images.ImageError, match="134217729 bytes, more than"):
+    with pytest.raises(UnusableError, match="134217729 bytes, more than"):
         folder.load_remote(f"{broken}/a/huge.png")
 
 
@@ -206,7 +206,7 @@ def test_reading_ahead_gives_what_map_gives_and_does_not_run_away(broken):
     next(ahead)
     ahead.close()
     assert len(list(taken)) >= 100 - 2 * folder._READERS
-    with pytest.raises(images.ImageError, match="not a regular file"):
+    with pytest.raises(UnusableError, match="not a regular file"):
         list(folder.read_ahead(folder.load_local, [*paths, f"{broken}/a/pipe.png"]))
 
 
@@ -214,18 +214,19 @@ def test_strange_names_stay_apart_and_on_one_line(tmp_path):
     names: list[bytes] = [b"a\nb.png", b"100%.png", b"100%25.png", b"..png", b"a..b.png"]
     names += ["é/日本.png".encode(), "e\u0301/1.png".encode(), b"\xe9/1.png", b"\xff\xfe.png"]
     names += ["x\u2028y.png".encode(), b"x" * 255, b"n\nl/1.png", b" /1.png", b"\x1b[0m.png"]
-    write(tmp_path, [name for name in names if not name.startswith(b".")])
+    write(tmp_path, names)
     source = source_of(tmp_path)
     found, rejected = read_all(source)
     assert rejected == []
-    assert len(found) == len(names) - 1  # "..png" is hidden.
+    assert len(found) == len(names)
     assert {"a%0Ab.png", "100%25.png", "100%2525.png", "é/日本.png", "%E9/1.png"} <= found.keys()
     assert {"%FF%FE.png", "x%E2%80%A8y.png", "x" * 255, "n%0Al/1.png"} <= found.keys()
     assert source.class_names == [*sorted(["%E9", "é", "é", "n%0Al", "%20"]), "unlabelled"]
     assert all("\n" not in part.name and part.name.encode() for part in source.slices())
 
 
-def test_slices_are_consecutive_and_do_not_depend_on_the_order_on_the_disk(tmp_path):
+def test_slices_are_consecutive_and_do_not_depend_on_the_order_on_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(folder, "FILES_PER_SLICE", 512)
     names = [f"{split}/{n % 3}/{n:04d}.png" for split in ("train", "test") for n in range(600)]
     numbers = dict(zip(names, range(1200), strict=True))
     for root, order in (("one", names), ("two", reversed(names))):
@@ -235,7 +236,6 @@ def test_slices_are_consecutive_and_do_not_depend_on_the_order_on_the_disk(tmp_p
     slices = one.slices()
     assert slices == one.slices() == two.slices()
     described = [(part.split, part.first, part.examples) for part in slices]
-    assert FILES_PER_SLICE == 512
     assert described == [("train", 0, 512), ("train", 512, 88), ("test", 0, 512), ("test", 512, 88)]
     assert all(part.name == part.files[0] for part in slices)
     assert [file for part in slices for file in part.files] == [
@@ -246,6 +246,18 @@ def test_slices_are_consecutive_and_do_not_depend_on_the_order_on_the_disk(tmp_p
     assert {key: value for key, (*_, value) in read_all(one)[0].items()} == {
         name: number % 256 for name, number in numbers.items()
     }
+
+
+def test_slices_of_large_files_are_cut_by_their_bytes(tmp_path):
+    mib = 1 << 20
+    sizes = [30, 34, 1, 200, 63, 2, 62, 1]
+    for number, size in enumerate(sizes):
+        with open(tmp_path / f"{number}.png", "wb") as file:
+            file.truncate(size * mib)
+    slices = source_of(tmp_path).slices()
+    assert [part.examples for part in slices] == [2, 1, 1, 1, 2, 1]
+    assert [part.first for part in slices] == [0, 2, 3, 4, 5, 7]
+    assert [file for part in slices for file in part.files] == [f"{n}.png" for n in range(8)]
 
 
 def test_a_worker_gets_the_classes_but_not_the_listing(tmp_path):

@@ -110,7 +110,7 @@ def test_slices_are_read_in_any_order(tmp_path):
     files = {"train-images-idx3-ubyte": idx(images), "train-labels-idx1-ubyte": idx(labels)}
     source = IdxSource(write(tmp_path / "M", files))
     parts = source.slices()
-    assert [part.first for part in parts] == [0, 32 * 2**20 // 784]
+    assert [part.first for part in parts] == [n * (8 * 2**20 // 784) for n in range(5)]
     block = read(source, parts=reversed(parts))
     np.testing.assert_array_equal(block.images[..., 0], images)
     np.testing.assert_array_equal(block.labels, labels)
@@ -310,6 +310,23 @@ def test_a_source_travels_to_a_worker(tmp_path):
     assert source.settings == {"image_size": None, "channels": 3}
 
 
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_labels_do_not_travel_but_are_read_by_the_worker(tmp_path, suffix):
+    labels = np.arange(100_000) % 251
+    names = f"train-images-idx3-ubyte{suffix}", f"train-labels-idx1-ubyte{suffix}"
+    images = np.zeros((100_000, 1, 1), np.uint8)
+    source = IdxSource(
+        write(tmp_path / "M", dict(zip(names, map(idx, (images, labels)), strict=True)))
+    )
+    state = pickle.dumps(source)
+    assert len(state) < 5000
+    np.testing.assert_array_equal(read(pickle.loads(state)).labels, labels)
+    # Changed in place, at another time: what was read before does not stand for it.
+    write(tmp_path / "M", {names[1]: idx(labels[::-1])})
+    os.utime(tmp_path / "M" / names[1], (0, 1_000_000_000))
+    np.testing.assert_array_equal(read(pickle.loads(state)).labels, labels[::-1])
+
+
 def test_the_input_is_told_by_the_files_that_are_taken(tmp_path):
     path = write(tmp_path / "M", {"train-images-idx3-ubyte": idx(IMAGES)})
     one = IdxSource(path).input
@@ -328,6 +345,8 @@ def test_a_path_tells_whether_it_is_idx(tmp_path):
     assert is_idx(path / "t10k-labels-idx1-ubyte.gz")
     other = write(tmp_path / "other", {"train-images.npy": b"", "idx": b""})
     assert not is_idx(other)
+    macos = write(tmp_path / "macos", {"._train-images-idx3-ubyte": b""})
+    assert not is_idx(macos)
     assert not is_idx(other / "train-images.npy")
     assert not is_idx(epath.Path(tmp_path))
 

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from components import images, png
-from components.images import Conversion, Group, ImageError
-from components.ledger import Reason
+from components.images import Conversion, Group
+from components.ledger import Reason, UnusableError
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (6, 5), dtype=np.uint8)
@@ -34,8 +34,8 @@ def with_chunk(encoded: bytes, kind: bytes, data: bytes) -> bytes:
     return encoded[:33] + chunk(kind, data) + encoded[33:]
 
 
-def refused(encoded: bytes, conversion: Conversion = AS_IT_IS) -> ImageError:
-    with pytest.raises(ImageError) as caught:
+def refused(encoded: bytes, conversion: Conversion = AS_IT_IS) -> UnusableError:
+    with pytest.raises(UnusableError) as caught:
         images.decode(encoded, conversion)
     detail = str(caught.value)
     assert detail.isprintable()
@@ -279,7 +279,7 @@ def test_any_damage_gives_an_image_or_an_image_error(format):
         try:
             assert images.decode(bytes(damaged), Conversion((4, 4), 1)).shape == (4, 4, 1)
             outcomes.add("decoded")
-        except ImageError as error:
+        except UnusableError as error:
             outcomes.add(error.reason)
     assert {Reason.UNDECODABLE, Reason.WRONG_TYPE} <= outcomes
 
@@ -338,7 +338,7 @@ def test_arrays_and_files_and_batches_follow_the_same_rules(pixels, conversion):
 )
 def test_other_arrays_are_refused_with_the_reason(pixels, reason, says):
     for convert, array in ((images.convert, pixels), (images.convert_all, pixels[None])):
-        with pytest.raises(ImageError, match=says) as caught:
+        with pytest.raises(UnusableError, match=says) as caught:
             convert(array)
         assert caught.value.reason == (reason)
 

@@ -82,6 +82,37 @@ def test_any_partition_of_the_hashes_gives_the_whole(is_local, path, monkeypatch
         assert first == 6000
 
 
+@pytest.mark.parametrize("is_local", [True, False])
+def test_a_run_that_is_open_is_read_many_times(is_local, path, monkeypatch):
+    hashes, block = write(path, block_of(6000))
+    if not is_local:
+        monkeypatch.setattr(os.path, "isfile", lambda path: False)
+    bounds = [n * HASHES // 7 for n in range(8)]
+    with runs.opened(path) as run:
+        parts = [run.read(SHAPE, *each) for each in itertools.pairwise(bounds)]
+        again = run.read(SHAPE, 0, HASHES)
+    # What was read may be kept when the run is closed.
+    assert_holds(again, hashes, block)
+    np.testing.assert_array_equal(np.concatenate([rows.hashes for rows in parts]), hashes)
+    assert Block.concatenate(rows.block for rows in parts).ids == block.ids
+
+
+def owned_bytes(array: np.ndarray) -> int:
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    assert array.flags.owndata
+    return array.nbytes
+
+
+@pytest.mark.parametrize("share", [1, 3, 500])
+def test_what_was_read_keeps_no_more_than_its_rows(share, path):
+    write(path, block_of(6000))
+    rows = runs.read(path, SHAPE, HASHES // 3, HASHES // 3 + HASHES // share // 2)
+    assert 0 < len(rows.block) < 3300 / share + 10
+    for array in (rows.hashes, rows.block.images, rows.block.labels):
+        assert owned_bytes(array) == array.nbytes
+
+
 def test_a_range_in_which_no_hash_lies(path):
     hashes, _ = write(path, block_of(100))
     for low, high, first in (

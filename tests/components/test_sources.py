@@ -3,7 +3,7 @@ import io
 import os
 import pickle
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +74,7 @@ def write_tfrecords(root: Path) -> dict[str, str]:
     return {"features": "image=image:5x4x1,label=label,id=id"}
 
 
-def write_tfds(root: Path) -> dict[str, str]:
+def write_tfds(root: Path, places: Mapping[str, Iterable[int]] = PLACES) -> dict[str, str]:
     import tensorflow_datasets as tfds
 
     features = tfds.features.FeaturesDict(
@@ -86,7 +86,7 @@ def write_tfds(root: Path) -> dict[str, str]:
     folder = root / "mine/1.0.0"
     folder.mkdir(parents=True)
     infos = []
-    for split, rows in PLACES.items():
+    for split, rows in places.items():
         payloads = [
             features.serialize_example({"image": IMAGES[row][..., None], "label": int(LABELS[row])})
             for row in rows
@@ -97,7 +97,7 @@ def write_tfds(root: Path) -> dict[str, str]:
         )
         infos.append(
             tfds.core.SplitInfo(
-                name=split, shard_lengths=[len(rows)], num_bytes=0, filename_template=template
+                name=split, shard_lengths=[len(payloads)], num_bytes=0, filename_template=template
             )
         )
     tfds.folder_dataset.write_metadata(
@@ -148,6 +148,7 @@ def check_contract(source: Source, split: str = "test") -> None:
     copy = pickle.loads(pickle.dumps(source))
     assert copy.input.fingerprint == source.input.fingerprint
     assert copy.slices() == source.slices()
+    assert source.fingerprint_without(()) == source.input.fingerprint
     for name, count in source.num_examples.items():
         parts = [part for part in source.slices() if part.split == name]
         assert [p.first for p in parts] == np.cumsum([0, *(p.examples for p in parts)])[
@@ -210,6 +211,38 @@ def files_of(root: Path) -> Iterator[Path]:
     return (Path(folder) / name for folder, _, names in os.walk(root) for name in names)
 
 
+def test_what_is_left_out_of_a_fingerprint_may_change_if_it_is_a_file(at_path, tmp_path):
+    source, _ = resolve(**at_path)
+    image = tmp_path / "images/train/0/00.png"
+    is_folder = image.exists()
+    ids = {"train/0/00.png"}
+    rest = source.fingerprint_without(ids)
+    assert (rest == source.input.fingerprint) == (not is_folder)
+    if is_folder:
+        image.write_bytes(png(IMAGES[1]) + b" ")
+        changed, _ = resolve(**at_path)
+        assert changed.input.fingerprint != source.input.fingerprint
+        assert changed.fingerprint_without(ids) == rest
+
+
+@pytest.mark.parametrize("write", [write_idx, write_npy])
+@pytest.mark.parametrize("other", ["cat/1.png", "1.JPEG"])
+def test_a_folder_of_arrays_and_images_is_refused(tmp_path, write, other):
+    write(tmp_path)
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".1.png").touch()
+    (tmp_path / "LICENSE").touch()
+    assert resolve(str(tmp_path))[0].num_examples == {"train": 20, "test": 10}
+    (tmp_path / other).parent.mkdir(exist_ok=True)
+    (tmp_path / other).write_bytes(png(IMAGES[0]))
+    with pytest.raises(ConfigError, match=r"arrays or as a folder of images; name the") as caught:
+        resolve(str(tmp_path))
+    assert other.split("/")[0] in str(caught.value)
+    assert "\n" not in str(caught.value)
+    (file, *_) = sorted(tmp_path.glob("*train*images*"))
+    assert resolve(str(file))[0].num_examples["train"] == 20
+
+
 def test_a_path_is_told_from_a_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for folder in ("mnist", "pictures"):
@@ -263,6 +296,38 @@ def test_garments_depend_on_size_and_seed_and_each_slice_on_itself():
     assert (one.images != other.images).any()
     fingerprints = {GarmentsSource(n, s).input.fingerprint for n in (6, 7) for s in (0, 1)}
     assert len(fingerprints) == 4
+
+
+def test_splits_of_a_tfds_dataset_are_known_by_other_names(tmp_path, capsys):
+    places = {"train": range(8), "dev": range(8, 13), "test": range(13, 15)}
+    source, _ = resolve(**write_tfds(tmp_path, places))
+    assert source.num_examples == {"train": 8, "validation": 5, "test": 2}
+    check_contract(source, "validation")
+    (block,) = read(source, "validation")
+    np.testing.assert_array_equal(block.images[..., 0], IMAGES[8:13])
+    assert capsys.readouterr().err == ""
+
+
+def test_splits_of_a_tfds_dataset_that_are_not_read_are_told_once(tmp_path, capsys):
+    places = {"train": range(8), "dev": range(8, 9), "validation": range(9, 12), "extra": range(9)}
+    asked = write_tfds(tmp_path, places)
+    source, notes = resolve(**asked)
+    # Whether prepare is up to date is answered by the fingerprint, without TFDS.
+    assert (notes, source.input.fingerprint != "", capsys.readouterr().err) == ([], True, "")
+    assert source.num_examples == {"train": 8, "validation": 3}
+    pickle.loads(pickle.dumps(source)).slices()
+    resolve(**asked)[0].slices()
+    assert capsys.readouterr().err == (
+        f"warning: {source.dataset}: only train, validation are read, not the dataset's other "
+        "splits: dev, extra\n"
+    )
+
+
+def test_a_tfds_dataset_without_any_of_the_splits_names_those_that_it_has(tmp_path):
+    source, _ = resolve(**write_tfds(tmp_path, {"extra": range(3), "unsupervised": range(2)}))
+    with pytest.raises(ConfigError, match="or test; it has: extra, unsupervised; name") as caught:
+        source.slices()
+    assert "\n" not in str(caught.value)
 
 
 def prepared(tmp_path, *names: str) -> None:

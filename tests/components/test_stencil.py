@@ -6,8 +6,8 @@ import pytest
 from tensorflow_datasets.proto import tf_example_pb2
 
 from components import stencil
-from components.ledger import Reason
-from components.stencil import RecordCutter, RecordError
+from components.ledger import Reason, UnusableError
+from components.stencil import RecordCutter
 
 
 def entry(name: str, **values: list) -> bytes:
@@ -210,8 +210,8 @@ def test_every_flipped_bit_of_a_record_reads_as_protobuf_reads_it():
         data = bytes(damaged)
         try:
             expected = RecordCutter("image", "label")._parse(data)
-        except RecordError as error:
-            with pytest.raises(RecordError, match=f"^{error}$".replace("[", r"\[")):
+        except UnusableError as error:
+            with pytest.raises(UnusableError, match=f"^{error}$".replace("[", r"\[")):
                 cut(data)
         else:
             assert cut(data) == expected
@@ -241,7 +241,7 @@ def test_memory_is_bounded(monkeypatch, parses):
     ],
 )
 def test_what_cannot_be_cut_says_why(data, reason, detail):
-    with pytest.raises(RecordError) as caught:
+    with pytest.raises(UnusableError) as caught:
         RecordCutter("image", "label")(data)
     assert (caught.value.reason, str(caught.value)) == (reason, detail)
 

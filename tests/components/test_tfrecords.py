@@ -360,6 +360,17 @@ def test_a_copy_for_a_worker_scans_nothing_again(tmp_path):
     np.testing.assert_array_equal(block.images, images)
 
 
+def test_the_scan_is_announced_once(tmp_path, capsys):
+    for file in ("pets-train.tfrecord", "pets-test.tfrecord"):
+        records.write_records(tmp_path / file, raw(pixels(2), [0, 1]))
+    of = source(tmp_path)
+    assert (of.name, capsys.readouterr().err) == ("pets", "")
+    of.slices()
+    read(pickle.loads(pickle.dumps(of)))
+    said = "scanning 2 TFRecord files of pets for their number of records and labels\n"
+    assert capsys.readouterr().err == said
+
+
 def test_the_input_is_told_without_reading_and_changes_with_the_files(tmp_path):
     path = tmp_path / "a.tfrecord"
     path.write_bytes(b"no record")

@@ -13,7 +13,7 @@ _HELD = """
 import os, signal
 from pipeline import local
 
-with local.workers():
+with local.workers(2):
     pids = {local.pool().submit(os.getpid).result() for _ in range(20)}
     local.pool().submit(os.write, 1, b"a worker writes here\\n").result()
     print(os.getpid(), *pids, flush=True)
@@ -25,7 +25,7 @@ with local.workers():
 
 def test_workers_are_other_processes_while_the_body_runs():
     assert local.pool() is None
-    with local.workers():
+    with local.workers(2):
         pids = {local.pool().submit(os.getpid).result() for _ in range(20)}
         assert os.getpid() not in pids
         assert 0 < len(pids) <= len(os.sched_getaffinity(0))
@@ -39,7 +39,7 @@ def test_workers_are_other_processes_while_the_body_runs():
 def test_two_of_them_work_at_once(tmp_path):
     # Opening a pipe waits until its other end is opened too.
     os.mkfifo(tmp_path / "pipe")
-    with local.workers():
+    with local.workers(2):
         ends = [
             local.pool().submit(os.open, tmp_path / "pipe", flags)
             for flags in (os.O_RDONLY, os.O_WRONLY)
@@ -48,7 +48,7 @@ def test_two_of_them_work_at_once(tmp_path):
 
 
 def test_a_body_that_fails_leaves_no_workers():
-    with pytest.raises(ZeroDivisionError), local.workers():
+    with pytest.raises(ZeroDivisionError), local.workers(2):
         pid = local.pool().submit(os.getpid).result()
         raise ZeroDivisionError
     assert local.pool() is None
@@ -58,18 +58,18 @@ def test_a_body_that_fails_leaves_no_workers():
 
 def test_a_body_that_needs_no_worker_ends_at_once():
     for _ in range(3):
-        with local.workers():
+        with local.workers(2):
             pass
     assert local.pool() is None
 
 
 def test_a_workers_error_is_raised_here():
-    with local.workers(), pytest.raises(ValueError, match="invalid literal"):
+    with local.workers(2), pytest.raises(ValueError, match="invalid literal"):
         local.pool().submit(int, "x").result()
 
 
 def test_ctrl_c_is_the_main_processs_to_handle():
-    with local.workers():
+    with local.workers(2):
         handlers = [
             local.pool().submit(signal.getsignal, number).result()
             for number in (signal.SIGINT, signal.SIGTERM)

@@ -1,6 +1,7 @@
 import io
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from PIL import Image
 from components import records, wire
 from components.errors import ConfigError, WorkError
 from components.example_set import ExampleSet, shard_name
-from pipeline import local
+from components.sources import folder
+from pipeline import local, work
 from pipeline.prepare import DUPLICATES, QUARANTINE, STATISTICS, prepare
 from tests.conftest import tiny_prepare_config
 
@@ -352,12 +354,12 @@ def test_retrying_the_quarantine_gives_what_preparing_anew_gives(tmp_path, capsy
 
 def test_a_retry_goes_by_all_that_was_set_aside_duplicates_included(tmp_path):
     root = tree(tmp_path / "pets")
+    (root / "test/cat/new.png").write_bytes(b"")
     prepare_tree(root, tmp_path / "examples", duplicates="drop")
-    # A new twin of an image of train, in test: test keeps it, so train's must go.
-    (root / "train/dog/05.png").write_bytes(png((6, 5), 77))
-    (root / "test/dog/leak.png").write_bytes((root / "test/dog/leak.png").read_bytes())
-    os.utime(root / "test/dog/leak.png", (0, 0))
-    prepare_tree(root, tmp_path / "examples", retry=True, duplicates="drop")
+    # A new twin in test of an image that train had kept: test keeps it, so train's must go.
+    (root / "test/cat/new.png").write_bytes((root / "train/cat/20.png").read_bytes())
+    retried = prepare_tree(root, tmp_path / "examples", retry=True, duplicates="drop")
+    assert "train/cat/20.png" in quarantined(retried.path)
     prepare_tree(root, tmp_path / "examples", retry=True, duplicates="drop")
     prepare_tree(root, tmp_path / "anew", duplicates="drop")
     assert everything(tmp_path / "examples") == everything(tmp_path / "anew")
@@ -377,6 +379,57 @@ def test_a_retry_where_several_inputs_have_one_id_reads_all(tmp_path):
     before = everything(tmp_path / "examples")
     prepare_tree(tmp_path / "mine.tfrecord", tmp_path / "examples", retry=True, **fields)
     assert everything(tmp_path / "examples") == before
+
+
+def test_a_retry_where_classes_went_away_reads_all(tmp_path):
+    """Labels are numbers that follow from the names of all classes."""
+    root = tree(tmp_path / "pets")
+    (root / "train/ant").mkdir()
+    (root / "train/ant/readme.txt").write_text("no ants yet")
+    assert prepare_tree(root, tmp_path / "examples").class_names == ["ant", "cat", "dog"]
+    shutil.rmtree(root / "train/ant")
+    retried = prepare_tree(root, tmp_path / "examples", retry=True)
+    assert retried.class_names == ["cat", "dog"]
+    prepare_tree(root, tmp_path / "anew")
+    assert everything(tmp_path / "examples") == everything(tmp_path / "anew")
+
+
+def test_a_retry_finds_its_inputs_where_others_went_away(tmp_path, monkeypatch):
+    monkeypatch.setattr(folder, "FILES_PER_SLICE", 7)
+    root = tree(tmp_path / "pets")
+    prepare_tree(root, tmp_path / "examples")
+    (root / "train/cat/07.png").unlink()
+    prepare_tree(root, tmp_path / "examples", retry=True)
+    prepare_tree(root, tmp_path / "anew")
+    assert everything(tmp_path / "examples") == everything(tmp_path / "anew")
+
+
+def test_a_retry_goes_on_after_a_kill_between_its_two_renames(tmp_path):
+    root = tree(tmp_path / "pets")
+    prepare_tree(root, tmp_path / "examples")
+    (tmp_path / "examples").rename(tmp_path / "examples.replaced")
+    (root / "train/dog/05.png").write_bytes(png((6, 5), 77))
+    retried = prepare_tree(root, tmp_path / "examples", retry=True)
+    assert len(quarantined(retried.path)) == 2
+
+
+def test_work_that_failed_leaves_no_copy_of_the_images(tmp_path):
+    with pytest.raises(WorkError, match="more than once"):
+        prepare_tree(tree(tmp_path / "pets"), tmp_path / "examples", duplicates="error")
+    assert [path.name for path in (tmp_path / "examples.draft").iterdir()] == ["plan.json"]
+
+
+def test_what_a_killed_worker_left_is_not_published(tmp_path, monkeypatch):
+    def leave(task, material, scratch, directory):
+        (directory / "shard.0123.tmp").write_bytes(b"half a shard")
+        return write(task, material, scratch, directory)
+
+    write = work.write
+    monkeypatch.setattr(work, "write", leave)
+    prepare_tree(tree(tmp_path / "pets"), tmp_path / "examples")
+    monkeypatch.undo()
+    prepare_tree(tmp_path / "pets", tmp_path / "anew")
+    assert everything(tmp_path / "examples") == everything(tmp_path / "anew")
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_where_there_are_workers_they_do_the_work(tmp_path, monkeypatch):
     (tmp_path / work.READ).mkdir()
     source = GarmentsSource(size=60)
     tasks = [ReadTask(number, 0, part) for number, part in enumerate(source.slices())]
-    with local.workers():
+    with local.workers(2):
         # Here alone: workers are not forked from this process.
         monkeypatch.setattr(runs, "write", fail)
         assert do(tasks, work.read_slice, [source], tmp_path) == {"read": 70}
@@ -75,21 +75,21 @@ def test_an_error_in_a_worker_arrives_as_it_was(tmp_path):
     task = ReadTask(0, 0, Slice("train", "file", 0, 1))
     with pytest.raises(ConfigError, match="no finished artifact") as here:
         do([task], work.read_slice, [source], tmp_path)
-    with local.workers(), pytest.raises(ConfigError) as there:
+    with local.workers(2), pytest.raises(ConfigError) as there:
         do([task], work.read_slice, [source], tmp_path)
     assert str(there.value) == str(here.value)
 
 
 def test_a_worker_that_is_killed_is_one_line():
     with (
-        local.workers(),
+        local.workers(2),
         pytest.raises(WorkError, match=r"^a worker process was killed, most likely .* again$"),
     ):
         do([signal.SIGKILL], signal.raise_signal)
 
 
 def test_tasks_given_to_workers_that_were_killed_are_one_line():
-    with local.workers():
+    with local.workers(2):
         killed = local.pool().submit(signal.raise_signal, signal.SIGKILL)
         assert killed.exception(timeout=60)
         with pytest.raises(WorkError, match=r"^a worker process was killed"):
