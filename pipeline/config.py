@@ -4,9 +4,9 @@ import dataclasses
 import re
 
 from components.config import option
-from components.conversion import MAX_PIXELS
+from components.conversion import MAX_PIXELS, Conversion
 from components.errors import ConfigError
-from components.sources import catalog
+from components.sources import Request, catalog
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +40,18 @@ class PrepareConfig:
         60_000, "training images that synthetic_garments draws; a sixth as many for test"
     )
     synthetic_seed: int = option(0, "seed that synthetic_garments draws from")
+
+    def request(self, dataset: str) -> Request:
+        """The source that is asked for, with `dataset` for the config's own."""
+        size = [int(side) for side in self.image_size.split("x")] if self.image_size else []
+        return Request(
+            dataset=dataset,
+            data_dir=self.data_dir,
+            features=self.features,
+            conversion=Conversion((size[0], size[-1]) if size else None, self.channels),
+            size=self.synthetic_size,
+            seed=self.synthetic_seed,
+        )
 
     def __post_init__(self) -> None:
         if self.image_size and not re.fullmatch(r"[1-9]\d{0,4}(x[1-9]\d{0,4})?", self.image_size):

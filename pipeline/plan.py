@@ -15,7 +15,7 @@ from components.example_set import shard_name
 from components.examples import Shape
 from components.ledger import Reason, Rejected
 from components.runs import HASHES, Run
-from pipeline.work import ReadReport, WriteTask
+from pipeline.tasks import ReadReport, WriteTask
 
 # A leak between splits is mended where it harms least: evaluation sets stay as they are.
 _KEPT_FIRST = ("test", "validation", "train")
@@ -80,13 +80,13 @@ def common_shape(reports: Sequence[ReadReport]) -> Shape | None:
 
 def lay_out(
     members: Sequence[Run],
-    work: epath.Path,
+    scratch: epath.Path,
     *,
     assignment: Assignment,
     drop_duplicates: bool,
     dataset: str,
 ) -> Layout:
-    """Plans the shards of `members`, the runs of one shape, which lie in `work`.
+    """Plans the shards of `members`, the runs of one shape, which lie in `scratch`.
 
     Inputs with an id that another has are left out, as are those with pixels that another has if
     `drop_duplicates`; one of each group stays.
@@ -101,11 +101,11 @@ def lay_out(
         place = (twin.run.slice, twin.run.file, twin.row)
         return (_KEPT_FIRST.index(assignment.split_of(twin)), twin.id, twin.digest, *place)
 
-    for group in duplicates.of_ids(members, work):
+    for group in duplicates.of_ids(members, scratch):
         for twin in sorted(group, key=rank)[1:]:
             reject(twin, Reason.DUPLICATE_KEY, f"another input has the id {twin.id}")
     groups = []
-    for group in duplicates.of_pixels(members, work):
+    for group in duplicates.of_pixels(members, scratch):
         twins = [t for t in sorted(group, key=rank) if (t.run.file, t.row) not in rejected]
         if len(twins) > 1:
             groups.append([{"id": t.id, "split": assignment.split_of(t)} for t in twins])
@@ -116,7 +116,7 @@ def lay_out(
     for file, row in rejected:
         dropped[file].add(row)
     return Layout(
-        tasks=list(_tasks(members, work, dropped, assignment, dataset)),
+        tasks=list(_tasks(members, scratch, dropped, assignment, dataset)),
         dropped={file: frozenset(rows) for file, rows in dropped.items()},
         rejected=list(rejected.values()),
         duplicates=sorted(groups, key=lambda group: (group[0]["split"], group[0]["id"])),
@@ -125,7 +125,7 @@ def lay_out(
 
 def _tasks(
     members: Sequence[Run],
-    work: epath.Path,
+    scratch: epath.Path,
     dropped: Mapping[str, set[int]],
     assignment: Assignment,
     dataset: str,
@@ -133,7 +133,7 @@ def _tasks(
     """One task a shard, for every split that has examples."""
     for source_split in sorted({run.split for run in members}):
         files = {
-            work / run.file: list(dropped.get(run.file, ()))
+            scratch / run.file: list(dropped.get(run.file, ()))
             for run in members
             if run.split == source_split
         }

@@ -17,40 +17,22 @@ from typing import Any, TypeVar
 import numpy as np
 from etils import epath
 
-from components import (
-    artifacts,
-    console,
-    contact_sheet,
-    example_set,
-    files,
-    ledger,
-    sources,
-    wire,
-)
-from components.conversion import Conversion
+from components import artifacts, console, example_set, ledger, sources
 from components.errors import UserError, WorkError
 from components.example_set import ExampleSet
-from components.examples import SPLITS, Block, Shape
+from components.examples import SPLITS, Shape
 from components.ledger import Account, Reason
 from components.sources import catalog
 from components.sources.base import Source
-from components.statistics import Statistics, describe
 from pipeline import local, plan, progress, reading, work
 from pipeline.config import PrepareConfig
+from pipeline.describe import describe
 from pipeline.reading import QUARANTINE, Reading
-from pipeline.work import (
-    Material,
-    QuarantineReport,
-    QuarantineTask,
-    ReadReport,
-    WriteReport,
-)
+from pipeline.tasks import Material, QuarantineReport, QuarantineTask, ReadReport, WriteReport
 
 DUPLICATES = "duplicates.jsonl"
-STATISTICS = "statistics.json"
 _INPUTS_WORTH_WORKERS = 1000
 _SLICES_WORTH_WORKERS = 5
-_SHEET_BYTES = 32 << 20
 
 Report = TypeVar("Report")
 
@@ -74,7 +56,7 @@ def prepare(
         duplicates where `config` allows none.
     """
     asked = config.dataset if overwrite else _dataset(config.dataset, output)
-    source, notes = sources.resolve(_request(asked, config))
+    source, notes = sources.resolve(config.request(asked))
     for note in notes:
         console.warn(note)
     planned = artifacts.Plan(
@@ -117,18 +99,6 @@ def _dataset(asked: str, output: epath.PathLike) -> str:
     """The dataset to prepare: `auto` stays with what it was when `output` was made."""
     standing = artifacts.standing_config(output).get("dataset")
     return standing if asked == catalog.AUTO and standing in catalog.AUTO_CHOICES else asked
-
-
-def _request(dataset: str, config: PrepareConfig) -> sources.Request:
-    size = [int(side) for side in config.image_size.split("x")] if config.image_size else []
-    return sources.Request(
-        dataset=dataset,
-        data_dir=config.data_dir,
-        features=config.features,
-        conversion=Conversion((size[0], size[-1]) if size else None, config.channels),
-        size=config.synthetic_size,
-        seed=config.synthetic_seed,
-    )
 
 
 def _cuts_validation(source: Source, config: PrepareConfig) -> bool:
@@ -176,7 +146,7 @@ def _run(
     counts["duplicates"] = _count_duplicates(layout.duplicates)
     ids = {row["id"] for row in work.read_lines(directory / QUARANTINE)}
     counts["rest"] = source.fingerprint_without(ids)
-    _describe(source, written, counts, directory)
+    describe(source, written, counts, directory)
     return counts, counters
 
 
@@ -341,64 +311,6 @@ def _count_duplicates(groups: list[list[dict[str, str]]]) -> dict[str, Any]:
 
 def _same(group: list[dict[str, str]]) -> str:
     return " = ".join(f"{each['id']} ({each['split']})" for each in group[:3])
-
-
-def _describe(
-    source: Source, written: list[WriteReport], counts: dict[str, Any], directory: epath.Path
-) -> None:
-    """Writes what describes the shards: statistics, contact sheets, and TFDS's own files."""
-    height, width, channels = counts["image_shape"]
-    names = source.class_names
-    statistics = {split: Statistics.empty(channels, len(names)) for split in counts["shards"]}
-    for shard in written:
-        statistics[shard.split].merge(shard.statistics)
-    sizes = {
-        split: {s["file"]: files.status(directory / s["file"]).size for s in shards}
-        for split, shards in counts["shards"].items()
-    }
-    described = describe(statistics, class_names=names, bytes_by_shard=sizes)
-    with artifacts.written_whole(directory / STATISTICS) as temporary:
-        temporary.write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n")
-    for split, shards in counts["shards"].items():
-        contact_sheet.draw(
-            directory / f"contact_sheet-{split}.png",
-            _first_of_each_class(
-                [directory / shard["file"] for shard in shards],
-                (height, width, channels),
-                num_classes=len(names),
-            ),
-            title=f"{source.name}, {split}",
-            class_names=names,
-            counts=statistics[split].labels,
-        )
-    example_set.write_tfds_metadata(
-        directory,
-        dataset=source.name,
-        image_shape=(height, width, channels),
-        class_names=names,
-        shards={
-            split: [
-                {**shard, "bytes": shard["examples"] * height * width * channels}
-                for shard in shards
-            ]
-            for split, shards in counts["shards"].items()
-        },
-    )
-
-
-def _first_of_each_class(shards: list[epath.Path], shape: Shape, *, num_classes: int) -> Block:
-    """The examples that a contact sheet shows, from the beginning of the shards."""
-    per_class = contact_sheet.examples_per_class(num_classes)
-    chosen: list[Block] = []
-    read = 0
-    for block in itertools.chain.from_iterable(wire.read_blocks(p, shape) for p in shards):
-        rows = contact_sheet.choose(block.labels, num_classes=num_classes, per_class=per_class)
-        chosen.append(block.take(np.sort(np.concatenate(rows))))
-        read += block.images.nbytes
-        met = np.bincount(np.concatenate([b.labels for b in chosen]), minlength=num_classes)
-        if read >= _SHEET_BYTES or met.min() >= per_class:
-            break
-    return Block.concatenate(chosen)
 
 
 def _counted(count: int) -> str:

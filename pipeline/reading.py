@@ -10,7 +10,8 @@ from components.example_set import ExampleSet
 from components.sources.base import Slice, Source
 from components.sources.naming import printable
 from components.sources.prepared import PreparedSource
-from pipeline.work import ReadTask, read_lines
+from pipeline.tasks import ReadTask
+from pipeline.work import read_lines
 
 QUARANTINE = "quarantine/quarantine.jsonl"
 _INDEXED = re.compile(r"([a-z]+)-(\d{8,})")

@@ -10,7 +10,7 @@ from components.examples import Block, hashes_of
 from components.ledger import Account, Reason
 from components.runs import HASHES, Run
 from pipeline.plan import Assignment, Layout, common_shape, lay_out
-from pipeline.work import ReadReport
+from pipeline.tasks import ReadReport
 
 SHAPE = (4, 5, 1)
 IMAGE_BYTES = 20

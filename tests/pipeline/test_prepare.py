@@ -14,7 +14,8 @@ from components.errors import ConfigError, WorkError
 from components.example_set import ExampleSet, shard_name
 from components.sources import folder
 from pipeline import local, work
-from pipeline.prepare import DUPLICATES, QUARANTINE, STATISTICS, prepare
+from pipeline.describe import STATISTICS
+from pipeline.prepare import DUPLICATES, QUARANTINE, prepare
 from tests.conftest import tiny_prepare_config
 
 

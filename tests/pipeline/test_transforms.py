@@ -11,7 +11,7 @@ from components.sources.base import Slice
 from components.sources.garments import GarmentsSource
 from components.sources.prepared import PreparedSource
 from pipeline import local, runners, transforms, work
-from pipeline.work import ReadTask
+from pipeline.tasks import ReadTask
 
 BEAM_ARGS = [
     [],

@@ -15,7 +15,7 @@ from components.ledger import Account, Reason, Rejected
 from components.sources.base import Slice
 from components.statistics import Statistics
 from pipeline import plan, work
-from pipeline.work import (
+from pipeline.tasks import (
     Material,
     QuarantineReport,
     QuarantineTask,
