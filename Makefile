@@ -46,7 +46,7 @@ types: $(READY)
 unit: $(READY)
 	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile
 
-slow: $(READY) ## the long checks: the whole of Fashion-MNIST (needs TFDS_DATA_DIR)
+slow: $(READY) ## the long checks: kills, and the whole of Fashion-MNIST where TFDS_DATA_DIR has it
 	$(BIN)/python -m pytest -m slow
 
 bench-prepare: $(READY) ## the prepare stage beside its peers, as a table (about ten minutes)
