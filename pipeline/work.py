@@ -38,7 +38,7 @@ WRITTEN = "written"
 QUARANTINED = "quarantined"
 
 _RUN_BYTES = 32 << 20
-_GATHERED_BYTES = 16 << 20
+_GATHERED_BYTES = 8 << 20
 _MOST_OPEN = 256
 _WRITTEN_BYTES = 512 << 10  # At a time: what fits the caches is written fastest.
 
