@@ -79,9 +79,14 @@ def is_empty(directory: epath.Path) -> bool:
     return directory.is_dir() and not any(directory.iterdir())
 
 
+def is_remote(path: epath.Path) -> bool:
+    """Whether a path has another scheme than the local one."""
+    return "://" in os.fspath(path)
+
+
 def relative(path: epath.Path, start: epath.Path) -> str:
     """`path` as seen from `start`; other schemes than the local one stay as they are."""
-    if "://" in os.fspath(path) or "://" in os.fspath(start):
+    if is_remote(path) or is_remote(start):
         return os.fspath(path)
     return os.path.relpath(path, start)
 
@@ -129,8 +134,7 @@ def listing(directory: epath.Path) -> list[Listed]:
     Raises:
       WorkError: a folder cannot be listed; names it.
     """
-    is_remote = "://" in os.fspath(directory)
-    found = _list_remote(directory) if is_remote else _list_local(os.fspath(directory))
+    found = (_list_remote if is_remote(directory) else _list_local)(directory)
     return sorted(found, key=lambda file: file.name)
 
 
@@ -139,7 +143,8 @@ def _is_hidden(name: str) -> bool:
     return name.startswith(".") and not name.startswith("..")
 
 
-def _list_local(root: str) -> Iterator[Listed]:
+def _list_local(directory: epath.Path) -> Iterator[Listed]:
+    root = os.fspath(directory)
     waiting: list[tuple[str, tuple[tuple[int, int], ...]]] = [("", ())]
     while waiting:
         folder, above = waiting.pop()

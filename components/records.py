@@ -18,6 +18,7 @@ import google_crc32c
 from etils import epath
 
 from components.errors import WorkError
+from components.files import why
 
 _LENGTH = struct.Struct("<Q")
 _CRC = struct.Struct("<I")
@@ -85,8 +86,7 @@ def read_records(path: epath.PathLike, *, skip: int = 0) -> Iterator[bytes]:
                     yield payload
                 number += 1
     except (OSError, EOFError, zlib.error) as error:
-        why = getattr(error, "strerror", None) or error
-        raise _damaged(path, number, f"cannot be read ({why})") from None
+        raise _damaged(path, number, f"cannot be read ({why(error)})") from None
 
 
 @contextlib.contextmanager

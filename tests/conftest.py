@@ -6,11 +6,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from components import console
 from components.config import from_mapping
 from components.example_set import ExampleSet
+from components.examples import Block
+from components.sources.base import BLOCK_EXAMPLES, Source
 from pipeline.config import PrepareConfig
 
 ROOT = Path(__file__).parent.parent
@@ -71,6 +74,17 @@ def cli(tmp_path) -> Callable[..., subprocess.CompletedProcess]:
         )
 
     return run
+
+
+def read_split(source: Source, split: str = "train", *, parts=None) -> Block:
+    """A whole split of a source that rejects nothing, in the order of its ids."""
+    parts = [part for part in source.slices() if part.split == split] if parts is None else parts
+    blocks = [block for part in parts for block in source.read(part)]
+    assert all(isinstance(block, Block) for block in blocks)
+    assert max(map(len, blocks)) <= BLOCK_EXAMPLES
+    whole = Block.concatenate(blocks)
+    assert whole.labels.dtype == np.int64
+    return whole.take(np.argsort(whole.ids))
 
 
 def command(module: str, *arguments: object) -> list[str]:

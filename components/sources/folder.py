@@ -88,7 +88,7 @@ class FolderSource:
             [
                 (file.name, file.size, file.modified)
                 for file in self._listing
-                if printable(file.name) not in ids
+                if not ids or printable(file.name) not in ids
             ]
         )
 
@@ -116,7 +116,7 @@ class FolderSource:
 
     def read(self, part: Slice) -> Iterator[Block | Rejected]:
         root = os.fspath(self.path)
-        is_remote = "://" in root
+        is_remote = files.is_remote(self.path)
         load = load_remote if is_remote else load_local
         labels = {name: label for label, name in enumerate(self.class_names)}
 

@@ -8,11 +8,10 @@ import pytest
 from etils import epath
 
 from components.errors import ConfigError, WorkError
-from components.examples import Block
 from components.images import Conversion
 from components.ledger import Reason, Rejected
 from components.sources.arrays import ArraySource, is_arrays
-from components.sources.base import BLOCK_EXAMPLES
+from tests.conftest import read_split as read
 
 
 def random_images(count: int, *shape: int, seed: int = 0) -> np.ndarray:
@@ -41,17 +40,6 @@ def write_compressed(path, arrays) -> epath.Path:
 
 
 WRITERS = [write_folder, write_npz, write_compressed]
-
-
-def read(source: ArraySource, split: str = "train", *, parts=None) -> Block:
-    """A whole split, in the order of its ids."""
-    parts = [part for part in source.slices() if part.split == split] if parts is None else parts
-    blocks = [block for part in parts for block in source.read(part)]
-    assert all(isinstance(block, Block) for block in blocks)
-    assert max(map(len, blocks)) <= BLOCK_EXAMPLES
-    whole = Block.concatenate(blocks)
-    assert whole.labels.dtype == np.int64
-    return whole.take(np.argsort(whole.ids))
 
 
 @pytest.mark.parametrize("write", WRITERS)

@@ -9,12 +9,11 @@ import pytest
 from etils import epath
 
 from components.errors import ConfigError, WorkError
-from components.examples import Block
 from components.images import Conversion
 from components.ledger import Reason
-from components.sources.base import BLOCK_EXAMPLES
 from components.sources.idx import IdxSource, is_idx
 from components.sources.stored import Array
+from tests.conftest import read_split as read
 
 CODES = {"u1": 0x08, ">i2": 0x0B, ">u2": 0x0B, ">i4": 0x0C, ">f4": 0x0D}
 
@@ -36,17 +35,6 @@ def write(folder, files: dict[str, bytes]) -> epath.Path:
     for name, data in files.items():
         (folder / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
     return epath.Path(folder)
-
-
-def read(source: IdxSource, split: str = "train", *, parts=None) -> Block:
-    """A whole split, in the order of its ids."""
-    parts = [part for part in source.slices() if part.split == split] if parts is None else parts
-    blocks = [block for part in parts for block in source.read(part)]
-    assert all(isinstance(block, Block) for block in blocks)
-    assert max(map(len, blocks)) <= BLOCK_EXAMPLES
-    whole = Block.concatenate(blocks)
-    assert whole.labels.dtype == np.int64
-    return whole.take(np.argsort(whole.ids))
 
 
 IMAGES = random_images(30, 5, 4)
