@@ -12,7 +12,7 @@ RUN ?= runs/$(notdir $(patsubst %/,%,$(DATASET)))-$(PRESET)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup gpu pipeline test lint types unit slow bench-prepare lock clean
+.PHONY: help setup gpu pipeline test lint types unit slow bench-prepare bench-train lock clean
 
 help: ## every target with a line
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ slow: $(READY) ## the long checks: kills, and the whole of Fashion-MNIST where T
 
 bench-prepare: $(READY) ## the prepare stage beside its peers, as a table (about ten minutes)
 	$(BIN)/python -m benchmarks.prepare
+
+bench-train: $(READY) ## the training loop beside its peers, as a table (about half an hour)
+	$(BIN)/python -m benchmarks.train
 
 lock: $(READY) ## renew the lock files from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev \

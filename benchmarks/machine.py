@@ -5,30 +5,40 @@ import os
 import platform
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 
 PACKAGES = ("numpy", "apache-beam", "tensorflow", "tensorflow-datasets", "pillow")
+_MATMUL_SIZE = 2048
 
 
 def num_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def described() -> list[list[str]]:
+def described(packages: Sequence[str] = PACKAGES) -> list[list[str]]:
     """What tells this machine from another: rows of a table."""
     versions = {each.name.lower(): each.version for each in metadata.distributions()}
-    packages = ", ".join(f"{name} {versions.get(name, 'absent')}" for name in PACKAGES)
+    found = ", ".join(f"{name} {versions.get(name, 'absent')}" for name in packages)
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     return [
         ["CPU", f"{_cpu()}, {num_cores()} cores"],
         ["memory", f"{memory:.1f} GiB"],
         ["system", platform.platform()],
-        ["Python", f"{platform.python_version()}; {packages}"],
+        ["Python", f"{platform.python_version()}; {found}"],
         ["load before", f"{os.getloadavg()[0]:.2f}"],
         ["one core's speed", _speed()],
     ]
+
+
+def matmul_rate() -> float:
+    """float32 operations per second in a product of large matrices, by TensorFlow on all cores."""
+    import tensorflow as tf
+
+    factor = tf.random.stateless_normal((_MATMUL_SIZE, _MATMUL_SIZE), seed=(0, 0))
+    # Its value is asked for: on other devices the call returns before the product is there.
+    return 2 * _MATMUL_SIZE**3 / _best(lambda: tf.matmul(factor, factor).numpy())
 
 
 def _cpu() -> str:

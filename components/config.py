@@ -18,17 +18,33 @@ def option(default: Any, help: str, *, choices: tuple[str, ...] | None = None) -
     return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
 
 
-def add_options(parser: argparse.ArgumentParser, cls: Any, *, show_defaults: bool = True) -> None:
-    """Adds one option a field of `cls`; options not given leave no trace in the namespace."""
+def add_options(
+    parser: argparse.ArgumentParser,
+    cls: Any,
+    *,
+    show_defaults: bool = True,
+    without: tuple[str, ...] = (),
+) -> None:
+    """Adds one option a field of `cls`, but for those `without`; options not given leave no trace
+    in the namespace."""
     group = parser.add_argument_group((cls.__doc__ or "").split("\n")[0].rstrip("."))
     for field in dataclasses.fields(cls):
-        default = f" [{field.default}]" if show_defaults and field.default not in ("", None) else ""
+        if field.name in without:
+            continue
+        default = _text(field.default) if show_defaults else ""
+        default = f" [{default}]" if default else ""
         group.add_argument(
             f"--{field.name}",
             metavar=_metavar(field),
             default=argparse.SUPPRESS,
             help=field.metadata["help"].replace("%", "%%") + default,
         )
+
+
+def take(given: dict[str, Any], cls: Any) -> dict[str, Any]:
+    """Moves the fields of `cls` out of `given`."""
+    names = [name for name in given if name in cls.__dataclass_fields__]
+    return {name: given.pop(name) for name in names}
 
 
 def from_mapping(cls: type[Config], values: Mapping[str, Any], *, where: str) -> Config:
@@ -96,6 +112,13 @@ _NAMES = {
     str: "a text",
     tuple[int, ...]: "whole numbers with commas between",
 }
+
+
+def _text(default: Any) -> str:
+    """A default as one would give it."""
+    if isinstance(default, tuple):
+        return ",".join(map(str, default))
+    return "" if default is None else str(default)
 
 
 def _metavar(field: "dataclasses.Field[Any]") -> str:

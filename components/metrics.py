@@ -34,18 +34,25 @@ class Mean:
 
 @dataclasses.dataclass(frozen=True)
 class Elbo:
-    """The ELBO's two parts for every example, in nats; both of shape [N].
+    """The ELBO's two parts for every example, in nats.
 
     Attributes:
-      rate: KL(q(z|x) || p(z)), in closed form.
-      distortion: -E_q[log p(x|z)], as the mean over draws of z.
+      rates: the rate of each latent dimension, in closed form, [N, latents].
+      distortion: -E_q[log p(x|z)], as the mean over draws of z, [N].
     """
 
-    rate: np.ndarray
+    rates: np.ndarray
     distortion: np.ndarray
 
     @property
+    def rate(self) -> np.ndarray:
+        """KL(q(z|x) || p(z)), [N]."""
+        # Added up in float64, so that the order of the dimensions does not show.
+        return self.rates.sum(axis=-1, dtype=np.float64).astype(np.float32)
+
+    @property
     def elbo(self) -> np.ndarray:
+        """Shape [N]."""
         return -(self.rate + self.distortion)
 
 
@@ -59,17 +66,17 @@ def elbo(vae: VAE, images: np.ndarray, *, seed: int, samples: int = 1) -> Elbo:
       samples: draws of z per example.
     """
     rng = np.random.default_rng(np.random.SeedSequence([seed, len(images)]))
-    rates, distortions = [], []
+    all_rates, distortions = [], []
     for first in range(0, len(images), _BATCH):
         batch = images[first : first + _BATCH]
         draws = []
         for _ in range(samples):
             noise = rng.standard_normal((len(batch), vae.latents), np.float32)
-            rate, distortion = _score(vae, batch, noise)
+            rates, distortion = _score(vae, batch, noise)
             draws.append(distortion.numpy())
-        rates.append(rate.numpy())
+        all_rates.append(rates.numpy())
         distortions.append(np.mean(draws, axis=0))
-    return Elbo(np.concatenate(rates), np.concatenate(distortions))
+    return Elbo(np.concatenate(all_rates), np.concatenate(distortions))
 
 
 def embed(vae: VAE, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -79,10 +86,20 @@ def embed(vae: VAE, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(means), np.concatenate(log_variances)
 
 
+def active_units(means: np.ndarray, *, threshold: float = 0.01) -> int:
+    """How many latent dimensions tell examples apart (Burda et al., 2016).
+
+    Args:
+      means: of the posterior, [N, latents].
+      threshold: variance over the examples above which a dimension counts.
+    """
+    return int(np.count_nonzero(means.var(axis=0, dtype=np.float64) > threshold))
+
+
 # Of the module, so that a model is traced once, not once an epoch.
 @tf.function(reduce_retracing=True)
 def _score(vae: VAE, batch: tf.Tensor, noise: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    return vae.rate_and_distortion(to_unit(batch), noise)
+    return vae.rates_and_distortion(to_unit(batch), noise)
 
 
 @tf.function(reduce_retracing=True)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from components.distributions import Bernoulli, Normal, standard_normal_like
@@ -63,20 +64,31 @@ class VAE(keras.Model):
         """p(x|z) for latents [batch, latents]."""
         return Bernoulli(self.decoder(z))
 
-    def rate_and_distortion(
+    def rates_and_distortion(
         self, images: tf.Tensor, noise: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Rate KL(q(z|x) || p(z)) and distortion -log p(x|z) at one draw of z; nats, both [batch].
+        """The terms of the ELBO at one draw of z, in nats.
 
         Args:
           images: [batch, height, width, channels] in [0, 1].
           noise: standard normal, [batch, latents].
+
+        Returns:
+          The rate of each latent dimension, whose sum is KL(q(z|x) || p(z)), [batch, latents]; and
+          the distortion -log p(x|z), [batch].
         """
         # ELBO = E_q[log p(x|z)] - KL(q(z|x) || p(z)) = -(distortion + rate)
         posterior = self.posterior(images)
-        rate = posterior.kl_divergence(standard_normal_like(posterior.mean))
+        rates = posterior.kl_by_dimension(standard_normal_like(posterior.mean))
         distortion = -self.likelihood(posterior.sample(noise)).log_prob(images)
-        return rate, distortion
+        return rates, distortion
+
+    def rate_and_distortion(
+        self, images: tf.Tensor, noise: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """As `rates_and_distortion`, with the rate KL(q(z|x) || p(z)) summed; both [batch]."""
+        rates, distortion = self.rates_and_distortion(images, noise)
+        return tf.reduce_sum(rates, axis=-1), distortion
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
         return self.likelihood(self.posterior(images).mode()).mean()
@@ -89,10 +101,11 @@ class VAE(keras.Model):
         config = {key: value for key, value in config.items() if key != "dtype"}
         return cls(**config)
 
-    def in_float32(self) -> "VAE":
-        """The same model computing in float32 throughout, for export."""
+    def in_float32(self, weights: list[np.ndarray] | None = None) -> "VAE":
+        """The same model computing in float32 throughout, for export; with other weights, if any
+        are given."""
         copy = VAE(**{**self._config, "compute_dtype": "float32"})
-        copy.set_weights(self.get_weights())
+        copy.set_weights(self.get_weights() if weights is None else weights)
         return copy
 
 

@@ -8,6 +8,7 @@ whatever does not match byte for byte is parsed by protobuf.
 
 import dataclasses
 import functools
+import math
 import os
 import struct
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from components import records
 from components.errors import WorkError
 from components.examples import Block, Shape, shape_text
 
-_HEADER = 12  # a record's length and its checksum
+HEADER_BYTES = 12  # a record's length and its checksum
 _FOOTER = 4  # the payload's checksum
 _CHUNK_BYTES = 1 << 20
 
@@ -151,10 +152,15 @@ def _encode_alike(
 
 def _checksums(data: bytes, length: int) -> np.ndarray:
     """The masked CRC-32C of the payloads of records of `length` bytes each, uint32 [N]."""
-    crc = google_crc32c.value
-    payload = length - _HEADER - _FOOTER
-    starts = range(_HEADER, len(data), length)
-    values = np.array([crc(data[start : start + payload]) for start in starts], np.uint32)
+    payload = length - HEADER_BYTES - _FOOTER
+    layout = np.dtype([("", f"V{HEADER_BYTES}"), ("payload", f"V{payload}"), ("", f"V{_FOOTER}")])
+    payloads = np.frombuffer(data, layout)["payload"]
+    values = np.empty(len(payloads), np.uint32)
+    # NumPy cuts bytes faster than slices do, but holds all the pieces: so some at a time.
+    step = max(1, _CHUNK_BYTES // length)
+    for start in range(0, len(payloads), step):
+        part = payloads[start : start + step].tolist()
+        values[start : start + step] = np.fromiter(map(google_crc32c.value, part), np.uint32)
     # Masked as TensorFlow does: see components/records.py.
     return ((values >> 15) | (values << 17)) + np.uint32(0xA282EAD8)
 
@@ -186,54 +192,100 @@ def read_blocks(path: epath.PathLike, image_shape: Shape) -> Iterator[Block]:
     except (ValueError, OSError):
         is_whole = False
     if not is_whole:
-        raise _what_is_wrong(path, image_shape, number)
+        raise what_is_wrong(path, image_shape, number)
 
 
 def _record_ends(data: bytes) -> np.ndarray:
     """Where each whole record ends, int64 [N]."""
-    if len(data) < _HEADER:
+    if len(data) < HEADER_BYTES:
         return np.zeros(0, np.int64)
     # Most often all records are equally long, and then so are the lengths before them.
-    stride = struct.unpack_from("<Q", data)[0] + _HEADER + _FOOTER
-    count = len(data) // stride
-    if count:
-        headers = np.frombuffer(data, np.uint8, count * stride).reshape(count, stride)[:, :_HEADER]
-        count *= bool((headers == headers[0]).all())
-    ends, end = list(range(stride, count * stride + 1, stride)), count * stride
+    length = struct.unpack_from("<Q", data)[0] + HEADER_BYTES + _FOOTER
+    alike = np.frombuffer(data, np.uint8, len(data) // length * length)
+    if len(alike):
+        headers = alike.reshape(-1, length)[:, :HEADER_BYTES]
+        alike = alike[: len(alike) * bool((headers == headers[0]).all())]
+    ends, end = [], len(alike)
     unpack = struct.Struct("<Q").unpack_from
-    while end + _HEADER <= len(data):
-        end += unpack(data, end)[0] + _HEADER + _FOOTER
+    while end + HEADER_BYTES <= len(data):
+        end += unpack(data, end)[0] + HEADER_BYTES + _FOOTER
         if end > len(data):
             break
         ends.append(end)
-    return np.array(ends, np.int64)
+    first = np.arange(length, len(alike) + 1, length) if len(alike) else np.zeros(0, np.int64)
+    return np.append(first, np.array(ends, np.int64))
 
 
 def _decode(data: bytes, ends: np.ndarray, image_shape: Shape) -> Block:
     """The examples of whole records. Raises ValueError where one is damaged or of another kind."""
-    lengths = np.diff(ends, prepend=0)
-    if (lengths == lengths[0]).all():
-        # Of bytes, all of them are no copy.
-        return _decode_alike(data[: ends[-1]], int(lengths[0]), image_shape)
     blocks, places = [], []
-    for length in np.unique(lengths):
-        rows = np.flatnonzero(lengths == length)
-        members = b"".join(data[ends[row] - length : ends[row]] for row in rows)
-        blocks.append(_decode_alike(members, int(length), image_shape))
+    for rows, length, members in _by_length(data, ends):
+        blocks.append(_decode_alike(members, length, image_shape))
         places.append(rows)
+    if len(blocks) == 1:
+        return blocks[0]
     order = np.argsort(np.concatenate(places), kind="stable")
     return Block.concatenate(blocks).take(order)
 
 
+def _by_length(data: bytes, ends: np.ndarray) -> Iterator[tuple[np.ndarray, int, bytes]]:
+    """The whole records of each length: which ones, their length, and their bytes together."""
+    lengths = np.diff(ends, prepend=0)
+    if (lengths == lengths[0]).all():
+        # Of bytes, all of them are no copy.
+        yield np.arange(len(ends)), int(lengths[0]), data[: ends[-1]]
+        return
+    for length in np.unique(lengths):
+        rows = np.flatnonzero(lengths == length)
+        yield rows, int(length), b"".join(data[ends[row] - length : ends[row]] for row in rows)
+
+
 def _decode_alike(data: bytes, length: int, image_shape: Shape) -> Block:
     """The examples of records that are all `length` bytes long."""
+    count = len(data) // length
+    ids = np.empty(count, object)
+    images = np.empty((count, *image_shape), np.uint8)
+    labels = np.empty(count, np.int64)
+    for rows, part, mould in _checked(data, length, image_shape):
+        ids[rows] = _texts(part[:, mould.id])
+        images.reshape(count, -1)[rows] = part[:, mould.image]
+        labels[rows] = _from_varints(part[:, mould.label])
+    return Block(ids.tolist(), images, labels)
+
+
+def decode_images(data: bytes, images: np.ndarray, places: np.ndarray) -> None:
+    """Puts the images of framed records at `places` of `images`; all else of them is only checked.
+
+    Args:
+      data: len(places) whole records.
+      images: uint8 [any, height, width, channels].
+      places: int64, where the image of each record belongs.
+
+    Raises:
+      ValueError: a record is damaged, of another kind, or there are more or fewer.
+    """
+    height, width, channels = images.shape[1:]
+    ends = _record_ends(data)
+    if len(ends) != len(places) or ends[-1] != len(data):
+        raise ValueError("is truncated")
+    pixels = images.reshape(len(images), -1)
+    for members, length, alike in _by_length(data, ends):
+        for rows, part, mould in _checked(alike, length, (height, width, channels)):
+            _check_texts(part[:, mould.id])
+            pixels[places[members][rows]] = part[:, mould.image]
+
+
+def _checked(
+    data: bytes, length: int, image_shape: Shape
+) -> Iterator[tuple[slice | np.ndarray, np.ndarray, _Mould]]:
+    """Records of `length` bytes each, checked: those of one mould, and which rows they are.
+
+    Raises ValueError where one is damaged or of another kind.
+    """
     matrix = np.frombuffer(data, np.uint8).reshape(-1, length)
     stored = np.ascontiguousarray(matrix[:, -_FOOTER:]).view("<u4")[:, 0]
     if (_checksums(data, length) != stored).any():
         raise ValueError("has a wrong payload checksum")
-    ids = np.empty(len(matrix), object)
-    images = np.empty((len(matrix), *image_shape), np.uint8)
-    labels = np.empty(len(matrix), np.int64)
     left = np.arange(len(matrix))
     while left.size:
         mould = _mould_of(matrix[left[0]], image_shape)
@@ -244,11 +296,24 @@ def _decode_alike(data: bytes, length: int, image_shape: Shape) -> Block:
             raise ValueError("is no record of this project")
         if not alike.all():
             part, rows = part[alike], left[alike]
-        ids[rows] = _texts(part[:, mould.id])
-        images.reshape(len(matrix), -1)[rows] = part[:, mould.image]
-        labels[rows] = _from_varints(part[:, mould.label])
+        yield rows, part, mould
         left = left[~alike]
-    return Block(ids.tolist(), images, labels)
+
+
+def record_bytes(header: bytes) -> int:
+    """How long the record is, all told, whose first 12 bytes these are. Raises ValueError."""
+    if len(header) < HEADER_BYTES:
+        raise ValueError("ends within a header")
+    return _record_bytes(header)
+
+
+# The records of a file have few lengths.
+@functools.lru_cache(maxsize=4096)
+def _record_bytes(header: bytes) -> int:
+    length = header[:8]
+    if records.masked_crc(length) != int.from_bytes(header[8:], "little"):
+        raise ValueError("has a wrong length checksum")
+    return int.from_bytes(length, "little") + HEADER_BYTES + _FOOTER
 
 
 def _are_of(matrix: np.ndarray, mould: _Mould) -> np.ndarray:
@@ -263,9 +328,9 @@ def _are_of(matrix: np.ndarray, mould: _Mould) -> np.ndarray:
 
 
 def _mould_of(record: np.ndarray, image_shape: Shape) -> _Mould:
-    example_id, label = _parse(record[_HEADER:-_FOOTER].tobytes(), image_shape)
-    label_bytes = int(_varint_lengths(np.array([label], np.int64))[0])
-    return _mould(len(example_id.encode()), int(np.prod(image_shape)), label_bytes)
+    example_id, label = _parse(record[HEADER_BYTES:-_FOOTER].tobytes(), image_shape)
+    label_bytes = max(1, -(-(label % 2**64).bit_length() // 7))
+    return _mould(len(example_id.encode()), math.prod(image_shape), label_bytes)
 
 
 def _parse(payload: bytes, image_shape: Shape) -> tuple[str, int]:
@@ -297,7 +362,13 @@ def _texts(codes: np.ndarray) -> list[str]:
     return [data[row * length : (row + 1) * length].decode() for row in range(len(codes))]
 
 
-def _what_is_wrong(path: epath.Path, image_shape: Shape, number: int) -> WorkError:
+def _check_texts(codes: np.ndarray) -> None:
+    """Raises what `_texts` does, without making the texts."""
+    if not codes.tobytes().isascii():
+        _texts(codes)
+
+
+def what_is_wrong(path: epath.Path, image_shape: Shape, number: int) -> WorkError:
     """The error of the first bad record from `number` on, found one record at a time."""
     try:
         for place, payload in enumerate(records.read_records(path)):

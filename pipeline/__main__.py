@@ -18,11 +18,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from components import command_line
-from components.config import add_options, from_mapping
+from components.config import add_options, from_mapping, take
 from components.errors import ConfigError, nearest
 from components.sources import catalog
 from pipeline.config import EvaluateConfig, PrepareConfig
-from trainer.config import TrainConfig, load_config, preset_names
+from trainer.config import RunOptions, TrainConfig, load_config, preset_names
 
 STAGES = ("run", "prepare", "evaluate", "embed")
 COMMAND_LINE = "the command line"
@@ -61,6 +61,7 @@ def _parser() -> command_line.Parser:
     stage.add_argument("--config", metavar="FILE", help="YAML file of fields, over the preset's")
     add_options(stage, PrepareConfig)
     add_options(stage, TrainConfig, show_defaults=False)
+    add_options(stage, RunOptions)
     add_options(stage, EvaluateConfig)
 
     stage = add(_prepare, "prepare", "turn a dataset into checked, sharded TFRecords")
@@ -97,8 +98,9 @@ def _run(given: dict[str, Any], beam_args: Sequence[str]) -> None:
     directory, preset, file, overwrite = (
         given.pop(name) for name in ("run", "preset", "config", "overwrite")
     )
-    prepare_config = _prepare_config(_take(given, PrepareConfig))
-    evaluate_config = from_mapping(EvaluateConfig, _take(given, EvaluateConfig), where=COMMAND_LINE)
+    prepare_config = _prepare_config(take(given, PrepareConfig))
+    evaluate_config = from_mapping(EvaluateConfig, take(given, EvaluateConfig), where=COMMAND_LINE)
+    run_options = from_mapping(RunOptions, take(given, RunOptions), where=COMMAND_LINE)
     train_config = load_config(preset, file=file, overrides=given)
 
     from pipeline.run import run
@@ -108,6 +110,7 @@ def _run(given: dict[str, Any], beam_args: Sequence[str]) -> None:
         prepare_config=prepare_config,
         preset=preset,
         train_config=train_config,
+        run_options=run_options,
         evaluate_config=evaluate_config,
         overwrite=overwrite,
         beam_args=beam_args,
@@ -146,12 +149,6 @@ def _prepare_config(given: dict[str, Any]) -> PrepareConfig:
     data_dir = config.data_dir or catalog.default_data_dir()
     catalog.check(config.dataset, data_dir, config.features)
     return config
-
-
-def _take(given: dict[str, Any], config: Any) -> dict[str, Any]:
-    """Moves the fields of `config` out of `given`."""
-    names = [name for name in given if name in config.__dataclass_fields__]
-    return {name: given.pop(name) for name in names}
 
 
 if __name__ == "__main__":

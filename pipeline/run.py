@@ -9,7 +9,7 @@ from pipeline.config import EvaluateConfig, PrepareConfig
 from pipeline.evaluate import REPORT, evaluate
 from pipeline.prepare import prepare
 from trainer import stage
-from trainer.config import TrainConfig
+from trainer.config import RunOptions, TrainConfig
 
 
 def run(
@@ -18,6 +18,7 @@ def run(
     prepare_config: PrepareConfig,
     preset: str,
     train_config: TrainConfig,
+    run_options: RunOptions = RunOptions(),  # noqa: B008 - frozen
     evaluate_config: EvaluateConfig,
     overwrite: bool = False,
     beam_args: Sequence[str] = (),
@@ -32,7 +33,14 @@ def run(
     clock = _Clock()
     prepare(prepare_config, output=examples, overwrite=overwrite, beam_args=beam_args)
     clock.lap("prepare", examples)
-    stage.run(preset, train_config, examples=examples, output=model, overwrite=overwrite)
+    stage.run(
+        preset,
+        train_config,
+        examples=examples,
+        output=model,
+        options=run_options,
+        overwrite=overwrite,
+    )
     clock.lap("train", model)
     evaluated = evaluate(
         evaluate_config, examples=examples, model=model, output=evaluation, overwrite=overwrite

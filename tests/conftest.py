@@ -1,9 +1,12 @@
 """Tiny artifacts of every stage, made once and only read by the tests."""
 
+import functools
+import json
 import os
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +23,9 @@ ROOT = Path(__file__).parent.parent
 
 console.load_tensorflow()
 
-from trainer import stage, strategy  # noqa: E402 - after TensorFlow, quietly
+from components.batches import Batches  # noqa: E402 - after TensorFlow, quietly
+from components.feed import Held  # noqa: E402
+from trainer import build, stage, strategy  # noqa: E402
 from trainer.config import load_config  # noqa: E402
 
 # Two logical devices, so that replicas can be tested in this process.
@@ -35,6 +40,13 @@ def tiny_prepare_config(**fields) -> PrepareConfig:
 def tiny_train_config(preset: str = "mlp", **fields):
     tiny = {"epochs": 2, "widths": (16,), "batch_size": 50, "warmup_steps": 0}
     return load_config(preset, overrides=tiny | fields)
+
+
+def tiny_run(images: np.ndarray, **fields) -> build.Run:
+    """On one replica, on images that need no artifact."""
+    config = tiny_train_config(**fields)
+    batches = Batches(Held(images), batch_size=config.batch_size, seed=config.seed)
+    return build.run_on(build.machine(config), config, batches)
 
 
 @pytest.fixture(scope="session")
@@ -74,6 +86,50 @@ def cli(tmp_path) -> Callable[..., subprocess.CompletedProcess]:
         )
 
     return run
+
+
+@pytest.fixture
+def on_two_hosts() -> Iterator[Callable[..., list[subprocess.Popen]]]:
+    """Starts a command in two processes, which TF_CONFIG makes the hosts of one run."""
+    started: list[subprocess.Popen] = []
+
+    def start(command: list[str]) -> list[subprocess.Popen]:
+        # Both at a time, or the second might get the port of the first.
+        listen = functools.partial(socket.create_server, ("127.0.0.1", 0))
+        with listen() as one, listen() as other:
+            workers = ["{}:{}".format(*each.getsockname()) for each in (one, other)]
+        for index in range(2):
+            task = {"type": "worker", "index": index}
+            hosts = {"TF_CONFIG": json.dumps({"cluster": {"worker": workers}, "task": task})}
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=os.environ | hosts | {"CUDA_VISIBLE_DEVICES": "-1"},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            started.append(process)
+        return started[-2:]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def ends(processes: list[subprocess.Popen]) -> list[subprocess.CompletedProcess]:
+    """Waits for hosts that wait for each other; none of them for ever."""
+    try:
+        said = [process.communicate(timeout=150) for process in processes]
+    except subprocess.TimeoutExpired:
+        for process in processes:
+            process.kill()
+        raise AssertionError([process.communicate() for process in processes]) from None
+    return [
+        subprocess.CompletedProcess(process.args, process.returncode, *each)
+        for process, each in zip(processes, said, strict=True)
+    ]
 
 
 def read_split(source: Source, split: str = "train", *, parts=None) -> Block:

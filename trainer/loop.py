@@ -7,40 +7,48 @@ summed over the replicas, which may not happen inside a compiled loop: there the
 and only the gradients and the update are compiled.
 
 Examples and noise depend on (seed, step) alone and losses are divided by the global count, so the
-number of replicas changes nothing but the order of summation.
+number of replicas, of hosts and of parts that a batch is computed in changes nothing but the order
+of summation.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from components import objective
 from components.batches import Batches
 from components.noise import standard_normal
 from components.vae import VAE, to_unit
-from trainer.optimizer import Optimizer, all_finite, clip_by_global_norm
-from trainer.precision import LossScale
+from trainer.hosts import Host
 from trainer.schedules import Schedule
+from trainer.update import State, Update
 
 
-class State(NamedTuple):
-    """All that training changes; tensors, or the variables that hold them.
+@dataclasses.dataclass(frozen=True)
+class Steps:
+    """What the steps of a run are.
 
     Attributes:
-      weights: the model's trainable weights.
-      slots: the optimizer's, for each weight.
-      step: int64, steps done.
-      loss_scale: float32; 1 unless in float16.
-      good_steps: int32, steps since the loss scale changed.
+      update: how a step changes the weights.
+      beta: weight of the rate in the loss, by step.
+      free_bits: nats of each latent dimension's rate that cost nothing.
+      seed: of the noise.
+      accumulate: parts that a replica computes its share of a batch in, one after the other.
+      per_call: the most steps between returns to Python.
+      compiled: whether XLA compiles them.
     """
 
-    weights: list[Any]
-    slots: list[list[Any]]
-    step: Any
-    loss_scale: Any
-    good_steps: Any
+    update: Update
+    beta: Schedule
+    free_bits: float = 0.0
+    seed: int = 0
+    accumulate: int = 1
+    per_call: int = 100
+    compiled: bool = True
 
 
 class Loop:
@@ -49,15 +57,9 @@ class Loop:
     Args:
       strategy: over which replicas; the model was made in its scope.
       model: the VAE.
-      optimizer: the update rule.
-      schedule: learning rate by step.
       batches: the training examples.
-      steps_per_call: the most steps of one call.
-      beta: weight of the rate: loss = distortion + beta * rate.
-      clip_norm: bound of the reduced gradients' global norm, 0 for none.
-      seed: of the noise.
-      loss_scale: for float16, else None.
-      compiled: whether XLA compiles the steps.
+      steps: what a step is.
+      host: which of the strategy's hosts this is.
     """
 
     def __init__(
@@ -65,91 +67,76 @@ class Loop:
         *,
         strategy: tf.distribute.Strategy,
         model: VAE,
-        optimizer: Optimizer,
-        schedule: Schedule,
         batches: Batches,
-        steps_per_call: int,
-        beta: float,
-        clip_norm: float,
-        seed: int,
-        loss_scale: LossScale | None,
-        compiled: bool,
+        steps: Steps,
+        host: Host = Host(),  # noqa: B008 - frozen
     ):
         self._strategy = strategy
         self._model = model
-        self._optimizer = optimizer
-        self._schedule = schedule
         self._batches = batches
-        self._beta = beta
-        self._clip_norm = clip_norm
-        self._seed = seed
-        self._loss_scale = loss_scale
-        self.steps_per_call = steps_per_call
-        self._replica_batch = -(-batches.batch_size // strategy.num_replicas_in_sync)
-
+        self.steps = steps
+        replicas = strategy.num_replicas_in_sync
+        self._part_batch = -(-batches.batch_size // (replicas * steps.accumulate))
+        self._replica_batch = self._part_batch * steps.accumulate
+        self._padded_batch = self._replica_batch * replicas
+        # This host's replicas stand side by side, and so do their examples in the batch.
+        width = self._replica_batch * (replicas // host.count)
+        self._columns = slice(host.index * width, (host.index + 1) * width)
         with strategy.scope():
             weights = [weight.value for weight in model.trainable_variables]
-            self.state = State(
-                weights=weights,
-                slots=[[_zeros_like(w) for _ in range(optimizer.num_slots)] for w in weights],
-                step=tf.Variable(0, dtype=tf.int64, trainable=False),
-                loss_scale=tf.Variable(loss_scale.initial if loss_scale else 1.0, trainable=False),
-                good_steps=tf.Variable(0, trainable=False),
-            )
-        self._call = self._build(compiled)
+            self.state = steps.update.initial_state(weights)
+        self._call = self._build()
 
     def run(self, num_steps: int) -> np.ndarray:
-        """Trains for `num_steps` steps, at most `steps_per_call`.
+        """Trains for `num_steps` steps, at most `Steps.per_call`.
 
         Returns:
           float32 [num_steps, 2]: the rate and the distortion of each step's batch, in nats, summed
           over its examples.
         """
-        replicas = self._strategy.num_replicas_in_sync
         chunk = self._batches.chunk(
             int(self.state.step.numpy()),
             num_steps,
-            pad_to=(self.steps_per_call, self._replica_batch * replicas),
+            pad_to=(self.steps.per_call, self._padded_batch),
+            columns=self._columns,
         )
+        devices = self._strategy.extended.worker_devices
 
         def part(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
-            replica = context.replica_id_in_sync_group
-            first = replica * self._replica_batch
-            with tf.device(self._strategy.extended.worker_devices[replica]):
-                return tf.constant(chunk.images[:, first : first + self._replica_batch])
+            local = context.replica_id_in_sync_group % len(devices)
+            start = local * self._replica_batch
+            with tf.device(devices[local]):
+                return tf.constant(chunk.images[:, start : start + self._replica_batch])
 
         images = self._strategy.experimental_distribute_values_from_function(part)
         counts = tf.constant(chunk.counts)
         return self._call(images, counts, tf.constant(num_steps)).numpy()[:num_steps]
 
-    def state_arrays(self) -> list[np.ndarray]:
+    def state_arrays(self) -> dict[str, np.ndarray]:
         """The training state's values, for a checkpoint."""
-        return [variable.numpy() for variable in tf.nest.flatten(self.state)]
+        return {name: variable.numpy() for name, variable in self.state.named().items()}
 
-    def restore(self, arrays: Sequence[np.ndarray]) -> None:
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Takes up a state that `state_arrays` gave."""
-        for variable, array in zip(tf.nest.flatten(self.state), arrays, strict=True):
-            variable.assign(array)
+        for name, variable in self.state.named().items():
+            variable.assign(arrays[name])
 
-    def _build(self, compiled: bool) -> Callable[..., tf.Tensor]:
+    def _build(self) -> Callable[..., tf.Tensor]:
         def compile_(function: Callable[..., Any]) -> Callable[..., Any]:
-            return tf.function(function, jit_compile=True) if compiled else function
+            return tf.function(function, jit_compile=True) if self.steps.compiled else function
 
         if self._strategy.num_replicas_in_sync == 1:
             return self._build_single(compile_)
         return self._build_replicated(compile_)
 
     def _build_single(self, compile_: Callable) -> Callable[..., tf.Tensor]:
-        def step(state: State, images: tf.Tensor, count: tf.Tensor) -> tuple[State, tf.Tensor]:
-            gradients, sums = self._gradients(state, images, count, 0)
-            return self._update(state, gradients), sums
-
         def steps(state: State, images: tf.Tensor, counts: tf.Tensor, num_steps: tf.Tensor):
             def body(index, state, sums):
-                state, step_sums = step(state, images[index], counts[index])
+                gradients, step_sums = self._gradients(state, images[index], counts[index], 0)
+                state = self.steps.update(state, gradients)
                 return index + 1, state, sums.write(index, step_sums)
 
-            sums = tf.TensorArray(tf.float32, self.steps_per_call, element_shape=[2])
+            sums = tf.TensorArray(tf.float32, self.steps.per_call, element_shape=[2])
             _, state, sums = tf.while_loop(
                 lambda index, *_: index < num_steps, body, (0, state, sums), parallel_iterations=1
             )
@@ -158,7 +145,7 @@ class Loop:
         steps = compile_(steps)
 
         def replica_call(images, counts, num_steps):
-            state, sums = steps(_read(self.state), images, counts, num_steps)
+            state, sums = steps(self.state.read(), images, counts, num_steps)
             self._assign(state)
             return sums
 
@@ -170,12 +157,12 @@ class Loop:
 
     def _build_replicated(self, compile_: Callable) -> Callable[..., tf.Tensor]:
         gradients_of = compile_(self._gradients)
-        update = compile_(self._update)
+        update = compile_(self.steps.update)
 
         def replica_step(images, counts, index):
             context = tf.distribute.get_replica_context()
             replica = context.replica_id_in_sync_group
-            state = _read(self.state)
+            state = self.state.read()
             gradients, sums = gradients_of(state, images[index], counts[index], replica)
             # Every replica divided by the global count, so the sum is the global mean.
             gradients, sums = context.all_reduce("SUM", [gradients, sums])
@@ -184,7 +171,7 @@ class Loop:
 
         @tf.function
         def call(images, counts, num_steps):
-            all_sums = tf.TensorArray(tf.float32, self.steps_per_call, element_shape=[2])
+            all_sums = tf.TensorArray(tf.float32, self.steps.per_call, element_shape=[2])
             for index in tf.range(num_steps):
                 sums = self._strategy.run(replica_step, args=(images, counts, index))
                 first = self._strategy.experimental_local_results(sums)[0]
@@ -196,48 +183,69 @@ class Loop:
     def _gradients(
         self, state: State, pixels: tf.Tensor, count: tf.Tensor, replica: int | tf.Tensor
     ) -> tuple[list[tf.Tensor], tf.Tensor]:
-        """This replica's part of the (scaled) loss's gradients, and its sums [rate, distortion]."""
+        """This replica's part of the (scaled) loss's gradients, and its sums [rate, distortion].
+
+        Args:
+          state: tensors.
+          pixels: uint8, the replica's share of the batch.
+          count: how many examples the whole batch has; what lies behind them is padding.
+          replica: which one this is.
+        """
         first = replica * self._replica_batch
         noise = self._noise(state.step)[first : first + self._replica_batch]
         is_example = first + tf.range(self._replica_batch) < count
+        if self.steps.accumulate == 1:
+            return self._part_gradients(state, (pixels, noise, is_example), count)
+        # Stacked, since XLA takes slices of a constant size alone.
+        shape = [self.steps.accumulate, self._part_batch]
+        parts = [tf.reshape(each, shape + each.shape[1:]) for each in (pixels, noise, is_example)]
+
+        def body(index, gradients, sums):
+            more, more_sums = self._part_gradients(state, [each[index] for each in parts], count)
+            return (
+                index + 1,
+                [a + b for a, b in zip(gradients, more, strict=True)],
+                sums + more_sums,
+            )
+
+        start = (0, [tf.zeros_like(weight) for weight in state.weights], tf.zeros([2]))
+        _, gradients, sums = tf.while_loop(
+            lambda index, *_: index < self.steps.accumulate, body, start, parallel_iterations=1
+        )
+        return gradients, sums
+
+    def _part_gradients(
+        self, state: State, parts: Sequence[tf.Tensor], count: tf.Tensor
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """As `_gradients`, for examples that are computed together.
+
+        Args:
+          parts: their pixels, their noise, and whether they are examples rather than padding.
+        """
+        pixels, noise, is_example = parts
+        pixels = tf.ensure_shape(pixels, [self._part_batch, *self._model.image_shape])
+        noise = tf.ensure_shape(noise, [self._part_batch, self._model.latents])
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(state.weights)
             variables = self._model.trainable_variables
             with keras.StatelessScope(list(zip(variables, state.weights, strict=True))):
-                parts = self._model.rate_and_distortion(to_unit(pixels), noise)
+                rates, distortion = self._model.rates_and_distortion(to_unit(pixels), noise)
+            beta, free_bits = self.steps.beta(state.step), self.steps.free_bits
+            losses = objective.loss(rates, distortion, beta=beta, free_bits=free_bits)
             # Padding is masked out of sums and gradients alike.
-            rate, distortion = (tf.reduce_sum(tf.where(is_example, part, 0.0)) for part in parts)
-            loss = (distortion + self._beta * rate) / tf.cast(count, tf.float32)
+            loss = tf.reduce_sum(tf.where(is_example, losses, 0.0)) / tf.cast(count, tf.float32)
             scaled_loss = loss * state.loss_scale
-        return tape.gradient(scaled_loss, state.weights), tf.stack([rate, distortion])
+        sums = [
+            tf.reduce_sum(tf.where(is_example, part, 0.0))
+            for part in (tf.reduce_sum(rates, axis=-1), distortion)
+        ]
+        return tape.gradient(scaled_loss, state.weights), tf.stack(sums)
 
     def _noise(self, step: tf.Tensor) -> tf.Tensor:
-        """The whole global batch's noise, padded to equal parts: [replicas * part, latents]."""
+        """The whole global batch's noise, padded as its examples are: [padded batch, latents]."""
         batch_size = self._batches.batch_size
-        noise = standard_normal((batch_size, self._model.latents), seed=self._seed, step=step)
-        padding = self._replica_batch * self._strategy.num_replicas_in_sync - batch_size
-        return tf.pad(noise, [[0, padding], [0, 0]])
-
-    def _update(self, state: State, gradients: list[tf.Tensor]) -> State:
-        """The state after a step, given the reduced gradients."""
-        gradients = [gradient / state.loss_scale for gradient in gradients]
-        finite = all_finite(gradients)
-        if self._clip_norm:
-            gradients = clip_by_global_norm(gradients, self._clip_norm)
-        rate = self._schedule(state.step)
-        weights, slots = [], []
-        for weight, gradient, old in zip(state.weights, gradients, state.slots, strict=True):
-            weight, new = self._optimizer.update(weight, gradient, old, rate, state.step)
-            weights.append(weight)
-            slots.append(new)
-        updated = state._replace(weights=weights, slots=slots, step=state.step + 1)
-        if self._loss_scale is None:
-            return updated
-        scale, good_steps = self._loss_scale.update(state.loss_scale, state.good_steps, finite)
-        # A gradient that overflowed changes neither weights nor moments; the step still counts, so
-        # that the next one has other examples.
-        kept = tf.nest.map_structure(lambda new, old: tf.where(finite, new, old), updated, state)
-        return kept._replace(step=updated.step, loss_scale=scale, good_steps=good_steps)
+        noise = standard_normal((batch_size, self._model.latents), seed=self.steps.seed, step=step)
+        return tf.pad(noise, [[0, self._padded_batch - batch_size], [0, 0]])
 
     def _assign(self, state: State) -> None:
         """Assigns every variable on every replica; in the replica context, all in one merge."""
@@ -250,11 +258,3 @@ class Loop:
                 )
 
         tf.distribute.get_replica_context().merge_call(assign, args=(tf.nest.flatten(state),))
-
-
-def _read(state: State) -> State:
-    return tf.nest.map_structure(tf.convert_to_tensor, state)
-
-
-def _zeros_like(weight: tf.Variable) -> tf.Variable:
-    return tf.Variable(tf.zeros(weight.shape), trainable=False)

@@ -24,7 +24,9 @@ def deferred_stop() -> Iterator[StopRequest]:
         request.name = signal.Signals(number).name
         # Not by print: the signal may have come in the midst of one, and its buffer knows no two.
         line = f"{request.name}: saving after the steps that run now; again to stop at once\n"
-        os.write(sys.stderr.fileno(), line.encode())
+        # Nor may the work be lost where nobody reads any more.
+        with contextlib.suppress(OSError):
+            os.write(sys.stderr.fileno(), line.encode())
         for each, handler in previous.items():
             signal.signal(each, handler)
 

@@ -6,7 +6,8 @@ from etils import epath
 
 from components import artifacts, console
 from components.example_set import ExampleSet
-from trainer.config import TrainConfig
+from trainer.config import RunOptions, TrainConfig
+from trainer.hosts import host
 
 
 def run(
@@ -15,9 +16,12 @@ def run(
     *,
     examples: epath.PathLike,
     output: epath.PathLike,
+    options: RunOptions = RunOptions(),  # noqa: B008 - frozen
     overwrite: bool = False,
-) -> artifacts.Artifact:
+) -> None:
     """Trains on the artifact in `examples`, unless `output` is up to date already.
+
+    Of several hosts (TF_CONFIG), all call this, and the chief alone writes.
 
     Raises:
       ConfigError: `examples` is no artifact of prepare, or `output` holds other work.
@@ -40,14 +44,24 @@ def run(
         console.load_tensorflow()  # Takes seconds: not before it is needed.
         from trainer.train import train
 
-        train(plan, config, example_set, overwrite=overwrite)
-        console.say(f"train: {_outcome(artifacts.load(output, stage='train'))} ({output})")
-    return artifacts.load(output, stage="train")
+        train(plan, config, options, example_set, overwrite=overwrite)
+        if host().is_chief:
+            console.say(f"train: {_outcome(artifacts.load(output, stage='train'))} ({output})")
 
 
 def _outcome(artifact: artifacts.Artifact) -> str:
-    final = artifact.manifest["counts"]["final"]
-    outcome = f"final train loss {final['train']['loss']:.2f}"
-    if final["heldout"] is None:
-        return f"{outcome} nats"
-    return f"{outcome}, held-out ELBO {-final['heldout']['loss']:.2f} nats"
+    final, kept = (artifact.manifest["counts"][name] for name in ("final", "kept"))
+    outcome = f"final train loss {final['train']['loss']:.2f} nats"
+    if kept["heldout"] is None:
+        return outcome
+    elbo = f"held-out ELBO {-kept['heldout']['loss']:.2f} nats"
+    return f"{outcome}; kept epoch {kept['epoch']}, {elbo}"
+
+
+def dry_run(config: TrainConfig, options: RunOptions, *, examples: epath.PathLike) -> str:
+    """What a run would take, as text. Raises ConfigError as `run` does."""
+    example_set = ExampleSet.open(examples)
+    console.load_tensorflow()
+    from trainer.dry_run import describe
+
+    return describe(config, options, example_set)

@@ -34,6 +34,27 @@ def test_kl_in_closed_form():
     np.testing.assert_allclose(q.kl_divergence(standard_normal_like(q.mean)), [expected], rtol=1e-6)
 
 
+def test_kl_by_dimension_is_that_of_each_dimension_alone():
+    q, p = normal(), normal()
+    rates = q.kl_by_dimension(p)
+    assert rates.shape == (4, 3)
+    for dimension in range(3):
+        one = slice(dimension, dimension + 1)
+        alone = [Normal(each.mean[:, one], each.log_variance[:, one]) for each in (q, p)]
+        np.testing.assert_allclose(
+            rates[:, dimension], alone[0].kl_divergence(alone[1]), rtol=1e-6, atol=1e-7
+        )
+    np.testing.assert_allclose(q.kl_divergence(p), rates.numpy().sum(axis=1), rtol=1e-6)
+
+
+def test_kl_by_dimension_in_closed_form():
+    # KL(N(m, s²) || N(n, t²)) = log t/s + (s² + (m - n)²) / 2t² - ½
+    q = Normal(tf.constant([[2.0, 0.0, -1.0]]), tf.math.log([[9.0, 1.0, 0.25]]))
+    p = Normal(tf.constant([[0.0, 0.0, 3.0]]), tf.math.log([[1.0, 1.0, 4.0]]))
+    expected = [-math.log(3) + 13 / 2 - 0.5, 0, math.log(4) + 16.25 / 8 - 0.5]
+    np.testing.assert_allclose(q.kl_by_dimension(p), [expected], rtol=1e-6)
+
+
 def test_kl_agrees_with_a_monte_carlo_estimate():
     q, p = normal(1), normal(1)
     n = 200_000

@@ -54,12 +54,20 @@ def test_blocks_are_the_shards_one_after_the_other(sharded_dir):
             assert_same(block, next(wire.read_blocks(sharded_dir / file, (28, 28, 1))))
 
 
+def test_images_alone_are_those_of_whole_examples(sharded_dir):
+    example_set = ExampleSet.open(sharded_dir)
+    for split in example_set.splits:
+        images = example_set.images(split)
+        assert images.dtype == np.uint8
+        np.testing.assert_array_equal(images, example_set.read(split).images)
+
+
 def test_the_shards_change_nothing_but_the_files(sharded_dir, example_set):
     for split in example_set.splits:
         assert_same(ExampleSet.open(sharded_dir).read(split), example_set.read(split))
 
 
-@pytest.mark.parametrize("method", ["read", "blocks"])
+@pytest.mark.parametrize("method", ["read", "blocks", "images"])
 def test_an_unknown_split_is_refused(example_set, method):
     with pytest.raises(ConfigError, match="no examples in split 'dev'; it has: train"):
         list(getattr(example_set, method)("dev"))
@@ -100,6 +108,8 @@ def test_a_flipped_bit_is_found_in_reading_and_its_record_named(copy):
     shard.write_bytes(data)
     with pytest.raises(WorkError, match=rf"record 11 of {shard} has a wrong payload checksum"):
         ExampleSet.open(copy).read("train")
+    with pytest.raises(WorkError, match=rf"record 11 of {shard} has a wrong payload checksum"):
+        ExampleSet.open(copy).images("train")
     assert len(ExampleSet.open(copy).read("test")) == 100
 
 
@@ -157,3 +167,9 @@ def test_the_description_is_one_line(example_set):
     assert description(example_set) == (
         f"synthetic_garments: {train:,} train, {validation:,} validation, 100 test, 28x28x1"
     )
+
+
+def test_the_head_of_a_split_is_its_first_images(example_set):
+    images = example_set.read("train").images
+    for count in (1, 7, len(images), len(images) + 1):
+        np.testing.assert_array_equal(example_set.head("train", count), images[:count])

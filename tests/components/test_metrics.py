@@ -1,3 +1,5 @@
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -35,11 +37,23 @@ def test_the_interval_covers_the_true_mean_as_often_as_it_says():
 def test_every_example_is_scored_once_whatever_the_batch(model, images):
     elbo = metrics.elbo(model, images, seed=0)
     assert elbo.rate.shape == elbo.distortion.shape == (2001,)
+    assert elbo.rates.shape == (2001, 2)
+    assert elbo.rates.dtype == elbo.rate.dtype == elbo.distortion.dtype == np.float32
     posterior = model.posterior(to_unit(images))
     mean, log_variance = posterior.mean.numpy(), posterior.log_variance.numpy()
-    rate = 0.5 * (np.exp(log_variance) + mean**2 - 1 - log_variance).sum(-1)
-    np.testing.assert_allclose(elbo.rate, rate, rtol=1e-4, atol=1e-6)
+    rates = 0.5 * (np.exp(log_variance) + mean**2 - 1 - log_variance)
+    np.testing.assert_allclose(elbo.rates, rates, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(elbo.rate, rates.sum(-1), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(elbo.elbo, -(elbo.rate + elbo.distortion))
+
+
+def test_the_rate_is_the_sum_of_the_rates_in_whatever_order():
+    rng = np.random.default_rng(0)
+    rates = (rng.random((50, 300)) * 10.0 ** rng.integers(-6, 3, (50, 300))).astype(np.float32)
+    elbo = metrics.Elbo(rates, np.zeros(50, np.float32))
+    exact = np.array([math.fsum(row) for row in rates.tolist()])
+    np.testing.assert_array_equal(elbo.rate, exact.astype(np.float32))
+    np.testing.assert_array_equal(metrics.Elbo(rates[:, ::-1], elbo.distortion).rate, elbo.rate)
 
 
 def test_the_draws_are_a_function_of_the_seed(model, images):
@@ -62,3 +76,12 @@ def test_embeddings_are_the_posteriors_parameters(model, images):
     posterior = model.posterior(to_unit(images))
     np.testing.assert_allclose(means, posterior.mean, atol=1e-6)
     np.testing.assert_allclose(log_variances, posterior.log_variance, atol=1e-6)
+
+
+def test_active_units_are_dimensions_whose_mean_varies():
+    spread = np.sqrt([0.0, 0.0099, 0.0101, 4.0])
+    # Half the examples on either side, so that the variance is the spread's square.
+    means = np.outer([-1.0, 1.0, -1.0, 1.0], spread).astype(np.float32) + 100
+    assert metrics.active_units(means) == 2
+    assert metrics.active_units(means, threshold=0.005) == 3
+    assert metrics.active_units(means, threshold=4.1) == 0

@@ -3,7 +3,7 @@ import tensorflow as tf
 
 from components.networks import NETWORKS, is_convolutional
 
-WIDTHS = {"mlp": (16, 8), "conv": (4, 8, 16)}
+WIDTHS = {"mlp": (16, 8), "conv": (4, 8, 16), "keras_conv": (4, 8, 16)}
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -28,4 +28,4 @@ def test_the_mlp_is_the_one_its_widths_say():
 
 
 def test_which_networks_are_convolutional():
-    assert [name for name in NETWORKS if is_convolutional(name)] == ["conv"]
+    assert [name for name in NETWORKS if is_convolutional(name)] == ["conv", "keras_conv"]

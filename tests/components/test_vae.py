@@ -54,6 +54,18 @@ def test_rate_and_distortion_against_their_definitions():
     np.testing.assert_allclose(distortion, cross_entropy, rtol=1e-5)
 
 
+def test_rates_are_those_of_each_latent_dimension_and_add_up():
+    model = make()
+    x, noise = images(), tf.random.stateless_normal((5, 3), seed=(0, 1))
+    rates, distortion = model.rates_and_distortion(x, noise)
+    mean, log_variance = np.split(model.encoder(x).numpy().astype(np.float64), 2, axis=-1)
+    expected = 0.5 * (np.exp(log_variance) + mean**2 - 1 - log_variance)
+    np.testing.assert_allclose(rates, expected, rtol=1e-4, atol=1e-6)
+    rate, same_distortion = model.rate_and_distortion(x, noise)
+    np.testing.assert_allclose(rate, rates.numpy().sum(axis=1), rtol=1e-6)
+    np.testing.assert_array_equal(distortion, same_distortion)
+
+
 def test_an_extreme_input_keeps_the_rate_finite():
     model = make()
     rate, distortion = model.rate_and_distortion(images() * 1e6, tf.ones((5, 3)))
@@ -83,6 +95,16 @@ def test_in_float32_keeps_the_weights_and_changes_only_the_precision():
         np.testing.assert_array_equal(one, other)
     assert exact.encoder.layers[1].compute_dtype == "float32"
     np.testing.assert_allclose(mixed(images()), exact(images()), atol=0.02)
+
+
+def test_in_float32_takes_other_weights_and_leaves_the_model_alone():
+    model = make(dtype="mixed_bfloat16")
+    before = model.get_weights()
+    others = [weight + 1 for weight in before]
+    for copied, other in zip(model.in_float32(others).get_weights(), others, strict=True):
+        np.testing.assert_array_equal(copied, other)
+    for now, old in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(now, old)
 
 
 def test_to_unit():

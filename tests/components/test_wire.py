@@ -287,3 +287,55 @@ def test_a_compressed_file_is_refused(path):
 def test_a_file_that_is_not_there_is_one_line(path):
     with pytest.raises(WorkError, match=r"record 0 of \S*file cannot be read \(No such file"):
         list(wire.read_blocks(path, SHAPE))
+
+
+def decoded(data: bytes, places: np.ndarray, shape=SHAPE) -> np.ndarray:
+    images = np.full((len(places) + 5, *shape), 7, np.uint8)
+    wire.decode_images(data, images, places)
+    return images
+
+
+@pytest.mark.parametrize("make", [uniform, mixed])
+@pytest.mark.parametrize("shape", [SHAPE, (1, 1, 1), (28, 28, 1), (64, 64, 3)])
+def test_images_alone_go_to_their_places(make, shape):
+    block = make(100, shape)
+    places = np.random.default_rng(0).permutation(105)[:100]
+    images = decoded(wire.encode(block), places, shape)
+    np.testing.assert_array_equal(images[places], block.images)
+    assert (np.delete(images, places, axis=0) == 7).all()
+
+
+@pytest.mark.parametrize("block", [uniform(3), mixed(3)], ids=["uniform", "mixed"])
+def test_images_alone_find_every_flipped_bit_and_cut(block):
+    whole = wire.encode(block)
+    for bit in range(8 * len(whole)):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(ValueError, match=r"is truncated|checksum|no record of this"):
+            decoded(bytes(damaged), np.arange(3))
+    for length in range(len(whole)):
+        with pytest.raises(ValueError, match="is truncated"):
+            decoded(whole[:length], np.arange(3))
+
+
+@pytest.mark.parametrize("wanted", [1, 2, 4])
+def test_images_alone_are_as_many_as_their_places(wanted):
+    with pytest.raises(ValueError, match="is truncated"):
+        decoded(wire.encode(uniform(3)), np.arange(wanted))
+
+
+@pytest.mark.parametrize(("payload", "reason"), FOREIGN.values(), ids=FOREIGN)
+def test_images_alone_refuse_records_of_another_kind(payload, reason):
+    data = wire.encode(uniform(1)) + records.frame(payload)
+    with pytest.raises(ValueError, match=reason):
+        decoded(data, np.arange(2))
+
+
+def test_a_header_says_how_long_its_record_is():
+    for block in (uniform(1), mixed(1)):
+        data = wire.encode(block)
+        assert wire.record_bytes(data[: wire.HEADER_BYTES]) == len(data)
+        with pytest.raises(ValueError, match="wrong length checksum"):
+            wire.record_bytes(b"\x01" + data[1 : wire.HEADER_BYTES])
+    with pytest.raises(ValueError, match="ends within a header"):
+        wire.record_bytes(data[:11])

@@ -3,7 +3,9 @@ import dataclasses
 import pytest
 
 from components.errors import ConfigError
-from trainer.config import TrainConfig, load_config, preset_names
+from components.networks import NETWORKS
+from trainer import config, optimizer, schedules
+from trainer.config import RunOptions, TrainConfig, VerifyOptions, load_config, preset_names
 
 
 @pytest.mark.parametrize("preset", preset_names())
@@ -56,8 +58,59 @@ def test_a_missing_file_and_an_unknown_preset_are_named(tmp_path):
         ({"learning_rate": 0}, "learning_rate must be over 0"),
         ({"network": "conv", "widths": "8"}, "widths of conv must be 2 or more"),
         ({"widths": "8,0"}, "widths of mlp must be 1 or more numbers over 0"),
+        ({"accumulate": 0}, "accumulate must be at least 1"),
+        ({"beta_cycles": 0}, "beta_cycles must be at least 1"),
+        ({"free_bits": -0.1}, "free_bits must be at least 0. Received: -0.1"),
+        ({"patience": -1}, "patience must be at least 0"),
+        ({"ema_decay": 1.0}, "ema_decay must be under 1. Received: 1.0"),
+        ({"ema_decay": -0.1}, "ema_decay must be at least 0"),
+        ({"seed": 2**32}, "seed must be under 2"),
+        ({"weight_decay": -1, "optimizer": "lion"}, "weight_decay must be at least 0"),
+        ({"weight_decay": 0.1, "optimizer": "adam"}, "adam takes no weight_decay; choose adamw"),
+        ({"weight_decay": 0.1, "optimizer": "rmsprop"}, "rmsprop takes no weight_decay"),
+        ({"keep": "first"}, "keep in the command line must be one of best, last"),
+        ({"beta_schedule": "liner"}, "must be one of .* nearest: linear"),
     ],
 )
 def test_values_out_of_range_are_refused(fields, message):
     with pytest.raises(ConfigError, match=message):
         load_config("mlp", overrides=fields)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: RunOptions(cache_bytes=-1), "cache_bytes must be at least 0"),
+        (lambda: RunOptions(checkpoint_seconds=-1), "checkpoint_seconds must be at least 0"),
+        (lambda: RunOptions(profile=-1), "profile must be at least 0"),
+        (lambda: VerifyOptions(replicas=(2,)), "replicas must be two or more numbers"),
+        (lambda: VerifyOptions(replicas=(1, 0)), "over 0. Received: 1,0"),
+        (lambda: VerifyOptions(steps=0), "steps must be at least 1"),
+        (lambda: VerifyOptions(tolerance=-1e-9), "tolerance must be at least 0"),
+    ],
+)
+def test_options_out_of_range_are_refused(make, message):
+    with pytest.raises(ConfigError, match=message):
+        make()
+
+
+def test_what_there_is_to_choose_is_there():
+    """The config names it without the seconds that TensorFlow takes."""
+    assert set(config.OPTIMIZERS) == optimizer.OPTIMIZERS.keys()
+    assert set(config.SCHEDULES) == schedules.SHAPES.keys()
+    assert set(config.BETA_SCHEDULES) == schedules.BETA_SHAPES.keys()
+    assert set(config.NETWORKS) == NETWORKS.keys()
+
+
+@pytest.mark.parametrize("name", config.OPTIMIZERS)
+def test_the_config_and_the_optimizer_agree_on_who_decays(name):
+    def is_refused(make) -> bool:
+        try:
+            make()
+        except ConfigError:
+            return True
+        return False
+
+    assert is_refused(lambda: TrainConfig(optimizer=name, weight_decay=0.1)) == is_refused(
+        lambda: optimizer.create(name, weight_decay=0.1)
+    )

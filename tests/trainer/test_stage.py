@@ -1,16 +1,36 @@
+import re
+
 import pytest
 
+from components import artifacts
 from components.errors import ConfigError
-from tests.conftest import tiny_train_config
+from pipeline.prepare import prepare
+from tests.conftest import tiny_prepare_config, tiny_train_config
 from trainer import stage
+
+# Not compiled by XLA, which takes seconds.
+QUICK = {"epochs": 1, "network": "conv", "widths": (2, 4)}
 
 
 def test_the_outcome_is_said_at_the_end(examples_dir, tmp_path, capsys):
-    stage.run("mlp", tiny_train_config(epochs=1), examples=examples_dir, output=tmp_path / "model")
+    stage.run("mlp", tiny_train_config(**QUICK), examples=examples_dir, output=tmp_path / "model")
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("train: final train loss ")
-    assert "held-out ELBO -" in last
+    assert "nats; kept epoch 1, held-out ELBO -" in last
     assert last.endswith(f"nats ({tmp_path / 'model'})")
+
+
+def test_without_a_validation_split_the_last_model_is_kept(tmp_path, capsys):
+    prepare(
+        tiny_prepare_config(validation_fraction=0, synthetic_size=120), output=tmp_path / "examples"
+    )
+    config = tiny_train_config(**QUICK, patience=1)
+    stage.run("mlp", config, examples=tmp_path / "examples", output=tmp_path / "model")
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(rf"train: final train loss [\d.]+ nats \({tmp_path}/model\)", last)
+    counts = artifacts.load(tmp_path / "model", stage="train").manifest["counts"]
+    assert counts["kept"] == counts["final"]
+    assert counts["kept"]["heldout"] is None
 
 
 def test_up_to_date_is_said_and_another_config_refused(examples_dir, model_dir, capsys):
