@@ -85,7 +85,7 @@ def bare(examples: str, preset: str, seconds: float) -> Report:
             loss = tf.reduce_mean(losses)
         return steps.update(state, tape.gradient(loss, state.weights)), loss
 
-    @tf.function(jit_compile=steps.compiled)
+    @tf.function(jit_compile=steps.compiled, autograph=False)
     def call(state, images):
         def body(index, state, total):
             state, loss = step(state, images[index])

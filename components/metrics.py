@@ -97,12 +97,12 @@ def active_units(means: np.ndarray, *, threshold: float = 0.01) -> int:
 
 
 # Of the module, so that a model is traced once, not once an epoch.
-@tf.function(reduce_retracing=True)
+@tf.function(reduce_retracing=True, autograph=False)
 def _score(vae: VAE, batch: tf.Tensor, noise: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return vae.rates_and_distortion(to_unit(batch), noise)
 
 
-@tf.function(reduce_retracing=True)
+@tf.function(reduce_retracing=True, autograph=False)
 def _encode(vae: VAE, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     posterior = vae.posterior(to_unit(batch))
     return posterior.mean, posterior.log_variance

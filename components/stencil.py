@@ -9,6 +9,7 @@ label below 128 is one byte.
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from components import tf_example
 from components.ledger import Reason, UnusableError
 
 # Of records that never look alike no more than this is learned, and kept.
@@ -24,12 +25,9 @@ def parse(record: bytes) -> Any:
     Raises:
       UnusableError: it is none.
     """
-    from google.protobuf.message import DecodeError
-    from tensorflow_datasets.proto import tf_example_pb2
-
     try:
-        return tf_example_pb2.Example.FromString(record).features.feature
-    except DecodeError:
+        return tf_example.features(record)
+    except ValueError:
         raise UnusableError(Reason.UNDECODABLE, "not a tf.Example") from None
 
 

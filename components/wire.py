@@ -19,7 +19,8 @@ from etils import epath
 
 from components import records
 from components.errors import WorkError
-from components.examples import Block, Shape, shape_text
+from components.examples import Block, Shape
+from components.tf_example import parse, serialize
 
 HEADER_BYTES = 12  # a record's length and its checksum
 _FOOTER = 4  # the payload's checksum
@@ -43,19 +44,6 @@ class _Mould:
     label: slice
     fixed: np.ndarray
     values: np.ndarray
-
-
-def serialize(example_id: bytes, image: bytes, label: int) -> bytes:
-    """One tf.Example; the same example gives the same bytes."""
-    from tensorflow_datasets.proto import tf_example_pb2
-
-    example = tf_example_pb2.Example()
-    feature = example.features.feature
-    feature["id"].bytes_list.value.append(example_id)
-    feature["image"].bytes_list.value.append(image)
-    feature["label"].int64_list.value.append(label)
-    # Without this flag protobuf may write the map's entries in any order.
-    return example.SerializeToString(deterministic=True)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -328,29 +316,9 @@ def _are_of(matrix: np.ndarray, mould: _Mould) -> np.ndarray:
 
 
 def _mould_of(record: np.ndarray, image_shape: Shape) -> _Mould:
-    example_id, label = _parse(record[HEADER_BYTES:-_FOOTER].tobytes(), image_shape)
+    example_id, label = parse(record[HEADER_BYTES:-_FOOTER].tobytes(), image_shape)
     label_bytes = max(1, -(-(label % 2**64).bit_length() // 7))
     return _mould(len(example_id.encode()), math.prod(image_shape), label_bytes)
-
-
-def _parse(payload: bytes, image_shape: Shape) -> tuple[str, int]:
-    """The id and label of one record, by protobuf. Raises ValueError where it is another kind."""
-    from google.protobuf.message import DecodeError
-    from tensorflow_datasets.proto import tf_example_pb2
-
-    try:
-        feature = tf_example_pb2.Example.FromString(payload).features.feature
-        example_id = feature["id"].bytes_list.value[0].decode()
-        pixels = feature["image"].bytes_list.value[0]
-        label = feature["label"].int64_list.value[0]
-    except (DecodeError, IndexError, UnicodeDecodeError):
-        raise ValueError("has no id, image and label") from None
-    size = int(np.prod(image_shape))
-    if len(pixels) != size:
-        raise ValueError(
-            f"has {len(pixels)} bytes of pixels, {shape_text(image_shape)} needs {size}"
-        )
-    return example_id, label
 
 
 def _texts(codes: np.ndarray) -> list[str]:

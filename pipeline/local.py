@@ -19,7 +19,7 @@ from concurrent.futures.process import BrokenProcessPool
 from components.errors import WorkError
 
 # What the workers need; imported once, by the server that they are forked from.
-_PRELOADED = ["pipeline.work", "tensorflow_datasets.proto.tf_example_pb2"]
+_PRELOADED = ["pipeline.work", "tensorflow_datasets.proto"]
 
 _pool: ProcessPoolExecutor | None = None
 

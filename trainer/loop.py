@@ -12,6 +12,7 @@ of summation.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,9 @@ from components.vae import VAE, to_unit
 from trainer.hosts import Host
 from trainer.schedules import Schedule
 from trainer.update import State, Update
+
+# There is no control flow in Python to convert, and to look for it takes seconds.
+_function = functools.partial(tf.function, autograph=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +127,7 @@ class Loop:
 
     def _build(self) -> Callable[..., tf.Tensor]:
         def compile_(function: Callable[..., Any]) -> Callable[..., Any]:
-            return tf.function(function, jit_compile=True) if self.steps.compiled else function
+            return _function(function, jit_compile=True) if self.steps.compiled else function
 
         if self._strategy.num_replicas_in_sync == 1:
             return self._build_single(compile_)
@@ -149,7 +153,7 @@ class Loop:
             self._assign(state)
             return sums
 
-        @tf.function
+        @_function
         def call(images, counts, num_steps):
             return self._strategy.run(replica_call, args=(images, counts, num_steps))
 
@@ -169,13 +173,17 @@ class Loop:
             self._assign(update(state, gradients))
             return sums
 
-        @tf.function
+        @_function
         def call(images, counts, num_steps):
-            all_sums = tf.TensorArray(tf.float32, self.steps.per_call, element_shape=[2])
-            for index in tf.range(num_steps):
+            def body(index, all_sums):
                 sums = self._strategy.run(replica_step, args=(images, counts, index))
                 first = self._strategy.experimental_local_results(sums)[0]
-                all_sums = all_sums.write(index, first)
+                return index + 1, all_sums.write(index, first)
+
+            all_sums = tf.TensorArray(tf.float32, self.steps.per_call, element_shape=[2])
+            _, all_sums = tf.while_loop(
+                lambda index, _: index < num_steps, body, (0, all_sums), parallel_iterations=1
+            )
             return all_sums.stack()
 
         return call

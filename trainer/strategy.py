@@ -60,7 +60,7 @@ class Agreement:
         self._host = host()
         self._local_replicas = strategy.num_replicas_in_sync // self._host.count
 
-        @tf.function(reduce_retracing=True)
+        @tf.function(reduce_retracing=True, autograph=False)
         def total(values: tf.Tensor) -> tf.Tensor:
             def reduce(own):
                 # The sum comes to lie where its terms do, and an argument lies nowhere yet.

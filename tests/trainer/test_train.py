@@ -13,7 +13,7 @@ import tensorflow as tf
 from components import artifacts, metrics, vae
 from components.errors import WorkError
 from tests.conftest import ROOT, command, tiny_train_config
-from trainer import schedules, stage
+from trainer import build, schedules, stage
 from trainer.checkpoints import Checkpoints
 from trainer.config import RunOptions
 from trainer.monitor import EpochMetrics, read_metrics
@@ -209,6 +209,16 @@ def assert_heldout(model_dir: Path, row: EpochMetrics, example_set) -> None:
     model = vae.load(model_dir / "model.keras")
     scores = metrics.elbo(model, example_set.images("validation"), seed=0)
     assert -row.heldout["loss"] == pytest.approx(scores.elbo.mean(), rel=1e-6)
+
+
+def test_a_row_is_the_mean_over_the_examples_of_its_epoch(wild, example_set):
+    run = build.run(tiny_train_config(**WILD), example_set)
+    for row in read_metrics(wild / "metrics.jsonl")[:3]:
+        sums = sum(run.loop.run(steps).sum(axis=0, dtype=np.float64) for steps in (4, 4, 3))
+        rate, distortion = sums / example_set.num_examples("train")
+        expected = {"loss": rate + distortion, "rate": rate, "distortion": distortion}
+        assert row.train == pytest.approx(expected, rel=1e-12)
+    run.batches.close()
 
 
 def test_the_last_model_is_that_of_the_last_averages(wild, example_set):
