@@ -32,6 +32,14 @@ from trainer.config import load_config  # noqa: E402
 strategy.split_cpu(2)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_strategy_a_process() -> Iterator[None]:
+    """Two over the same devices would number their collective operations alike, and meet."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(strategy, "create", functools.cache(strategy.create))
+        yield
+
+
 def tiny_prepare_config(**fields) -> PrepareConfig:
     fields = {"dataset": "synthetic_garments", "synthetic_size": 600} | fields
     return from_mapping(PrepareConfig, fields, where="a test")

@@ -24,10 +24,12 @@ def run(
     Of several hosts (TF_CONFIG), all call this, and the chief alone writes.
 
     Raises:
-      ConfigError: `examples` is no artifact of prepare, or `output` holds other work.
+      ConfigError: `examples` is no artifact of prepare, `output` holds other work, or TF_CONFIG is
+        wrong.
       WorkError: training failed.
       Stopped: a signal came; the work so far is saved, the same call goes on.
     """
+    is_chief = host().is_chief  # A wrong TF_CONFIG is told before anything is read.
     example_set = ExampleSet.open(examples)
     plan = artifacts.Plan(
         stage="train",
@@ -45,7 +47,7 @@ def run(
         from trainer.train import train
 
         train(plan, config, options, example_set, overwrite=overwrite)
-        if host().is_chief:
+        if is_chief:
             console.say(f"train: {_outcome(artifacts.load(output, stage='train'))} ({output})")
 
 

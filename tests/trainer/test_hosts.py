@@ -104,7 +104,9 @@ def test_two_hosts_learn_what_one_does(examples_dir, model_dir, on_two_hosts, tm
     assert manifest["counts"]["devices"] == ["CPU"]
     assert "held-out ELBO" in chief.stderr
     assert "ELBO" not in worker.stderr
+    # In a log they are quiet, and so are TensorFlow's own libraries.
     assert all(line.startswith("train: ") for line in (chief.stderr + worker.stderr).splitlines())
+    assert (len(chief.stderr.splitlines()), len(worker.stderr.splitlines())) == (4, 1)
     assert_near(output, model_dir)
 
 

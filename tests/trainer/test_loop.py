@@ -45,12 +45,6 @@ class Descent:
         return parameter - rate * gradient, slots
 
 
-@functools.cache
-def strategy_of(replicas: int) -> tf.distribute.Strategy:
-    # One a process: two would number their collective operations alike.
-    return strategy.create(replicas)
-
-
 def make(
     *,
     replicas: int = 1,
@@ -73,7 +67,7 @@ def make(
     accumulate: int = 1,
 ) -> Loop:
     keras.utils.set_random_seed(0)
-    mirrored = strategy_of(replicas)
+    mirrored = strategy.create(replicas)
     with mirrored.scope():
         model = VAE(
             image_shape=images.shape[1:],

@@ -102,11 +102,6 @@ def test_eval_every_leaves_epochs_out_but_never_the_last(examples_dir, tmp_path)
     assert [json.loads(row)["heldout"] is not None for row in rows] == [False, True, True]
 
 
-def test_a_conv_model_trains(examples_dir, tmp_path):
-    train(examples_dir, tmp_path / "model", network="conv", widths=(4, 16), epochs=1)
-    assert vae.load(tmp_path / "model/model.keras").image_shape == (28, 28, 1)
-
-
 def explode_at(step: int, monkeypatch) -> None:
     """Makes the learning rate infinite from a step on, counted from 1."""
 
@@ -256,45 +251,37 @@ def test_patience_ends_a_run_at_the_same_epoch_though_it_is_killed(
     assert counts["steps"] == 11 * end
 
 
-def test_a_run_with_its_best_and_its_newest_checkpoint_damaged_ends_as_another_would(
+def test_a_run_whose_best_and_newest_checkpoints_are_damaged_publishes_the_last_model(
     examples_dir, wild, tmp_path, monkeypatch, capsys
 ):
     with monkeypatch.context() as patch, pytest.raises(Killed):
         killed_after(10, patch)
-        train(examples_dir, tmp_path / "model", keep="last", **WILD)
+        train(examples_dir, tmp_path / "model", **WILD)
+    assert best_epoch(read_metrics(wild / "metrics.jsonl")) < 10  # No other best is to come.
     damaged = newest(tmp_path / "model.draft")
     for path in (damaged, damaged.with_name("best.ckpt")):
         path.write_bytes(path.read_bytes()[:-1])
-    train(examples_dir, tmp_path / "model", keep="last", **WILD)
+    train(examples_dir, tmp_path / "model", **WILD)
     said = capsys.readouterr().err
     assert f"warning: checkpoint {damaged} is damaged; using the one before\n" in said
     assert "train: going on from step 99\n" in said
+    assert "best held-out ELBO is lost; keeping the last model\n" in said
+    # All else is as if nothing had happened.
     for one, other in zip(weights(tmp_path / "model"), weights(wild), strict=True):
         np.testing.assert_array_equal(one, other)
     assert (tmp_path / "model/metrics.jsonl").read_bytes() == (wild / "metrics.jsonl").read_bytes()
     assert newest(tmp_path / "model").read_bytes() == newest(wild).read_bytes()
-
-
-def test_a_run_whose_best_checkpoint_is_lost_publishes_the_last_model(
-    examples_dir, example_set, wild, tmp_path, monkeypatch, capsys
-):
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        killed_after(12, patch)
-        train(examples_dir, tmp_path / "model", **WILD)
-    (tmp_path / "model.draft/checkpoints/best.ckpt").unlink()
-    train(examples_dir, tmp_path / "model", **WILD)
-    assert "best held-out ELBO is lost; keeping the last model\n" in capsys.readouterr().err
-    assert_heldout(tmp_path / "model", read_metrics(wild / "metrics.jsonl")[-1], example_set)
     kept = artifacts.load(tmp_path / "model", stage="train").manifest["counts"]["kept"]
     assert kept["epoch"] == 12
 
 
-# A real training process, small and long enough to be caught in the middle.
-CAUGHT = {"epochs": 80, "steps_per_call": 4, "optimizer": "adam", "ema_decay": 0.9}
+# Long enough to be caught in the middle.
+CAUGHT = QUICK | {"epochs": 30, "optimizer": "adam", "ema_decay": 0.9}
 
 
 def start(examples_dir, output) -> subprocess.Popen:
-    options = {"widths": 16, "batch_size": 50, "warmup_steps": 0} | CAUGHT
+    """A real training process."""
+    options = {"batch_size": 50, "warmup_steps": 0} | CAUGHT | {"widths": "2,4"}
     arguments = [f"--{name}={value}" for name, value in options.items()]
     return subprocess.Popen(
         command("trainer", "--examples", examples_dir, "--output", output, *arguments),
@@ -315,7 +302,9 @@ def interrupt(process: subprocess.Popen, draft: Path, number: signal.Signals) ->
     return process.communicate()[1]
 
 
-def test_a_run_that_is_killed_and_stopped_goes_on_with_the_same_bits(examples_dir, tmp_path):
+def test_a_run_that_is_killed_and_stopped_goes_on_with_the_same_bits(
+    examples_dir, tmp_path, capsys
+):
     output, draft = tmp_path / "model", tmp_path / "model.draft"
     process = start(examples_dir, output)
     interrupt(process, draft, signal.SIGKILL)
@@ -329,12 +318,8 @@ def test_a_run_that_is_killed_and_stopped_goes_on_with_the_same_bits(examples_di
         step = int(re.search(stopped, said)[1])
         assert newest(draft).name == f"step-{step:09d}.ckpt"
     assert not output.exists()
-    process = start(examples_dir, output)
-    _, said = process.communicate()
-    assert process.returncode == 0, said
-    assert f"train: going on from step {step}\n" in said
-    # In a log it is quiet, and so are TensorFlow's own libraries.
-    assert all(line.startswith("train: ") for line in said.splitlines()), said
-    assert len(said.splitlines()) == 5
+    # The last part runs here, as does the run to compare with: a process takes its time to start.
+    train(examples_dir, output, **CAUGHT)
+    assert f"train: going on from step {step}\n" in capsys.readouterr().err
     train(examples_dir, tmp_path / "whole", **CAUGHT)
     assert_same_run(output, tmp_path / "whole")
