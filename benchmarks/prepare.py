@@ -27,9 +27,9 @@ from benchmarks.rows import (
     section,
     table,
 )
-from components import command_line, console
-from components.errors import ConfigError, WorkError, nearest
-from components.sources import catalog
+from components.base import command_line, console
+from components.base.errors import ConfigError, WorkError, nearest
+from components.sources import dataset_names
 
 IMAGES = 70_000
 FASHION = "fashion_mnist"
@@ -64,7 +64,7 @@ class Bench:
     @functools.cached_property
     def missing(self) -> str:
         """Why Fashion-MNIST cannot be read, if so."""
-        found = catalog.find_prepared(FASHION, self.data_dir)
+        found = dataset_names.find_prepared(FASHION, self.data_dir)
         return "" if found else f"skipped: no {FASHION} prepared in {self.data_dir}"
 
     @property
@@ -141,7 +141,7 @@ def folder(bench: Bench) -> str:
 def memory(bench: Bench) -> str:
     sizes = (bench.train, bench.images * 10**6 // IMAGES * 6 // 7)
     rows = [
-        bench.ours(f"ours, {size:,} of them train", "--dataset", catalog.GARMENTS,
+        bench.ours(f"ours, {size:,} of them train", "--dataset", dataset_names.GARMENTS,
                    "--synthetic_size", str(size))
         for size in sizes
     ]  # fmt: skip
@@ -185,7 +185,9 @@ SECTIONS: dict[str, Callable[[Bench], str]] = {
 def main() -> None:
     options = _options(sys.argv[1:])
     images = options.images or (IMAGES // 10 if options.quick else IMAGES)
-    data_dir = str(catalog.expanded(options.data_dir or catalog.default_data_dir()).resolve())
+    data_dir = str(
+        dataset_names.expanded(options.data_dir or dataset_names.default_data_dir()).resolve()
+    )
     parts = []
 
     def show(part: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks import processes
 from benchmarks.processes import Run, RunError
-from components import console
+from components.base import console
 
 HEAD = (
     "what", "images", "images/s", "per core", "wall, s", "largest process, MB",

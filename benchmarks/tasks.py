@@ -57,12 +57,12 @@ def _fashion(split: str, count: int, data_dir: str) -> tuple[np.ndarray, np.ndar
 
 
 def _garments(split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
-    from components import synthetic
+    from components.sources import garments
 
     rng = np.random.default_rng(sorted(_SPLITS).index(split))
-    labels = np.arange(count) % len(synthetic.CLASS_NAMES)
+    labels = np.arange(count) % len(garments.CLASS_NAMES)
     parts = [labels[first : first + _BATCH] for first in range(0, count, _BATCH)]
-    return np.concatenate([synthetic.draw_garments(part, rng) for part in parts]), labels
+    return np.concatenate([garments.draw_garments(part, rng) for part in parts]), labels
 
 
 def _idx(directory: str, split: str) -> tuple[Path, Path]:
@@ -96,9 +96,9 @@ def write_pngs(idx: str, output: str) -> Report:
 
 def prepare(arguments: list[str], output: str) -> Report:
     """Ours, as its command runs it: the seconds of both Beam pipelines and the plan between."""
-    from components.example_set import ExampleSet
+    from components.data.prepared_dataset import PreparedDataset
     from pipeline import __main__ as command
-    from pipeline import prepare as stage
+    from pipeline.prepare import stage
 
     fn_api_runner = "apache_beam.runners.portability.fn_api_runner"
     clock: list[float] = []
@@ -106,7 +106,7 @@ def prepare(arguments: list[str], output: str) -> Report:
 
     def clocked(*args: Any, **kwargs: Any) -> Any:
         # It would import these now; the workers begin meanwhile, as they do without a clock.
-        for module in (fn_api_runner, "pipeline.runners", "pipeline.transforms"):
+        for module in (fn_api_runner, "pipeline.beam.launch", "pipeline.beam.transforms"):
             importlib.import_module(module)
         clock.append(time.perf_counter())
         counters = do(*args, **kwargs)
@@ -116,7 +116,7 @@ def prepare(arguments: list[str], output: str) -> Report:
     stage._do = clocked
     sys.argv[1:] = ["prepare", *arguments, "--output", output]
     command.main()
-    counts = ExampleSet.open(output).artifact.manifest["counts"]
+    counts = PreparedDataset.open(output).artifact.manifest["counts"]
     return {"images": counts["kept"], "seconds": clock[-1] - clock[0]}
 
 
@@ -226,9 +226,9 @@ def read_ours(directory: str) -> Report:
     """Our shards, read by ourselves."""
     from tensorflow_datasets.proto import tf_example_pb2  # noqa: F401 - reading would import it
 
-    from components.example_set import ExampleSet
+    from components.data.prepared_dataset import PreparedDataset
 
-    example_set = ExampleSet.open(directory)
+    example_set = PreparedDataset.open(directory)
     return _passes(lambda: sum(len(block.images) for block in example_set.blocks("train")))
 
 

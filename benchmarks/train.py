@@ -22,9 +22,9 @@ from benchmarks.peers import SETTINGS
 from benchmarks.prepare import Bench
 from benchmarks.rows import at_least, at_most, table
 from benchmarks.turns import Row, measure, section
-from components import command_line
-from components.errors import ConfigError, nearest
-from components.sources import catalog
+from components.base import command_line
+from components.base.errors import ConfigError, nearest
+from components.sources import dataset_names
 
 MLP_PRESET = "mlp"
 CONV_PRESET = "keras_conv"
@@ -137,7 +137,9 @@ def total(train: int) -> int:
 
 def main() -> None:
     options = _options(sys.argv[1:])
-    data_dir = str(catalog.expanded(options.data_dir or catalog.default_data_dir()).resolve())
+    data_dir = str(
+        dataset_names.expanded(options.data_dir or dataset_names.default_data_dir()).resolve()
+    )
     parts = []
 
     def show(part: str) -> None:

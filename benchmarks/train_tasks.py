@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.peers import RATE, Report, laps
 
 if TYPE_CHECKING:
-    from trainer.build import Run
+    from trainer.build import TrainingRun
 
 # As the peers train, so that losses compare: a step costs no less than the presets'.
 _OVERRIDES = {"schedule": "constant", "warmup_steps": 0, "learning_rate": RATE}
@@ -63,9 +63,9 @@ def bare(examples: str, preset: str, seconds: float) -> Report:
     import keras
     import tensorflow as tf
 
-    from components import objective
-    from components.noise import standard_normal
-    from components.vae import to_unit
+    from components.model import objective
+    from components.model.noise import standard_normal
+    from components.model.vae import to_unit
 
     run = _run(examples, preset)
     steps, model, batch_size = run.loop.steps, run.model, run.batches.batch_size
@@ -106,23 +106,23 @@ def bare(examples: str, preset: str, seconds: float) -> Report:
     return laps(lap, images=steps.per_call * batch_size, seconds=seconds)
 
 
-def _run(examples: str, preset: str, *, cache_bytes: int | None = None) -> "Run":
+def _run(examples: str, preset: str, *, cache_bytes: int | None = None) -> "TrainingRun":
     """The parts of a run, as `python -m trainer` builds them."""
-    from components.example_set import ExampleSet
+    from components.data.prepared_dataset import PreparedDataset
     from trainer import build
     from trainer.config import load_config
 
     config = load_config(preset, overrides=_OVERRIDES)
-    return build.run(config, ExampleSet.open(examples), cache_bytes=cache_bytes)
+    return build.run(config, PreparedDataset.open(examples), cache_bytes=cache_bytes)
 
 
 def first_call(examples: str, preset: str) -> Report:
     """`python -m trainer`, from the process's start to the end of its first call of steps."""
-    from components import console
+    from components.base import tensorflow_setup
 
-    console.load_tensorflow()
+    tensorflow_setup.load()
     from trainer import __main__ as command
-    from trainer.loop import Loop
+    from trainer.optimization.loop import Loop
 
     class Reached(Exception):  # noqa: N818 - no error
         pass
@@ -177,7 +177,7 @@ def limit(model: str) -> Report:
     """What there would be if nothing but the products took time, at the rate of large ones."""
     from benchmarks import machine
     from benchmarks.peers import keras_fit
-    from components import costs
+    from components.model import costs
 
     flops = costs.count(*keras_fit.networks(model)).training_flops
     return {"images": machine.matmul_rate() / flops, "seconds": 1.0, "flops": flops}

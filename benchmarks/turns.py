@@ -10,7 +10,7 @@ from benchmarks import processes
 from benchmarks.peers import Report
 from benchmarks.processes import RunError
 from benchmarks.rows import table
-from components import console
+from components.base import console
 
 HEAD = ("what", "images/s", "lowest", "highest", "ours / this", "loss, 2nd pass", "remarks")
 _SLOW_SECONDS = 60.0

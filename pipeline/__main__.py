@@ -17,11 +17,12 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from components import command_line
-from components.config import add_options, from_mapping, take
-from components.errors import ConfigError, nearest
-from components.sources import catalog
-from pipeline.config import EvaluateConfig, PrepareConfig
+from components.base import command_line
+from components.base.config import add_options, from_mapping, take
+from components.base.errors import ConfigError, nearest
+from components.sources import dataset_names
+from pipeline.evaluate.config import EvaluateConfig
+from pipeline.prepare.config import PrepareConfig
 from trainer.config import RunOptions, TrainConfig, load_config, preset_names
 
 STAGES = ("run", "prepare", "evaluate", "embed")
@@ -122,7 +123,7 @@ def _prepare(given: dict[str, Any], beam_args: Sequence[str]) -> None:
     options = {name: given.pop(name) for name in ("output", "overwrite", "retry_quarantined")}
     config = _prepare_config(given)
 
-    from pipeline.prepare import prepare
+    from pipeline.prepare.stage import prepare
 
     prepare(config, **options, beam_args=beam_args)
 
@@ -133,21 +134,21 @@ def _evaluate(given: dict[str, Any], beam_args: Sequence[str]) -> None:
     paths = {name: given.pop(name) for name in ("examples", "model", "output", "overwrite")}
     config = from_mapping(EvaluateConfig, given, where=COMMAND_LINE)
 
-    from pipeline.evaluate import evaluate
+    from pipeline.evaluate.stage import evaluate
 
     evaluate(config, **paths)
 
 
 def _embed(given: dict[str, Any], beam_args: Sequence[str]) -> None:
-    from pipeline.embed import embed
+    from pipeline.apply.embed import embed
 
     embed(pattern=given.pop("input"), **given, beam_args=beam_args)
 
 
 def _prepare_config(given: dict[str, Any]) -> PrepareConfig:
     config = from_mapping(PrepareConfig, given, where=COMMAND_LINE)
-    data_dir = config.data_dir or catalog.default_data_dir()
-    catalog.check(config.dataset, data_dir, config.features)
+    data_dir = config.data_dir or dataset_names.default_data_dir()
+    dataset_names.check(config.dataset, data_dir, config.features)
     return config
 
 

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 from etils import epath
 
-from pipeline.config import EvaluateConfig, PrepareConfig
-from pipeline.evaluate import REPORT, evaluate
-from pipeline.prepare import prepare
+from pipeline.evaluate.config import EvaluateConfig
+from pipeline.evaluate.stage import REPORT, evaluate
+from pipeline.prepare.config import PrepareConfig
+from pipeline.prepare.stage import prepare
 from trainer import stage
 from trainer.config import RunOptions, TrainConfig
 

@@ -12,21 +12,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components import console
-from components.config import from_mapping
-from components.example_set import ExampleSet
-from components.examples import Block
-from components.sources.base import BLOCK_EXAMPLES, Source
-from pipeline.config import PrepareConfig
+from components.base import tensorflow_setup
+from components.base.config import from_mapping
+from components.data.examples import ExampleBatch
+from components.data.prepared_dataset import PreparedDataset
+from components.sources.source import BLOCK_EXAMPLES, Source
+from pipeline.prepare.config import PrepareConfig
 
 ROOT = Path(__file__).parent.parent
 
-console.load_tensorflow()
+tensorflow_setup.load()
 
-from components.batches import Batches  # noqa: E402 - after TensorFlow, quietly
-from components.feed import Held  # noqa: E402
-from trainer import build, stage, strategy  # noqa: E402
+from components.data.batches import Batches  # noqa: E402 - after TensorFlow, quietly
+from components.data.image_store import InMemoryImages  # noqa: E402
+from trainer import build, stage  # noqa: E402
 from trainer.config import load_config  # noqa: E402
+from trainer.devices import strategy  # noqa: E402
 
 # Two logical devices, so that replicas can be tested in this process.
 strategy.split_cpu(2)
@@ -50,16 +51,16 @@ def tiny_train_config(preset: str = "mlp", **fields):
     return load_config(preset, overrides=tiny | fields)
 
 
-def tiny_run(images: np.ndarray, **fields) -> build.Run:
+def tiny_run(images: np.ndarray, **fields) -> build.TrainingRun:
     """On one replica, on images that need no artifact."""
     config = tiny_train_config(**fields)
-    batches = Batches(Held(images), batch_size=config.batch_size, seed=config.seed)
+    batches = Batches(InMemoryImages(images), batch_size=config.batch_size, seed=config.seed)
     return build.run_on(build.machine(config), config, batches)
 
 
 @pytest.fixture(scope="session")
 def examples_dir(tmp_path_factory) -> Path:
-    from pipeline.prepare import prepare
+    from pipeline.prepare.stage import prepare
 
     directory = tmp_path_factory.mktemp("prepared") / "examples"
     prepare(tiny_prepare_config(), output=directory)
@@ -67,8 +68,8 @@ def examples_dir(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def example_set(examples_dir) -> ExampleSet:
-    return ExampleSet.open(examples_dir)
+def example_set(examples_dir) -> PreparedDataset:
+    return PreparedDataset.open(examples_dir)
 
 
 @pytest.fixture(scope="session")
@@ -140,13 +141,13 @@ def ends(processes: list[subprocess.Popen]) -> list[subprocess.CompletedProcess]
     ]
 
 
-def read_split(source: Source, split: str = "train", *, parts=None) -> Block:
+def read_split(source: Source, split: str = "train", *, parts=None) -> ExampleBatch:
     """A whole split of a source that rejects nothing, in the order of its ids."""
     parts = [part for part in source.slices() if part.split == split] if parts is None else parts
     blocks = [block for part in parts for block in source.read(part)]
-    assert all(isinstance(block, Block) for block in blocks)
+    assert all(isinstance(block, ExampleBatch) for block in blocks)
     assert max(map(len, blocks)) <= BLOCK_EXAMPLES
-    whole = Block.concatenate(blocks)
+    whole = ExampleBatch.concatenate(blocks)
     assert whole.labels.dtype == np.int64
     return whole.take(np.argsort(whole.ids))
 
@@ -158,9 +159,9 @@ def command(module: str, *arguments: object) -> list[str]:
 @pytest.fixture(scope="session")
 def fashion_mnist_data_dir() -> str:
     """Where TFDS prepared the real Fashion-MNIST; tests that need it skip where it is not."""
-    from components.sources import catalog
+    from components.sources import dataset_names
 
-    data_dir = catalog.default_data_dir()
-    if catalog.find_prepared("fashion_mnist", data_dir) is None:
+    data_dir = dataset_names.default_data_dir()
+    if dataset_names.find_prepared("fashion_mnist", data_dir) is None:
         pytest.skip("no fashion_mnist under TFDS_DATA_DIR")
     return data_dir

@@ -8,8 +8,8 @@ import pytest
 from benchmarks import peers, rows, train_tasks, turns
 from benchmarks.peers import keras_fit
 from benchmarks.rows import Figures, Row
-from components import costs
-from components.vae import VAE
+from components.model import costs
+from components.model.vae import VAE
 
 
 def cells(text: str) -> dict[str, list[str]]:

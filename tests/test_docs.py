@@ -18,8 +18,14 @@ import yaml
 from tests.conftest import ROOT
 from trainer import __main__ as command_line
 from trainer import stage, verify
-from trainer.config import RunOptions, TrainConfig, VerifyOptions, load_config, preset_names
-from trainer.hosts import Host, host
+from trainer.config import (
+    RunOptions,
+    TrainConfig,
+    VerifyOptions,
+    load_config,
+    preset_names,
+)
+from trainer.devices.hosts import Host, host
 
 TRAINING = (ROOT / "docs" / "training.md").read_text()
 SLURM = ROOT / "docs" / "slurm.sbatch"

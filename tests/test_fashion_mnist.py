@@ -5,8 +5,8 @@ import resource
 
 import pytest
 
-from pipeline.config import PrepareConfig
-from pipeline.prepare import prepare
+from pipeline.prepare.config import PrepareConfig
+from pipeline.prepare.stage import prepare
 from trainer import stage
 from trainer.config import load_config
 

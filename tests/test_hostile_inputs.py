@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components import records, wire
-from components.example_set import ExampleSet
-from components.ledger import Reason
-from pipeline.prepare import QUARANTINE
+from components.data import codec, tfrecord
+from components.data.prepared_dataset import PreparedDataset
+from components.ingest.ledger import Reason
+from pipeline.prepare.stage import QUARANTINE
 from tests.conftest import ROOT, command
 
 MOST_BYTES = 1 << 30
@@ -113,7 +113,7 @@ def name_of(rng: random.Random, number: int) -> bytes:
 def run_prepare(*arguments: object) -> subprocess.CompletedProcess:
     """Prepares in a process of its own; it fails where that takes more than a gigabyte."""
     script = (
-        "import atexit, os, re; from components import command_line\n"
+        "import atexit, os, re; from components.base import command_line\n"
         "from pipeline import __main__ as command\n"
         "end = os._exit\n"
         "def report(code):\n"
@@ -139,7 +139,7 @@ def run_prepare(*arguments: object) -> subprocess.CompletedProcess:
 
 def check_ledger(directory: Path, ids: int) -> None:
     """Every input is in a shard or in quarantine, once, and the manifest says so."""
-    prepared = ExampleSet.open(directory)
+    prepared = PreparedDataset.open(directory)
     rows = [json.loads(line) for line in (directory / QUARANTINE).read_text().splitlines()]
     kept = [each for split in prepared.splits for each in prepared.read(split).ids]
     assert len(kept) + len(rows) == len({*kept, *(row["id"] for row in rows)}) == ids
@@ -180,9 +180,9 @@ def test_records_of_mutated_images(tmp_path):
     payloads = []
     for number in range(FILES_PER_RUN):
         image = encoded(rng) if number % 6 == 0 else rng.choice(MUTATIONS)(rng, encoded(rng))
-        payload = wire.serialize(b"%d" % number, image, rng.choice([0, 1, 2, -5, 2**40]))
+        payload = codec.serialize(b"%d" % number, image, rng.choice([0, 1, 2, -5, 2**40]))
         payloads.append(flip_bits(rng, payload) if number % 10 == 3 else payload)
-    records.write_records(tmp_path / "mine-train.tfrecord", payloads)
+    tfrecord.write_records(tmp_path / "mine-train.tfrecord", payloads)
     for features in ("image=image,label=label", "image=image:8x6x1,label=label"):
         output = tmp_path / f"out{len(features)}"
         done = run_prepare("--dataset", tmp_path, "--features", features, "--output", output)
@@ -202,7 +202,7 @@ def test_files_of_many_images_that_are_damaged(tmp_path, kind):
         buffer.write(struct.pack(">HBB3I", 0, 8, 3, *pixels.shape) + pixels.tobytes())
     if kind == "tfrecord":
         for row, image in enumerate(pixels):
-            buffer.write(records.frame(wire.serialize(b"%d" % row, image.tobytes(), row)))
+            buffer.write(tfrecord.frame(codec.serialize(b"%d" % row, image.tobytes(), row)))
     name = {"tfrecord": "a.tfrecord", "npz": "a.npz", "idx": "train-images-idx3-ubyte"}[kind]
     features = ["--features", "image=image:8x6x1,label=label"] if kind == "tfrecord" else []
     for number in range(3):

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from components import vae
+from components.model import vae
 from tests.conftest import ROOT, command
-from tests.pipeline.test_prepare import everything
+from tests.pipeline.prepare.test_stage import everything
 
 KILLS = 20
 ARGUMENTS = ("--dataset", "synthetic_garments", "--synthetic_size", 9000, "--shard_bytes", 1 << 20)

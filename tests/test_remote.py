@@ -16,11 +16,12 @@ from etils import epath
 from etils.epath import backend
 from PIL import Image
 
-from components import files, runs
-from components.errors import ConfigError, WorkError
-from components.examples import Block, hashes_of
-from components.runs import HASHES
-from pipeline.prepare import prepare
+from components.base import files
+from components.base.errors import ConfigError, WorkError
+from components.data.examples import ExampleBatch, hash_ids
+from components.ingest import sorted_runs
+from components.ingest.sorted_runs import HASHES
+from pipeline.prepare.stage import prepare
 from tests.conftest import tiny_prepare_config
 
 URL = "s3://bucket"
@@ -173,25 +174,25 @@ class Counted:
 def test_of_a_remote_run_no_more_is_read_than_what_is_asked_for(bucket, monkeypatch):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (4000, 16, 16, 3), np.uint8)
-    block = Block([f"{n}" for n in range(4000)], images, np.zeros(4000, np.int64))
+    block = ExampleBatch([f"{n}" for n in range(4000)], images, np.zeros(4000, np.int64))
     path = epath.Path(f"{URL}/run")
-    runs.write(path, block, hashes_of(block.ids))
+    sorted_runs.write(path, block, hash_ids(block.ids))
     opened: list[Counted] = []
-    adapt = runs._Adapter
+    adapt = sorted_runs._Adapter
 
     def counted(file: Any) -> Any:
         opened.append(Counted(file))
         return adapt(opened[-1])
 
-    monkeypatch.setattr(runs, "_Adapter", counted)
+    monkeypatch.setattr(sorted_runs, "_Adapter", counted)
     here = bucket.root / "run"
-    np.testing.assert_array_equal(runs.hash_column(path), runs.hash_column(here))
-    np.testing.assert_array_equal(runs.digest_column(path), runs.digest_column(here))
-    assert runs.id_and_label_columns(path)[0] == runs.id_and_label_columns(here)[0]
-    with runs.opened(path) as run:
+    np.testing.assert_array_equal(sorted_runs.hash_column(path), sorted_runs.hash_column(here))
+    np.testing.assert_array_equal(sorted_runs.digest_column(path), sorted_runs.digest_column(here))
+    assert sorted_runs.id_and_label_columns(path)[0] == sorted_runs.id_and_label_columns(here)[0]
+    with sorted_runs.opened(path) as run:
         rows = run.read((16, 16, 3), HASHES // 2, HASHES // 2 + HASHES // 64)
     assert 30 < len(rows.block) < 100
-    expected = runs.read(here, (16, 16, 3), HASHES // 2, HASHES // 2 + HASHES // 64)
+    expected = sorted_runs.read(here, (16, 16, 3), HASHES // 2, HASHES // 2 + HASHES // 64)
     np.testing.assert_array_equal(rows.block.images, expected.block.images)
     assert (rows.first, rows.block.ids) == (expected.first, expected.block.ids)
     # The images are 3 MB; eight parts, and what Arrow tells of them, are the rest.

@@ -14,9 +14,15 @@ import argparse
 import sys
 from typing import Any
 
-from components import command_line
-from components.config import add_options, from_mapping, take
-from trainer.config import RunOptions, TrainConfig, VerifyOptions, load_config, preset_names
+from components.base import command_line
+from components.base.config import add_options, from_mapping, take
+from trainer.config import (
+    RunOptions,
+    TrainConfig,
+    VerifyOptions,
+    load_config,
+    preset_names,
+)
 
 _VERIFY = """Train a preset for some steps on several numbers of replicas and compare the results.
 

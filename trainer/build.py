@@ -5,23 +5,24 @@ import dataclasses
 import keras
 import tensorflow as tf
 
-from components import feed
-from components.batches import Batches
-from components.example_set import ExampleSet
-from components.examples import Shape
-from components.networks import is_convolutional
-from components.vae import VAE
-from trainer import optimizer, precision, schedules, strategy
+from components.base.shapes import Shape
+from components.data import image_store
+from components.data.batches import Batches
+from components.data.prepared_dataset import PreparedDataset
+from components.model.networks import is_convolutional
+from components.model.vae import VAE
 from trainer.config import TrainConfig
-from trainer.hosts import host
-from trainer.loop import Loop, Steps
-from trainer.update import Update
+from trainer.devices import precision, strategy
+from trainer.devices.hosts import host
+from trainer.optimization import optimizer, schedules
+from trainer.optimization.loop import Loop, StepConfig
+from trainer.optimization.update import Update
 
 TRAINED = "train"
 
 
 @dataclasses.dataclass(frozen=True)
-class Machine:
+class Devices:
     """Where a run computes, and how exactly.
 
     Attributes:
@@ -40,11 +41,11 @@ class Machine:
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class TrainingRun:
     """The parts of a training run."""
 
     config: TrainConfig
-    machine: Machine
+    machine: Devices
     model: VAE
     batches: Batches
     loop: Loop
@@ -54,7 +55,7 @@ class Run:
         return self.config.epochs * self.batches.steps_per_epoch
 
 
-def machine(config: TrainConfig) -> Machine:
+def machine(config: TrainConfig) -> Devices:
     """Takes the devices. To be called before TensorFlow runs anything.
 
     Raises:
@@ -68,10 +69,10 @@ def machine(config: TrainConfig) -> Machine:
     number_type = precision.resolve(config.precision, gpus)
     mirrored = strategy.create(config.replicas)
     devices = [tf.DeviceSpec.from_string(d).device_type for d in mirrored.extended.worker_devices]
-    return Machine(mirrored, number_type, devices)
+    return Devices(mirrored, number_type, devices)
 
 
-def model(config: TrainConfig, machine: Machine, image_shape: Shape) -> VAE:
+def model(config: TrainConfig, machine: Devices, image_shape: Shape) -> VAE:
     """The VAE, with its first weights on every replica."""
     keras.utils.set_random_seed(config.seed)
     with machine.strategy.scope():
@@ -84,7 +85,9 @@ def model(config: TrainConfig, machine: Machine, image_shape: Shape) -> VAE:
         )
 
 
-def run(config: TrainConfig, examples: ExampleSet, *, cache_bytes: int | None = None) -> Run:
+def run(
+    config: TrainConfig, examples: PreparedDataset, *, cache_bytes: int | None = None
+) -> TrainingRun:
     """All parts. To be called before TensorFlow runs anything.
 
     Raises:
@@ -92,15 +95,15 @@ def run(config: TrainConfig, examples: ExampleSet, *, cache_bytes: int | None = 
       WorkError: a shard is damaged.
     """
     taken = machine(config)
-    store = feed.open_store(examples, TRAINED, cache_bytes=cache_bytes)
+    store = image_store.open_store(examples, TRAINED, cache_bytes=cache_bytes)
     return run_on(taken, config, Batches(store, batch_size=config.batch_size, seed=config.seed))
 
 
-def run_on(machine: Machine, config: TrainConfig, batches: Batches) -> Run:
+def run_on(machine: Devices, config: TrainConfig, batches: Batches) -> TrainingRun:
     """The parts of a run on devices that are taken already, and on any batches."""
     vae = model(config, machine, batches.image_shape)
     total_steps = config.epochs * batches.steps_per_epoch
-    steps = Steps(
+    steps = StepConfig(
         update=Update(
             optimizer=optimizer.create(config.optimizer, weight_decay=config.weight_decay),
             schedule=schedules.schedule(
@@ -127,4 +130,4 @@ def run_on(machine: Machine, config: TrainConfig, batches: Batches) -> Run:
         compiled=machine.has_gpus or not is_convolutional(config.network),
     )
     loop = Loop(strategy=machine.strategy, model=vae, batches=batches, steps=steps, host=host())
-    return Run(config, machine, vae, batches, loop)
+    return TrainingRun(config, machine, vae, batches, loop)

@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from components.config import from_mapping, option
-from components.errors import ConfigError, nearest
+from components.base.config import from_mapping, option
+from components.base.errors import ConfigError, nearest
 
 NETWORKS = ("mlp", "conv", "keras_conv")
 OPTIMIZERS = ("adam", "adamw", "lamb", "lion", "rmsprop")

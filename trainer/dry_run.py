@@ -6,14 +6,15 @@ import math
 import os
 from collections.abc import Iterator
 
-from components import costs, feed
-from components.batches import Batches
-from components.example_set import ExampleSet
-from components.feed import Streamed
+from components.base import memory
+from components.data.batches import Batches
+from components.data.image_store import StreamedImages
+from components.data.prepared_dataset import PreparedDataset
+from components.model import costs
 from trainer import build
-from trainer.build import TRAINED, Run
+from trainer.build import TRAINED, TrainingRun
 from trainer.config import RunOptions, TrainConfig
-from trainer.hosts import host
+from trainer.devices.hosts import host
 from trainer.train import HELDOUT
 
 _LABEL_WIDTH = 14
@@ -29,7 +30,7 @@ _BETAS = {
 }
 
 
-def describe(config: TrainConfig, options: RunOptions, examples: ExampleSet) -> str:
+def describe(config: TrainConfig, options: RunOptions, examples: PreparedDataset) -> str:
     """Devices, costs, batches, data and schedules of a run, one a line.
 
     Raises:
@@ -39,7 +40,7 @@ def describe(config: TrainConfig, options: RunOptions, examples: ExampleSet) -> 
     with _alone():
         # Streamed, so that nothing is read before it is asked for.
         batches = Batches(
-            Streamed(examples, TRAINED), batch_size=config.batch_size, seed=config.seed
+            StreamedImages(examples, TRAINED), batch_size=config.batch_size, seed=config.seed
         )
         run = build.run_on(build.machine(config), config, batches)
     batches.close()
@@ -69,12 +70,12 @@ def _alone() -> Iterator[None]:
             os.environ["TF_CONFIG"] = kept
 
 
-def _devices(run: Run, num_hosts: int) -> str:
+def _devices(run: TrainingRun, num_hosts: int) -> str:
     each = f"{len(run.machine.devices)} x {run.machine.devices[0]}"
     return each if num_hosts == 1 else f"{num_hosts} hosts with {each} each"
 
 
-def _costs(run: Run, replicas: int) -> dict[str, str]:
+def _costs(run: TrainingRun, replicas: int) -> dict[str, str]:
     config, update = run.config, run.loop.steps.update
     counted = costs.count(run.model.encoder, run.model.decoder)
     part = _part(config, replicas)
@@ -100,7 +101,7 @@ def _costs(run: Run, replicas: int) -> dict[str, str]:
     }
 
 
-def _batches(run: Run, replicas: int) -> dict[str, str]:
+def _batches(run: TrainingRun, replicas: int) -> dict[str, str]:
     config, batches, per_call = run.config, run.batches, run.loop.steps.per_call
     part, last = _part(config, replicas), batches.num_examples % config.batch_size
     split = f"{config.batch_size:,} examples: {_split(config.batch_size, part, config, replicas)}"
@@ -132,15 +133,15 @@ def _split(count: int, part: int, config: TrainConfig, replicas: int) -> str:
     return ", ".join(share for share in shares if share)
 
 
-def _data(options: RunOptions, examples: ExampleSet) -> str:
+def _data(options: RunOptions, examples: PreparedDataset) -> str:
     count = examples.num_examples(TRAINED)
     size = count * math.prod(examples.image_shape)
-    limit = feed.free_memory() // 4 if options.cache_bytes is None else options.cache_bytes
+    limit = memory.free_memory() // 4 if options.cache_bytes is None else options.cache_bytes
     place = "held in memory" if size <= limit else "streamed from the shards"
     return f"{count:,} examples, {_bytes(size)}, {place} (the cache may have {_bytes(limit)})"
 
 
-def _heldout(config: TrainConfig, examples: ExampleSet) -> str:
+def _heldout(config: TrainConfig, examples: PreparedDataset) -> str:
     if HELDOUT not in examples.splits:
         return f"none: no split {HELDOUT}"
     often = "every epoch" if config.eval_every == 1 else f"every {config.eval_every} epochs"

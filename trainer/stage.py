@@ -4,10 +4,10 @@ import dataclasses
 
 from etils import epath
 
-from components import artifacts, console
-from components.example_set import ExampleSet
+from components.base import artifacts, console, tensorflow_setup
+from components.data.prepared_dataset import PreparedDataset
 from trainer.config import RunOptions, TrainConfig
-from trainer.hosts import host
+from trainer.devices.hosts import host
 
 
 def run(
@@ -30,8 +30,8 @@ def run(
       Stopped: a signal came; the work so far is saved, the same call goes on.
     """
     is_chief = host().is_chief  # A wrong TF_CONFIG is told before anything is read.
-    example_set = ExampleSet.open(examples)
-    plan = artifacts.Plan(
+    example_set = PreparedDataset.open(examples)
+    plan = artifacts.ArtifactPlan(
         stage="train",
         directory=epath.Path(output),
         config={"preset": preset, **dataclasses.asdict(config)},
@@ -43,7 +43,7 @@ def run(
         console.say(f"train: up to date ({output})")
     else:
         console.say(f"train: preset {preset} on {example_set.dataset}")
-        console.load_tensorflow()  # Takes seconds: not before it is needed.
+        tensorflow_setup.load()  # Takes seconds: not before it is needed.
         from trainer.train import train
 
         train(plan, config, options, example_set, overwrite=overwrite)
@@ -62,8 +62,8 @@ def _outcome(artifact: artifacts.Artifact) -> str:
 
 def dry_run(config: TrainConfig, options: RunOptions, *, examples: epath.PathLike) -> str:
     """What a run would take, as text. Raises ConfigError as `run` does."""
-    example_set = ExampleSet.open(examples)
-    console.load_tensorflow()
+    example_set = PreparedDataset.open(examples)
+    tensorflow_setup.load()
     from trainer.dry_run import describe
 
     return describe(config, options, example_set)

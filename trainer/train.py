@@ -7,27 +7,27 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from components import artifacts, console
-from components.errors import Stopped, WorkError
-from components.example_set import ExampleSet
+from components.base import artifacts, console
+from components.base.errors import Stopped, WorkError
+from components.data.prepared_dataset import PreparedDataset
 from trainer import build
-from trainer.build import Run
-from trainer.chief import Chief, Position
+from trainer.build import TrainingRun
 from trainer.config import RunOptions, TrainConfig
-from trainer.heldout import Heldout
-from trainer.hosts import host
-from trainer.profiling import Profile
+from trainer.devices.hosts import host
+from trainer.devices.strategy import Agreement
+from trainer.recording.heldout import HeldoutEvaluation
+from trainer.recording.profiling import Profile
+from trainer.recording.recorder import Position, Recorder
 from trainer.signals import deferred_stop
-from trainer.strategy import Agreement
 
 HELDOUT = "validation"
 
 
 def train(
-    plan: artifacts.Plan,
+    plan: artifacts.ArtifactPlan,
     config: TrainConfig,
     options: RunOptions,
-    examples: ExampleSet,
+    examples: PreparedDataset,
     *,
     overwrite: bool,
 ) -> None:
@@ -65,17 +65,17 @@ def _lost_hosts() -> Iterator[None]:
 
 
 def _train_as_chief(
-    draft: artifacts.Draft, config: TrainConfig, options: RunOptions, examples: ExampleSet
+    draft: artifacts.Draft, config: TrainConfig, options: RunOptions, examples: PreparedDataset
 ) -> None:
     """Builds, fits and saves, all into a draft directory."""
     run = build.run(config, examples, cache_bytes=options.cache_bytes)
     _say_what(run)
     heldout = None
     if HELDOUT in examples.splits:
-        heldout = Heldout(
+        heldout = HeldoutEvaluation(
             run.model, examples.head(HELDOUT, config.heldout_examples), seed=config.seed
         )
-    with Chief(run, draft.path, heldout=heldout, options=options) as chief:
+    with Recorder(run, draft.path, heldout=heldout, options=options) as chief:
         _fit(run, chief)
     kept, weights = chief.kept(run.loop.state_arrays())
     chief.checkpoints.keep_newest()
@@ -92,17 +92,17 @@ def _train_as_chief(
     }
 
 
-def _say_what(run: Run) -> None:
+def _say_what(run: TrainingRun) -> None:
     replicas, devices = run.machine.strategy.num_replicas_in_sync, run.machine.devices
     console.say(
         f"train: {run.model.count_params():,} parameters, {replicas} x {devices[0]}, "
         f"{run.machine.precision}, {run.config.epochs} epochs of "
         f"{run.batches.steps_per_epoch:,} steps, examples "
-        f"{'in memory' if run.batches.is_held else 'streamed from the shards'}"
+        f"{'in memory' if run.batches.is_in_memory else 'streamed from the shards'}"
     )
 
 
-def _fit(run: Run, chief: Chief | None) -> None:
+def _fit(run: TrainingRun, chief: Recorder | None) -> None:
     """Trains to the last epoch, or until patience ends."""
     loop, batches = run.loop, run.batches
     agreement = Agreement(run.machine.strategy)
@@ -119,7 +119,7 @@ def _fit(run: Run, chief: Chief | None) -> None:
             _check_finite(step_sums, position.step, chief)
             sums = position.epoch_sums + step_sums.sum(axis=0)
             position = Position(position.step + num_steps, sums)
-            met_before, met = batches.num_met(done), batches.num_met(done + num_steps)
+            met_before, met = batches.num_seen(done), batches.num_seen(done + num_steps)
             if chief:
                 chief.on_steps(position.step, examples=met - met_before, means=sums / met)
             is_stopped = agreement.any(stop.name is not None)
@@ -139,7 +139,7 @@ def _fit(run: Run, chief: Chief | None) -> None:
         agreement.any(False)
 
 
-def _start(run: Run, chief: Chief | None, agreement: Agreement) -> Position:
+def _start(run: TrainingRun, chief: Recorder | None, agreement: Agreement) -> Position:
     """Where to begin: everywhere at the state that the chief has."""
     mine = chief.position if chief else Position(0, np.zeros(2))
     state = run.loop.state_arrays() | {"epoch_sums": mine.epoch_sums}
@@ -149,13 +149,13 @@ def _start(run: Run, chief: Chief | None, agreement: Agreement) -> Position:
     return Position(int(state["step"]), sums)
 
 
-def _check_finite(step_sums: np.ndarray, first_step: int, chief: Chief | None) -> None:
+def _check_finite(step_sums: np.ndarray, first_step: int, chief: Recorder | None) -> None:
     bad = np.flatnonzero(~np.isfinite(step_sums).all(axis=1))
     if bad.size:
         raise _not_finite("the loss is", first_step + int(bad[0]) + 1, chief)
 
 
-def _finite_state(run: Run, step: int, chief: Chief | None) -> dict[str, np.ndarray]:
+def _finite_state(run: TrainingRun, step: int, chief: Recorder | None) -> dict[str, np.ndarray]:
     """The training state, which the last update may have spoilt after its loss was measured."""
     state = run.loop.state_arrays()
     if not all(np.isfinite(array).all() for array in state.values()):
@@ -163,7 +163,7 @@ def _finite_state(run: Run, step: int, chief: Chief | None) -> dict[str, np.ndar
     return state
 
 
-def _not_finite(what: str, step: int, chief: Chief | None) -> WorkError:
+def _not_finite(what: str, step: int, chief: Recorder | None) -> WorkError:
     saved = chief.checkpoints.latest() if chief else None
     return WorkError(
         f"{what} not finite at step {step}; "

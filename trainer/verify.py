@@ -20,12 +20,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from components import console
-from components.errors import ConfigError, UserError, WorkError
-from components.example_set import ExampleSet
-from components.synthetic import CLASS_NAMES, draw_garments
+from components.base import console, tensorflow_setup
+from components.base.errors import ConfigError, UserError, WorkError
+from components.data.prepared_dataset import PreparedDataset
+from components.sources.garments import CLASS_NAMES, draw_garments
 from trainer.config import TrainConfig, VerifyOptions
-from trainer.hosts import host
+from trainer.devices.hosts import host
 
 _FULL_BATCHES = 5
 _WEIGHTS = "weights/"
@@ -142,11 +142,11 @@ def compare(trainers: Sequence[Train], *, steps: int, steps_per_epoch: int) -> l
 def load_trainer(config: TrainConfig, images: np.ndarray) -> Train:
     """Takes this process's devices to train on `images`."""
     # All of these import TensorFlow.
-    from components.batches import Batches
-    from components.feed import Held
+    from components.data.batches import Batches
+    from components.data.image_store import InMemoryImages
     from trainer import build
 
-    batches = Batches(Held(images), batch_size=config.batch_size, seed=config.seed)
+    batches = Batches(InMemoryImages(images), batch_size=config.batch_size, seed=config.seed)
     run = build.run_on(build.machine(config), config, batches)
     loop = run.loop
 
@@ -208,7 +208,7 @@ class _Process:
 
 def _serve(connection: Connection, config: TrainConfig, images: np.ndarray) -> None:
     """Trains as the other end asks, until that is closed."""
-    console.load_tensorflow()  # Before it is asked for, while the other processes do the same.
+    tensorflow_setup.load()  # Before it is asked for, while the other processes do the same.
     train: Train | None = None
     with contextlib.suppress(EOFError, ConnectionError):
         while True:
@@ -226,7 +226,7 @@ def _images(examples: str, batch_size: int) -> np.ndarray:
     """Training images, one more than some full batches hold if there are so many; uint8."""
     wanted = _FULL_BATCHES * batch_size + 1
     if examples:
-        images = ExampleSet.open(examples).head("train", wanted)
+        images = PreparedDataset.open(examples).head("train", wanted)
     else:
         images = draw_garments(np.arange(wanted) % len(CLASS_NAMES), np.random.default_rng(0))
     if len(images) > batch_size:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from components.example_set import ExampleSet
+from components.data.prepared_dataset import PreparedDataset
 
 LATENTS = 2
 RATE = 1e-3  # the learning rate
@@ -50,4 +50,4 @@ def laps(lap: Callable[[], float], *, images: int, seconds: float) -> Report:
 
 def images_of(examples: str) -> np.ndarray:
     """Intensities in [0, 1], float32 [N, height, width, channels]."""
-    return ExampleSet.open(examples).read("train").images.astype(np.float32) / 255
+    return PreparedDataset.open(examples).read("train").images.astype(np.float32) / 255

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from components.errors import ConfigError
-from components.examples import CHANNELS, shape_text
-from components.ledger import Reason, UnusableError
-from components.sources.base import MAX_LABEL
-from components.sources.naming import printable
+from components.base.errors import ConfigError
+from components.base.shapes import format_shape
+from components.data.examples import CHANNELS
+from components.ingest.ledger import Reason, UnusableError
+from components.sources.escaping import printable
+from components.sources.source import MAX_LABEL
 
 _SHAPED = re.compile("(.+):([0-9]+)x([0-9]+)x([0-9]+)")
 
@@ -59,7 +60,7 @@ class FeatureMap:
 
     def as_text(self) -> str:
         """What `parse` makes this map of."""
-        shape = f":{shape_text(self.shape)}" if self.shape else ""
+        shape = f":{format_shape(self.shape)}" if self.shape else ""
         others = {"label": self.label, "id": self.id}
         named = [f"{key}={feature}" for key, feature in others.items() if feature is not None]
         return ",".join([f"image={self.image}{shape}", *named])
@@ -112,7 +113,7 @@ def image_of(feature: Any, name: str, shape: tuple[int, int, int] | None) -> byt
     if held != math.prod(shape):
         raise UnusableError(
             Reason.WRONG_SHAPE,
-            f"{held} pixel values in feature {name!r}, {shape_text(shape)} is {math.prod(shape)}",
+            f"{held} pixel values in feature {name!r}, {format_shape(shape)} is {math.prod(shape)}",
         )
     if values:
         return values[0]

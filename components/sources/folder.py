@@ -11,15 +11,16 @@ from typing import Any, TypeVar
 
 from etils import epath
 
-from components import files, images
-from components.artifacts import Input, fingerprint
-from components.conversion import Conversion
-from components.errors import ConfigError
-from components.examples import SPLITS, Block
-from components.ledger import Reason, Rejected, UnusableError
-from components.sources import base
-from components.sources.base import UNLABELLED, Encoded, Slice
-from components.sources.naming import dataset_name, printable
+from components.base import files
+from components.base.artifacts import Input, fingerprint
+from components.base.errors import ConfigError
+from components.data.examples import SPLITS, ExampleBatch
+from components.ingest import images
+from components.ingest.conversion import Conversion
+from components.ingest.ledger import Reason, Rejected, UnusableError
+from components.sources import source
+from components.sources.escaping import dataset_name, printable
+from components.sources.source import UNLABELLED, Encoded, Slice
 
 FILES_PER_SLICE = 2048
 # Of large files fewer, so that all cores have some of them.
@@ -61,13 +62,13 @@ class FolderSource:
         return {name: getattr(self, name) for name in ("path", "conversion", "class_names")}
 
     @functools.cached_property
-    def _listing(self) -> list[files.Listed]:
+    def _listing(self) -> list[files.ListedFile]:
         return files.listing(self.path)
 
     @functools.cached_property
-    def _splits(self) -> dict[str, list[files.Listed]]:
+    def _splits(self) -> dict[str, list[files.ListedFile]]:
         """Each split's files, in order."""
-        splits: dict[str, list[files.Listed]] = {split: [] for split in SPLITS}
+        splits: dict[str, list[files.ListedFile]] = {split: [] for split in SPLITS}
         for file in self._listing:
             splits[_place(file.name)[0]].append(file)
         return {split: members for split, members in splits.items() if members}
@@ -114,7 +115,7 @@ class FolderSource:
                 first += len(part)
         return slices
 
-    def read(self, part: Slice) -> Iterator[Block | Rejected]:
+    def read(self, part: Slice) -> Iterator[ExampleBatch | Rejected]:
         root = os.fspath(self.path)
         is_remote = files.is_remote(self.path)
         load = load_remote if is_remote else load_local
@@ -128,10 +129,10 @@ class FolderSource:
                 return Rejected(printable(name), part.split, label, error.reason, str(error))
 
         inputs = read_ahead(read_one, part.files) if is_remote else map(read_one, part.files)
-        return base.decode_blocks(part.split, inputs, self.conversion)
+        return source.decode_blocks(part.split, inputs, self.conversion)
 
 
-def _parts(members: Iterable[files.Listed]) -> Iterator[tuple[str, ...]]:
+def _parts(members: Iterable[files.ListedFile]) -> Iterator[tuple[str, ...]]:
     """The files' names, as many together as one worker reads at a time."""
     names: list[str] = []
     size = 0
@@ -148,7 +149,7 @@ def _parts(members: Iterable[files.Listed]) -> Iterator[tuple[str, ...]]:
 def _place(name: str) -> tuple[str, str]:
     """The split and the class that a file's relative path means."""
     folders = name.split("/")[:-1]
-    split = base.split_named(folders[0]) if folders else None
+    split = source.split_named(folders[0]) if folders else None
     classes = folders[1:] if split else folders
     return split or "train", printable(classes[-1]) if classes else UNLABELLED
 

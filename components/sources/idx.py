@@ -10,13 +10,13 @@ from collections.abc import Mapping
 import numpy as np
 from etils import epath
 
-from components import files
-from components.errors import ConfigError, WorkError
-from components.examples import SPLITS
-from components.sources.base import split_named
-from components.sources.naming import dataset_name
-from components.sources.stacked import Split, StackedSource, folder_name
-from components.sources.stored import Array, opened, read_fully
+from components.base import files
+from components.base.errors import ConfigError, WorkError
+from components.data.examples import SPLITS
+from components.sources.array_file import StoredArray, opened, read_fully
+from components.sources.array_source import ArraySource, ArraySplit, folder_name
+from components.sources.escaping import dataset_name
+from components.sources.source import split_named
 
 _NAME = re.compile(
     r"(?!\.)(?:(?P<prefix>.+)[-_.])?(?P<split>[a-z0-9]+)[-_.](?P<kind>images|labels)"
@@ -35,7 +35,7 @@ def is_idx(path: epath.Path) -> bool:
 
 
 @dataclasses.dataclass(frozen=True)
-class IdxSource(StackedSource):
+class IdxSource(ArraySource):
     """IDX files named as MNIST's are: `train-images-idx3-ubyte.gz`, `t10k-labels.idx1-ubyte`.
 
     A prefix tells data sets in one folder apart (`emnist-balanced-train-images-idx3-ubyte`): the
@@ -82,7 +82,7 @@ class IdxSource(StackedSource):
         return folder, prefix, _by_role(matches)
 
     @functools.cached_property
-    def _splits(self) -> Mapping[str, Split]:
+    def _splits(self) -> Mapping[str, ArraySplit]:
         files = self._found[2]
         splits = {}
         for split in SPLITS:
@@ -91,7 +91,7 @@ class IdxSource(StackedSource):
             labels = None
             if (split, "labels") in files:
                 labels = _labels(_array(files[split, "labels"], _TYPES))
-            splits[split] = Split(_array(files[split, "images"], _IMAGE_TYPES), labels)
+            splits[split] = ArraySplit(_array(files[split, "images"], _IMAGE_TYPES), labels)
         return splits
 
 
@@ -121,14 +121,14 @@ def _by_role(matches: list[tuple[epath.Path, re.Match[str]]]) -> dict[tuple[str,
     return files
 
 
-def _labels(labels: Array) -> Array:
+def _labels(labels: StoredArray) -> StoredArray:
     """Raises ConfigError unless an array's shape is that of labels."""
     if len(labels.shape) > 2 or labels.shape[1:] == (0,):
         raise ConfigError(f"{labels.name} has shape {labels.shape}; labels have [N]")
     return labels
 
 
-def _array(path: epath.Path, types: Mapping[int, str]) -> Array:
+def _array(path: epath.Path, types: Mapping[int, str]) -> StoredArray:
     """The header of an IDX file: two zeros, the type, the number of sizes, the sizes.
 
     Raises:
@@ -145,7 +145,7 @@ def _array(path: epath.Path, types: Mapping[int, str]) -> Array:
         raise WorkError(f"{path} cannot be read beyond its header: {flaw}; restore it")
     shape = struct.unpack(f">{magic[3]}I", sizes)
     start = len(magic) + len(sizes)
-    array = Array(str(path), path, "", shape, np.dtype(types[magic[2]]), start, not gzipped)
+    array = StoredArray(str(path), path, "", shape, np.dtype(types[magic[2]]), start, not gzipped)
     if not gzipped:
         array.check_size(files.status(path).size - start)
     return array

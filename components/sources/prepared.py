@@ -7,16 +7,16 @@ from typing import Any
 
 from etils import epath
 
-from components import wire
-from components.artifacts import Input
-from components.example_set import ExampleSet
-from components.examples import Block
-from components.ledger import Rejected
-from components.sources.base import Indivisible, Slice
+from components.base.artifacts import Input
+from components.data import codec
+from components.data.examples import ExampleBatch
+from components.data.prepared_dataset import PreparedDataset
+from components.ingest.ledger import Rejected
+from components.sources.source import Slice, UnlistedInputs
 
 
 @dataclasses.dataclass(frozen=True)
-class PreparedSource(Indivisible):
+class PreparedSource(UnlistedInputs):
     """A prepared directory.
 
     Attributes:
@@ -28,8 +28,8 @@ class PreparedSource(Indivisible):
     is_validation_cut: bool
 
     @functools.cached_property
-    def _set(self) -> ExampleSet:
-        return ExampleSet.open(self.path)
+    def _set(self) -> PreparedDataset:
+        return PreparedDataset.open(self.path)
 
     @property
     def name(self) -> str:
@@ -66,5 +66,5 @@ class PreparedSource(Indivisible):
                 filled[source_split] = first + count
         return slices
 
-    def read(self, part: Slice) -> Iterator[Block | Rejected]:
-        yield from wire.read_blocks(self.path / part.name, self._set.image_shape)
+    def read(self, part: Slice) -> Iterator[ExampleBatch | Rejected]:
+        yield from codec.read_batches(self.path / part.name, self._set.image_shape)

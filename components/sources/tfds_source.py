@@ -14,22 +14,23 @@ from typing import TYPE_CHECKING, Any
 
 from etils import epath
 
-from components import console, files, records
-from components.artifacts import Input, fingerprint
-from components.conversion import Conversion
-from components.errors import ConfigError, WorkError
-from components.examples import CHANNELS, SPLITS, Block
-from components.ledger import Reason, Rejected, UnusableError
-from components.sources.base import (
+from components.base import console, files
+from components.base.artifacts import Input, fingerprint
+from components.base.errors import ConfigError, WorkError
+from components.data import tfrecord
+from components.data.examples import CHANNELS, SPLITS, ExampleBatch
+from components.ingest.conversion import Conversion
+from components.ingest.example_template import FeatureExtractor
+from components.ingest.ledger import Reason, Rejected, UnusableError
+from components.sources.source import (
     UNLABELLED,
     Encoded,
-    Indivisible,
     Slice,
+    UnlistedInputs,
     decode_blocks,
     example_id,
     split_named,
 )
-from components.stencil import RecordCutter
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -60,7 +61,7 @@ class _Facts:
 
 
 @dataclasses.dataclass(frozen=True)
-class TfdsSource(Indivisible):
+class TfdsSource(UnlistedInputs):
     """A TFDS dataset prepared in `path` (the folder with dataset_info.json).
 
     Its splits may have other names for train, validation and test (`val`, `dev`). Others (`extra`,
@@ -173,7 +174,7 @@ class TfdsSource(Indivisible):
                 first += length
         return slices
 
-    def read(self, part: Slice) -> Iterator[Block | Rejected]:
+    def read(self, part: Slice) -> Iterator[ExampleBatch | Rejected]:
         # As TensorFlow's decoders do, images become what the dataset says that they are.
         declared = self._facts.channels if self._facts.channels in CHANNELS else None
         channels = self.conversion.channels or declared
@@ -190,7 +191,7 @@ class TfdsSource(Indivisible):
         number = skip - 1
         # To the file's end if this is its last part: it may hold more than it should.
         stop = None if skip + part.examples == length else part.examples
-        payloads = itertools.islice(records.read_records(path, skip=skip), stop)
+        payloads = itertools.islice(tfrecord.read_records(path, skip=skip), stop)
         for number, record in enumerate(payloads, skip):
             key = example_id(part.split, first + number)
             try:
@@ -226,9 +227,9 @@ def _warn_once(message: str) -> None:
 
 
 @functools.cache
-def _cutter(image_key: str, label_key: str | None) -> RecordCutter:
+def _cutter(image_key: str, label_key: str | None) -> FeatureExtractor:
     """One for all slices that a worker reads: what it learns of the records serves again."""
-    return RecordCutter(image_key, label_key)
+    return FeatureExtractor(image_key, label_key)
 
 
 def download(dataset: str, data_dir: epath.PathLike) -> epath.Path:

@@ -16,18 +16,25 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from components import console, files, records
-from components.artifacts import Input, fingerprint
-from components.conversion import Conversion
-from components.errors import ConfigError, WorkError, nearest
-from components.examples import SPLITS, Block
-from components.files import why
-from components.ledger import Rejected, UnusableError
-from components.sources import base
-from components.sources.base import MAX_LABEL, UNLABELLED, Encoded, Slice, example_id
-from components.sources.feature_map import FeatureMap, id_of, image_of, label_of, no_label
-from components.sources.naming import dataset_name
-from components.stencil import RecordCutter, parse
+from components.base import console, files
+from components.base.artifacts import Input, fingerprint
+from components.base.errors import ConfigError, WorkError, nearest
+from components.base.files import why
+from components.data import tfrecord
+from components.data.examples import SPLITS, ExampleBatch
+from components.ingest.conversion import Conversion
+from components.ingest.example_template import FeatureExtractor, parse
+from components.ingest.ledger import Rejected, UnusableError
+from components.sources import source
+from components.sources.escaping import dataset_name
+from components.sources.feature_map import (
+    FeatureMap,
+    id_of,
+    image_of,
+    label_of,
+    no_label,
+)
+from components.sources.source import MAX_LABEL, UNLABELLED, Encoded, Slice, example_id
 
 RECORDS_PER_SLICE = 8192
 _SCANNERS = 8  # files at a time
@@ -75,7 +82,7 @@ class _Tally:
 
 
 @dataclasses.dataclass(frozen=True)
-class TfrecordsSource(base.Indivisible):
+class TfrecordsSource(source.UnlistedInputs):
     """TFRecord files of tf.Examples, plain or gzipped.
 
     A file's split stands in its name (`cats-val.tfrecord-00000-of-00002`) or is the name of its
@@ -176,10 +183,10 @@ class TfrecordsSource(base.Indivisible):
             for skip in range(0, shard.records, RECORDS_PER_SLICE)
         ]
 
-    def read(self, part: Slice) -> Iterator[Block | Rejected]:
+    def read(self, part: Slice) -> Iterator[ExampleBatch | Rejected]:
         inputs = self._inputs(part)
         if self.features.shape is None:
-            return base.decode_blocks(part.split, inputs, self.conversion)
+            return source.decode_blocks(part.split, inputs, self.conversion)
         return self._raw_blocks(part.split, inputs, self.features.shape)
 
     @functools.cached_property
@@ -218,7 +225,7 @@ class TfrecordsSource(base.Indivisible):
 
     def _tally(self, name: str) -> _Tally:
         tally = _Tally(set(self._wanted))
-        for record in records.read_records(self._root / name):
+        for record in tfrecord.read_records(self._root / name):
             tally.records += 1
             try:
                 feature = parse(record)
@@ -255,9 +262,9 @@ class TfrecordsSource(base.Indivisible):
         skip = part.first - self._scan.shards[part.name].first
         cut = None
         if self.features.id is None:
-            cut = RecordCutter(self.features.image, self.features.label)
+            cut = FeatureExtractor(self.features.image, self.features.label)
         count = 0
-        payloads = records.read_records(path, skip=skip)
+        payloads = tfrecord.read_records(path, skip=skip)
         for count, record in enumerate(itertools.islice(payloads, part.examples), 1):
             key = example_id(part.split, part.first + count - 1)
             cut_out = None if cut is None else self._cut_out(key, record, cut)
@@ -268,7 +275,7 @@ class TfrecordsSource(base.Indivisible):
                 "let nobody change the files, and run again"
             )
 
-    def _cut_out(self, key: str, record: bytes, cut: RecordCutter) -> Encoded | None:
+    def _cut_out(self, key: str, record: bytes, cut: FeatureExtractor) -> Encoded | None:
         """An input in short, None where there is more to say about it."""
         try:
             data, number = cut(record)
@@ -297,8 +304,8 @@ class TfrecordsSource(base.Indivisible):
 
     def _raw_blocks(
         self, split: str, inputs: Iterator[Encoded | Rejected], shape: tuple[int, int, int]
-    ) -> Iterator[Block | Rejected]:
-        rows = base.images_per_block(shape, math.prod(shape), self.conversion)
+    ) -> Iterator[ExampleBatch | Rejected]:
+        rows = source.images_per_block(shape, math.prod(shape), self.conversion)
         pending: list[Encoded] = []
         for item in inputs:
             if isinstance(item, Rejected):
@@ -313,11 +320,11 @@ class TfrecordsSource(base.Indivisible):
 
     def _raw_block(
         self, split: str, items: list[Encoded], shape: tuple[int, int, int]
-    ) -> Iterator[Block | Rejected]:
+    ) -> Iterator[ExampleBatch | Rejected]:
         pixels = np.frombuffer(b"".join(item.data for item in items), np.uint8)
         ids = [item.id for item in items]
         labels = np.array([item.label for item in items], np.int64)
-        return base.convert_block(split, ids, pixels.reshape(-1, *shape), labels, self.conversion)
+        return source.convert_block(split, ids, pixels.reshape(-1, *shape), labels, self.conversion)
 
 
 def _is_wild(text: str) -> bool:
@@ -335,7 +342,7 @@ def _place(path: epath.Path) -> tuple[str, str]:
     """The split that a file belongs to, and what its name begins with before the split's."""
     stem = path.name.partition(".tfrec")[0]
     for part in reversed(list(re.finditer(r"[^-_.]+", stem))):
-        if split := base.split_named(part[0]):
+        if split := source.split_named(part[0]):
             return split, stem[: part.start()]
     folder = os.path.basename(os.path.dirname(os.path.abspath(path)))
-    return base.split_named(folder) or "train", stem
+    return source.split_named(folder) or "train", stem

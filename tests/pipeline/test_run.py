@@ -1,4 +1,4 @@
-from pipeline.config import EvaluateConfig
+from pipeline.evaluate.config import EvaluateConfig
 from pipeline.run import run
 from tests.conftest import tiny_prepare_config, tiny_train_config
 

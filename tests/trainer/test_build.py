@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.errors import ConfigError
+from components.base.errors import ConfigError
 from tests.conftest import tiny_run, tiny_train_config
-from trainer import build, optimizer
-from trainer.precision import LossScale
+from trainer import build
+from trainer.devices.precision import LossScale
+from trainer.optimization import optimizer
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (103, 8, 8, 1), np.uint8)
 
@@ -106,12 +107,12 @@ def test_devices_and_precisions_that_are_not_there_are_refused():
         build.machine(tiny_train_config(precision="float16"))
 
 
-@pytest.mark.parametrize(("cache_bytes", "is_held"), [(None, True), (0, False)])
+@pytest.mark.parametrize(("cache_bytes", "is_in_memory"), [(None, True), (0, False)])
 def test_a_run_on_an_example_set_holds_or_streams_its_training_split(
-    example_set, cache_bytes, is_held
+    example_set, cache_bytes, is_in_memory
 ):
     run = build.run(tiny_train_config(), example_set, cache_bytes=cache_bytes)
-    assert run.batches.is_held == is_held
+    assert run.batches.is_in_memory == is_in_memory
     assert run.batches.num_examples == example_set.num_examples("train")
     assert run.batches.image_shape == run.model.image_shape == (28, 28, 1)
     run.batches.close()

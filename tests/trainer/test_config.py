@@ -2,10 +2,17 @@ import dataclasses
 
 import pytest
 
-from components.errors import ConfigError
-from components.networks import NETWORKS
-from trainer import config, optimizer, schedules
-from trainer.config import RunOptions, TrainConfig, VerifyOptions, load_config, preset_names
+from components.base.errors import ConfigError
+from components.model.networks import NETWORKS
+from trainer import config
+from trainer.config import (
+    RunOptions,
+    TrainConfig,
+    VerifyOptions,
+    load_config,
+    preset_names,
+)
+from trainer.optimization import optimizer, schedules
 
 
 @pytest.mark.parametrize("preset", preset_names())

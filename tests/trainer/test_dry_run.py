@@ -3,8 +3,8 @@ import shutil
 
 import pytest
 
-from components.errors import ConfigError
-from components.example_set import ExampleSet
+from components.base.errors import ConfigError
+from components.data.prepared_dataset import PreparedDataset
 from tests.conftest import tiny_train_config
 from trainer import stage
 from trainer.config import RunOptions, load_config
@@ -141,4 +141,4 @@ def test_what_a_run_refuses_is_refused(example_set):
         described(tiny_train_config(precision="float16"), example_set)
     with pytest.raises(ConfigError, match="no examples in split 'train'"):
         shards = {"test": example_set.shards["test"]}
-        described(tiny_train_config(), ExampleSet(**vars(example_set) | {"shards": shards}))
+        described(tiny_train_config(), PreparedDataset(**vars(example_set) | {"shards": shards}))

@@ -29,7 +29,7 @@ def test_the_first_signal_asks_and_the_second_acts(number, capfd):
 
 PROGRAM = """
 import signal, sys
-from components import command_line, errors
+from components.base import command_line, errors
 from trainer.signals import deferred_stop
 
 def main():

@@ -2,9 +2,9 @@ import re
 
 import pytest
 
-from components import artifacts
-from components.errors import ConfigError
-from pipeline.prepare import prepare
+from components.base import artifacts
+from components.base.errors import ConfigError
+from pipeline.prepare.stage import prepare
 from tests.conftest import tiny_prepare_config, tiny_train_config
 from trainer import stage
 

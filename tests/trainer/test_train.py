@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components import artifacts, metrics, vae
-from components.errors import WorkError
+from components.base import artifacts
+from components.base.errors import WorkError
+from components.metrics import likelihood
+from components.model import vae
 from tests.conftest import ROOT, command, tiny_train_config
-from trainer import build, schedules, stage
-from trainer.checkpoints import Checkpoints
+from trainer import build, stage
 from trainer.config import RunOptions
-from trainer.monitor import EpochMetrics, read_metrics
+from trainer.optimization import schedules
+from trainer.recording.checkpoints import Checkpoints
+from trainer.recording.monitor import EpochMetrics, read_metrics
 
 # For runs in this process that are not about the mlp: XLA compiles none of it, which takes seconds.
 QUICK = {"network": "conv", "widths": (2, 4), "steps_per_call": 4}
@@ -76,7 +79,7 @@ def test_metrics_are_per_example_and_add_up(model_dir):
 
 
 def test_the_held_out_elbo_is_that_of_the_saved_model(model_dir, example_set):
-    scores = metrics.elbo(
+    scores = likelihood.elbo(
         vae.load(model_dir / "model.keras"), example_set.read("validation").images, seed=0
     )
     kept = artifacts.load(model_dir, stage="train").manifest["counts"]["kept"]["heldout"]
@@ -202,7 +205,7 @@ def end_of(rows: list[EpochMetrics], *, patience: int) -> int:
 def assert_heldout(model_dir: Path, row: EpochMetrics, example_set) -> None:
     """That the model's ELBO is the row's."""
     model = vae.load(model_dir / "model.keras")
-    scores = metrics.elbo(model, example_set.images("validation"), seed=0)
+    scores = likelihood.elbo(model, example_set.images("validation"), seed=0)
     assert -row.heldout["loss"] == pytest.approx(scores.elbo.mean(), rel=1e-6)
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.errors import ConfigError, WorkError
+from components.base.errors import ConfigError, WorkError
 from tests.conftest import ROOT, command, tiny_train_config
 from trainer import verify
 from trainer.config import VerifyOptions
-from trainer.loop import Loop
+from trainer.optimization.loop import Loop
 from trainer.verify import Differences
 
 # Not compiled, which would take the most time; the perceptron below is.

@@ -1,0 +1,68 @@
+"""Embeddings as Parquet: one row an example, with its posterior.
+
+Columns: `id` (string), `label` (int64), `mean` and `log_variance` (fixed-size lists of float32).
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from etils import epath
+
+from components.base import artifacts
+
+
+@dataclasses.dataclass(frozen=True)
+class Embeddings:
+    """Posteriors of N examples.
+
+    Attributes:
+      ids: N texts.
+      labels: int64 [N].
+      means: float32 [N, latents]; the embedding proper.
+      log_variances: float32 [N, latents].
+    """
+
+    ids: Sequence[str]
+    labels: np.ndarray
+    means: np.ndarray
+    log_variances: np.ndarray
+
+
+def write(embeddings: Embeddings, path: epath.PathLike) -> None:
+    """Writes one Parquet file, whole or not at all."""
+    latents = embeddings.means.shape[1]
+
+    def vectors(values: np.ndarray) -> pa.Array:
+        return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel(), pa.float32()), latents)
+
+    table = pa.table(
+        {
+            "id": pa.array(embeddings.ids, pa.string()),
+            "label": pa.array(embeddings.labels, pa.int64()),
+            "mean": vectors(embeddings.means),
+            "log_variance": vectors(embeddings.log_variances),
+        }
+    )
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer)
+    with artifacts.atomic_write(path) as temporary:
+        temporary.write_bytes(buffer.getvalue())
+
+
+def read(path: epath.PathLike) -> Embeddings:
+    """Reads what `write` wrote."""
+    table = pq.read_table(pa.BufferReader(epath.Path(path).read_bytes()))
+
+    def vectors(name: str) -> np.ndarray:
+        column = table[name].combine_chunks()
+        return column.flatten().to_numpy().reshape(-1, column.type.list_size)
+
+    return Embeddings(
+        ids=table["id"].to_pylist(),
+        labels=table["label"].to_numpy(),
+        means=vectors("mean"),
+        log_variances=vectors("log_variance"),
+    )

@@ -1,0 +1,78 @@
+"""The config of the prepare stage."""
+
+import dataclasses
+import re
+
+from components.base.config import option
+from components.base.errors import ConfigError
+from components.ingest.conversion import MAX_PIXELS, Conversion
+from components.sources import dataset_names
+from components.sources.registry import SourceRequest
+
+
+@dataclasses.dataclass(frozen=True)
+class PrepareConfig:
+    """What to prepare."""
+
+    dataset: str = option(
+        dataset_names.AUTO,
+        "a TFDS image dataset; the path of a folder of images, of IDX, .npz or .npy files, or of "
+        "TFRecords; `synthetic_garments` (drawn, needs no network); or `auto`: fashion_mnist if it "
+        "is there or can be downloaded, else synthetic_garments",
+    )
+    data_dir: str = option("", "where TFDS keeps its datasets [TFDS_DATA_DIR]")
+    features: str = option(
+        "",
+        "of TFRecords, which features hold what: image=FEATURE[:HxWxC],label=FEATURE,id=FEATURE "
+        "(with HxWxC the image is raw pixels, else an encoded file)",
+    )
+    image_size: str = option(
+        "", "scale images to N or HEIGHTxWIDTH pixels, antialiased, cut to proportion [as they are]"
+    )
+    channels: int | None = option(None, "convert images to 1 (gray) or 3 (RGB) [as they are]")
+    duplicates: str = option(
+        "keep",
+        "images with the same pixels: keep all and list them, drop all but one, or stop (error)",
+        choices=("keep", "drop", "error"),
+    )
+    validation_fraction: float = option(0.1, "share of train that becomes the validation split")
+    shard_bytes: int = option(128 << 20, "target size of a shard, in bytes")
+    synthetic_size: int = option(
+        60_000, "training images that synthetic_garments draws; a sixth as many for test"
+    )
+    synthetic_seed: int = option(0, "seed that synthetic_garments draws from")
+
+    def request(self, dataset: str) -> SourceRequest:
+        """The source that is asked for, with `dataset` for the config's own."""
+        size = [int(side) for side in self.image_size.split("x")] if self.image_size else []
+        return SourceRequest(
+            dataset=dataset,
+            data_dir=self.data_dir,
+            features=self.features,
+            conversion=Conversion((size[0], size[-1]) if size else None, self.channels),
+            size=self.synthetic_size,
+            seed=self.synthetic_seed,
+        )
+
+    def __post_init__(self) -> None:
+        if self.image_size and not re.fullmatch(r"[1-9]\d{0,4}(x[1-9]\d{0,4})?", self.image_size):
+            raise ConfigError(
+                f"image_size must be N or HEIGHTxWIDTH. Received: {self.image_size!r}"
+            )
+        sides = [int(side) for side in self.image_size.split("x") if side]
+        if sides and sides[0] * sides[-1] > MAX_PIXELS:
+            raise ConfigError(
+                f"image_size must have at most {MAX_PIXELS:,} pixels. Received: {self.image_size!r}"
+            )
+        if self.channels not in (None, 1, 3):
+            raise ConfigError(f"channels must be 1 or 3. Received: {self.channels}")
+        if not 0 <= self.validation_fraction < 1:
+            raise ConfigError(
+                "validation_fraction must be at least 0 and under 1. "
+                f"Received: {self.validation_fraction}"
+            )
+        if self.synthetic_seed < 0:
+            raise ConfigError(f"synthetic_seed must be at least 0. Received: {self.synthetic_seed}")
+        for name in ("shard_bytes", "synthetic_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1. Received: {getattr(self, name)}")

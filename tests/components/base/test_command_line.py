@@ -1,0 +1,150 @@
+import errno
+import os
+import subprocess
+import sys
+import traceback
+
+import pytest
+import tensorflow as tf
+from etils import epath
+from etils.epath import backend, gpath
+
+from components.base import command_line
+from components.base.errors import ConfigError, WorkError
+
+
+def parser() -> command_line.Parser:
+    parser = command_line.Parser(prog="program")
+    parser.add_argument("--learning_rate")
+    return parser
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--learning_rat", "1"], "unknown option '--learning_rat'; nearest: --learning_rate"),
+        (["--lerning_rate=1"], "unknown option '--lerning_rate'; nearest: --learning_rate"),
+        (["--learning_rate"], "expected one argument"),
+    ],
+)
+def test_mistakes_are_one_line_with_the_nearest_name(arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        parser().parse(arguments)
+
+
+PROGRAM = """
+import os, signal, sys
+from components.base import command_line, errors
+def main():
+    {body}
+command_line.run(main)
+"""
+
+
+def run(body: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(body=body)], capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "line"),
+    [
+        ("pass", 0, ""),
+        ("raise errors.ConfigError('wrong')", 2, "error: wrong\n"),
+        ("raise errors.WorkError('failed')", 1, "error: failed\n"),
+        ("raise errors.Stopped('stopped')", 75, "stopped\n"),
+        ("signal.raise_signal(signal.SIGTERM)", 75, "SIGTERM: stopped"),
+        ("signal.raise_signal(signal.SIGINT)", 75, "SIGINT: stopped"),
+        ("raise KeyboardInterrupt('SIGTERM [while running x]')", 75, "SIGTERM: stopped"),
+        (f"raise OSError({errno.ENOSPC}, 'No space left', 'x')", 1, "error: No space left: x;"),
+    ],
+)
+def test_exit_codes_and_lines(body, code, line):
+    done = run(body)
+    assert done.returncode == code
+    assert done.stderr.startswith(line)
+    assert done.stderr.count("\n") == (code != 0)
+
+
+def test_a_bug_gets_its_traceback():
+    done = run("raise ZeroDivisionError")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+REMOTE = """
+from components.base import tensorflow_setup
+tensorflow_setup.load()
+from etils import epath
+epath.Path('s3://bucket/x').read_text()
+"""
+BUG = """
+from components.base import tensorflow_setup
+tensorflow_setup.load()
+import tensorflow as tf
+tf.constant([1, 2]) + tf.constant([1, 2, 3])
+"""
+
+
+def test_a_remote_file_system_that_is_not_there_is_one_line():
+    done = run("\n    ".join(REMOTE.strip().splitlines()))
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: File system scheme 's3' not implemented (file: 's3://bucket/x'); "
+        "install s3fs and set EPATH_USE_TF=false\n"
+    )
+
+
+def test_other_errors_of_tensorflow_get_their_traceback():
+    done = run("\n    ".join(BUG.strip().splitlines()))
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "InvalidArgumentError" in done.stderr
+
+
+@pytest.mark.parametrize("error", ["FileNotFoundError('x')", "ImportError('no module x')"])
+def test_errors_that_are_of_no_remote_file_get_their_traceback(error):
+    done = run(f"raise {error}")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_a_remote_failure_is_told_from_a_tracebacks_text(tmp_path, monkeypatch):
+    """Through TensorFlow's file system, as epath reads gs:// and s3://; here it reads the disk."""
+    monkeypatch.setitem(gpath._PREFIX_TO_BACKEND, None, backend.tf_backend)
+    path = epath.Path(tmp_path)
+    for fail in (
+        lambda: (path / "absent").read_text(),
+        lambda: (path / "absent").rename(path / "other"),
+        lambda: list((path / "absent").iterdir()),
+    ):
+        with pytest.raises((OSError, tf.errors.OpError)) as caught:
+            fail()
+        failure = command_line.remote_failure("".join(traceback.format_exception(caught.value)))
+        assert isinstance(failure, WorkError)
+        assert "/absent" in str(failure)
+        assert str(failure).endswith("and the network, and give the same command again")
+        assert "\n" not in str(failure)
+    assert command_line.remote_failure("FileNotFoundError: [Errno 2] no such file") is None
+
+
+LEAVING = """
+import multiprocessing
+lock = multiprocessing.get_context('forkserver').Lock()
+multiprocessing.util.get_temp_dir()
+raise errors.WorkError('failed')
+"""
+
+
+def test_nothing_is_left_of_processes_beside(tmp_path):
+    program = PROGRAM.format(body="\n    ".join(LEAVING.strip().splitlines()))
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+    )
+    # The tracker of what processes share would tell of leaks in lines of its own.
+    assert (done.returncode, done.stderr) == (1, "error: failed\n")
+    assert list(tmp_path.iterdir()) == []

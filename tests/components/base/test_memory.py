@@ -1,0 +1,48 @@
+import pytest
+
+from components.base.memory import free_memory
+
+
+def machine(root, *, available=None, groups="", limits=None) -> int:
+    """The free memory of a machine of which these are the files."""
+    (root / "proc/self").mkdir(parents=True)
+    if available is not None:
+        text = f"MemTotal:  99999999 kB\nMemAvailable:   {available} kB\nHugePages_Total:   0\n"
+        (root / "proc/meminfo").write_text(text)
+    (root / "proc/self/cgroup").write_text(groups)
+    for name, limit in (limits or {}).items():
+        path = root / "sys/fs/cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{limit}\n")
+    return free_memory(proc=root / "proc", sys=root / "sys")
+
+
+KIB = 1 << 10
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, 4 << 30),
+        ({"available": 5000}, 5000 * KIB),
+        ({"available": 5000, "groups": "0::/\n", "limits": {"memory.max": "max"}}, 5000 * KIB),
+        ({"available": 5000, "groups": "0::/\n", "limits": {"memory.max": 4096}}, 4096),
+        ({"available": 1, "groups": "0::/\n", "limits": {"memory.max": 4096}}, KIB),
+        (
+            {"groups": "0::/job/step\n", "limits": {"job/step/memory.max": "max",
+             "job/memory.max": 777, "memory.max": 888}},
+            777,
+        ),
+        (
+            {"groups": "5:cpu,cpuacct:/a\n4:memory:/docker/b\n0::/\n",
+             "limits": {"memory/memory.limit_in_bytes": 555, "cpu/memory.limit_in_bytes": 1}},
+            555,
+        ),
+    ],
+)  # fmt: skip
+def test_free_memory_is_the_least_of_what_is_said(tmp_path, fields, expected):
+    assert machine(tmp_path, **fields) == expected
+
+
+def test_this_machine_has_free_memory():
+    assert 1 << 20 < free_memory() < 1 << 50

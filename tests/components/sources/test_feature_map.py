@@ -1,0 +1,47 @@
+import pytest
+
+from components.base.errors import ConfigError
+from components.sources.feature_map import FeatureMap
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("image=a", FeatureMap("a")),
+        (
+            "image=image/encoded,label=image/class/label",
+            FeatureMap("image/encoded", None, "image/class/label"),
+        ),
+        ("image=a:28x20x3,label=b:c,id=d e", FeatureMap("a", (28, 20, 3), "b:c", "d e")),
+        ("image=a:b:1x2x1,id=i", FeatureMap("a:b", (1, 2, 1), None, "i")),
+    ],
+)
+def test_a_feature_map_is_read_and_written(text, expected):
+    assert FeatureMap.parse(text) == expected
+    assert expected.as_text() == text
+
+
+def test_the_order_of_a_feature_map_does_not_matter():
+    assert FeatureMap.parse("id=c,label=b,image=a").as_text() == "image=a,label=b,id=c"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "'' is not understood"),
+        ("label=a", "it names no image"),
+        ("image=a,image=b", "'image=b' is not understood"),
+        ("image=a,labels=b", "'labels=b' is not understood"),
+        ("image=", "'image=' is not understood"),
+        ("image=a,", "'' is not understood"),
+        ("image=a=b", "'a=b' holds a second '='"),
+        ("image=a:28x28x2", "1 or 3 channels"),
+        ("image=a:0x28x1", "1 or 3 channels"),
+    ],
+)
+def test_another_text_is_refused_with_an_example(text, why):
+    with pytest.raises(ConfigError) as caught:
+        FeatureMap.parse(text)
+    assert why in str(caught.value)
+    assert "image=image/encoded,label=image/class/label" in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,387 @@
+import io
+import pickle
+import tracemalloc
+import zipfile
+
+import numpy as np
+import pytest
+from etils import epath
+
+from components.base.errors import ConfigError, WorkError
+from components.ingest.images import Conversion
+from components.ingest.ledger import Reason, Rejected
+from components.sources.numpy_files import NumpySource, is_arrays
+from tests.conftest import read_split as read
+
+
+def random_images(count: int, *shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, *shape), np.uint8)
+
+
+IMAGES = random_images(30, 5, 4)
+LABELS = np.arange(30) % 7
+TEST_IMAGES, TEST_LABELS = IMAGES[:6, ::-1], LABELS[:6] + 3
+
+
+def write_folder(path, arrays) -> epath.Path:
+    path.mkdir()
+    for name, array in arrays.items():
+        np.save(path / f"{name}.npy", array)
+    return epath.Path(path)
+
+
+def write_npz(path, arrays, save=np.savez) -> epath.Path:
+    save(path.with_suffix(".npz"), **arrays)
+    return epath.Path(path.with_suffix(".npz"))
+
+
+def write_compressed(path, arrays) -> epath.Path:
+    return write_npz(path, arrays, np.savez_compressed)
+
+
+WRITERS = [write_folder, write_npz, write_compressed]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train_images", "train_labels", "test_images", "test_labels"),
+        ("x_train", "y_train", "x_test", "y_test"),
+        ("images", "labels", "images_test", "labels_test"),
+        ("X", "y", "X_test", "y_test"),
+        ("data", "target", "test_data", "test_target"),
+    ],
+)
+def test_every_layout_is_read_bit_for_bit(tmp_path, write, names):
+    arrays = (IMAGES, LABELS, TEST_IMAGES, TEST_LABELS)
+    source = NumpySource(write(tmp_path / "My-Cats", dict(zip(names, arrays, strict=True))))
+    assert source.name == "my_cats"
+    assert source.num_examples == {"train": 30, "test": 6}
+    assert source.class_names == [str(label) for label in range(9)]
+    for split, images, labels in (
+        ("train", IMAGES, LABELS),
+        ("test", TEST_IMAGES, TEST_LABELS),
+    ):
+        block = read(source, split)
+        np.testing.assert_array_equal(block.images, images[..., np.newaxis])
+        np.testing.assert_array_equal(block.labels, labels)
+        assert block.ids == [f"{split}-{index:08d}" for index in range(len(images))]
+
+
+def test_medmnist(tmp_path):
+    arrays = {}
+    for split in ("train", "val", "test"):
+        arrays[f"{split}_images"] = random_images(8, 6, 6, 3, seed=len(split))
+        arrays[f"{split}_labels"] = np.arange(8, dtype=np.uint8)[:, np.newaxis] % 5
+    source = NumpySource(write_compressed(tmp_path / "pathmnist", arrays))
+    assert source.num_examples == {"train": 8, "validation": 8, "test": 8}
+    block = read(source, "validation")
+    np.testing.assert_array_equal(block.images, arrays["val_images"])
+    np.testing.assert_array_equal(block.labels, arrays["val_labels"][:, 0])
+
+
+def test_images_with_several_labels_each_are_unlabelled(tmp_path):
+    arrays = {"train_images": IMAGES, "train_labels": np.ones((30, 14), np.uint8)}
+    source = NumpySource(write_npz(tmp_path / "chestmnist", arrays))
+    assert source.class_names == ["unlabelled"]
+    assert set(read(source).labels) == {0}
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_an_array_alone_is_the_training_images(tmp_path, write):
+    source = NumpySource(write(tmp_path / "a", {"galaxies": IMAGES}))
+    assert (source.num_examples, source.class_names) == ({"train": 30}, ["unlabelled"])
+    np.testing.assert_array_equal(read(source).images[..., 0], IMAGES)
+
+
+def test_one_npy_file(tmp_path):
+    folder = write_folder(tmp_path / "a", {"galaxies": IMAGES, "x_test": IMAGES})
+    source = NumpySource(folder / "galaxies.npy")
+    assert (source.name, source.num_examples) == ("galaxies", {"train": 30})
+    assert NumpySource(folder / "x_test.npy").num_examples == {"test": 30}
+    assert NumpySource(folder).num_examples == {"test": 30}
+
+
+@pytest.mark.parametrize("write", WRITERS)
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_16_bits_and_bool(tmp_path, write, order):
+    # 257 brings 255 to 65535: whichever way 16 bits become 8, these come back.
+    deep = (IMAGES.astype(np.uint16) * 257).astype(f"{order}u2")
+    source = NumpySource(write(tmp_path / "deep", {"x": deep}))
+    np.testing.assert_array_equal(read(source).images[..., 0], IMAGES)
+    source = NumpySource(write(tmp_path / "mask", {"x": IMAGES > 99, "y": IMAGES[:, 0, 0] > 9}))
+    np.testing.assert_array_equal(read(source).images[..., 0], np.where(IMAGES > 99, 255, 0))
+    np.testing.assert_array_equal(read(source).labels, IMAGES[:, 0, 0] > 9)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, ">i2", np.uint32, np.int64, np.uint64])
+def test_labels_of_any_integer_type(tmp_path, dtype):
+    source = NumpySource(write_npz(tmp_path / "a", {"x": IMAGES, "y": LABELS.astype(dtype)}))
+    np.testing.assert_array_equal(read(source).labels, LABELS)
+    assert len(source.class_names) == 7
+
+
+def test_thousands_of_classes(tmp_path):
+    labels = np.arange(30) * 100
+    source = NumpySource(write_npz(tmp_path / "a", {"x": IMAGES, "y": labels}))
+    assert len(source.class_names) == 2901
+    np.testing.assert_array_equal(read(source).labels, labels)
+
+
+@pytest.mark.parametrize("write", [write_folder, write_npz])
+def test_slices_are_read_in_any_order(tmp_path, write):
+    images = random_images(50_000, 28, 28)
+    source = NumpySource(write(tmp_path / "a", {"x": images, "y": np.arange(50_000)}))
+    parts = source.slices()
+    assert [part.first for part in parts] == [n * (8 * 2**20 // 784) for n in range(5)]
+    block = read(source, parts=reversed(parts))
+    np.testing.assert_array_equal(block.images[..., 0], images)
+    np.testing.assert_array_equal(block.labels, np.arange(50_000))
+
+
+def test_a_compressed_member_is_one_slice(tmp_path):
+    images = np.zeros((50_000, 28, 28), np.uint8)
+    images[:, 3, 4] = np.arange(50_000) % 251
+    source = NumpySource(write_compressed(tmp_path / "a", {"x": images}))
+    assert [part.examples for part in source.slices()] == [50_000]
+    np.testing.assert_array_equal(read(source).images[..., 0], images)
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_blocks_of_large_images_are_cut_by_their_bytes(tmp_path, write):
+    images = random_images(14, 1000, 700, 3)  # Of 2.1 MB: 3 to a slice, 7 to a block.
+    source = NumpySource(write(tmp_path / "a", {"x": images}))
+    sizes = [len(block) for part in source.slices() for block in source.read(part)]
+    assert sizes == ([3, 3, 3, 3, 2] if write is write_folder else [7, 7])
+    np.testing.assert_array_equal(read(source).images, images)
+
+
+def test_blocks_are_cut_by_what_comes_out_too(tmp_path):
+    conversion = Conversion(image_size=(512, 512), channels=3)
+    source = NumpySource(write_folder(tmp_path / "a", {"x": IMAGES}), conversion)
+    [part] = source.slices()
+    blocks = list(source.read(part))
+    assert [len(block) for block in blocks] == [21, 9]
+    assert blocks[0].shape == (512, 512, 3)
+    assert source.settings == {"image_size": [512, 512], "channels": 3}
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_what_cannot_be_converted_is_told_one_by_one(tmp_path, write):
+    images = random_images(10, 5, 4, 4)  # --channels has to say what becomes of the alpha
+    source = NumpySource(write(tmp_path / "a", {"x": images, "y": LABELS[:10]}))
+    [part] = source.slices()
+    items = list(source.read(part))
+    assert all(isinstance(item, Rejected) for item in items)
+    assert [item.id for item in items] == [f"train-{index:08d}" for index in range(10)]
+    assert [item.label for item in items] == list(LABELS[:10])
+    assert {item.reason for item in items} == {Reason.WRONG_SHAPE}
+    assert all(item.detail for item in items)
+
+
+@pytest.mark.parametrize("bad", [-1, 65_536, 2**62])
+def test_labels_that_are_no_classes_are_told_one_by_one(tmp_path, bad):
+    labels = np.where(np.arange(30) == 4, bad, LABELS)
+    source = NumpySource(write_npz(tmp_path / "a", {"x": IMAGES, "y": labels}))
+    rejected, block = source.read(source.slices()[0])
+    assert (rejected.id, rejected.reason) == ("train-00000004", Reason.BAD_LABEL)
+    assert rejected.detail == f"label {bad} is outside 0..65535"
+    rest = np.delete(np.arange(30), 4)
+    np.testing.assert_array_equal(block.images[..., 0], IMAGES[rest])
+    np.testing.assert_array_equal(block.labels, LABELS[rest])
+    assert block.ids == [f"train-{index:08d}" for index in rest]
+
+
+OBJECTS = np.array([{"a": 1}, None] * 15, dtype=object)
+
+
+@pytest.mark.parametrize("write", WRITERS)
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"a": IMAGES, "b": IMAGES}, "holds a, b; understood are train_images, .* x_train"),
+        ({"y_train": LABELS}, "holds y_train; understood are"),
+        ({"x": IMAGES, "y_test": LABELS}, "holds x, y_test; understood are"),
+        ({"images": IMAGES, "x_train": IMAGES}, "images and x_train are train images; rename"),
+        ({"x": IMAGES / np.float32(255)}, "float32 images; bring them to 0..255 .* as uint8"),
+        ({"x": IMAGES.astype(np.int64)}, "int64 images; bring them to 0..255"),
+        ({"x": IMAGES, "y": LABELS / 2}, "float64 labels; save them as integers"),
+        ({"x": IMAGES.reshape(30, 20)}, r"shape \(30, 20\); images have \[N, height, width\]"),
+        ({"x": IMAGES[:, :0]}, r"shape \(30, 0, 4\)"),
+        ({"x": random_images(5, 5, 9, 7)}, r"shape \(5, 5, 9, 7\)"),
+        ({"x": np.uint8(5)}, "is a single number"),
+        ({"x": random_images(5, 3, 8, 9)}, r"channels first; .* np.moveaxis\(images, 1, -1\)"),
+        ({"x": random_images(5, 1, 8, 9)}, "channels first"),
+        ({"x": np.asfortranarray(IMAGES)}, "Fortran's order; .* np.ascontiguousarray"),
+        ({"x": OBJECTS}, "Python objects, which are never loaded"),
+        ({"x": IMAGES, "y": OBJECTS}, "y.* holds Python objects"),
+    ],
+)
+def test_what_is_not_understood_is_one_line(tmp_path, write, arrays, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        NumpySource(write(tmp_path / "a", arrays)).slices()
+    assert str(tmp_path / "a") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_other_arrays_are_left_alone(tmp_path):
+    arrays = {"x": IMAGES, "y": LABELS, "class_names": OBJECTS, "x_mean": IMAGES.mean()}
+    source = NumpySource(write_npz(tmp_path / "a", arrays))
+    np.testing.assert_array_equal(read(source).labels, LABELS)
+
+
+def test_another_number_of_labels_names_both_arrays(tmp_path):
+    path = write_npz(tmp_path / "a", {"x_train": IMAGES, "y_train": LABELS[:29]})
+    with pytest.raises(WorkError, match=r"a.npz: y_train holds 29 labels, .*: x_train 30 images"):
+        NumpySource(path).slices()
+
+
+def npy(array: np.ndarray, *, shape: tuple[int, ...] | None = None) -> bytes:
+    """An .npy file, with a header that says `shape`."""
+    described = np.lib.format.header_data_from_array_1_0(array)
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, described | ({"shape": shape} if shape else {}))
+    return buffer.getvalue() + array.tobytes()
+
+
+def write_raw(path, data: bytes, compression: int | None) -> epath.Path:
+    """`data` as the array x_train: of a folder, or of an archive."""
+    if compression is None:
+        path.mkdir()
+        (path / "x_train.npy").write_bytes(data)
+        return epath.Path(path)
+    with zipfile.ZipFile(path.with_suffix(".npz"), "w", compression) as archive:
+        archive.writestr("x_train.npy", data)
+    return epath.Path(path.with_suffix(".npz"))
+
+
+COMPRESSIONS = [None, zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (npy(IMAGES)[: -(7 * 20) - 3], "up to image 22 of 30: it ends there"),
+        (npy(IMAGES) + b"x", "up to image 30 of 30: it goes on"),
+        (npy(IMAGES, shape=(31, 5, 4)), "up to image 30 of 31: it ends there"),
+        (npy(IMAGES, shape=(10**18, 5, 4)), f"up to image 30 of {10**18}"),
+        (npy(IMAGES, shape=(10**30, 10**30, 4)), f"up to image 0 of {10**30}"),
+        (npy(IMAGES, shape=(-30, 5, 4)), "header is damaged"),
+        (b"\x93NUMPX" + npy(IMAGES)[6:], "no array of numpy's"),
+        (npy(IMAGES)[:40], "no array of numpy's, or its header is damaged"),
+        (b"", "no array of numpy's"),
+    ],
+)
+def test_damage_names_the_array_and_the_image(tmp_path, compression, data, message):
+    path = write_raw(tmp_path / "a", data, compression)
+    tracemalloc.start()
+    try:
+        with pytest.raises(WorkError, match=message) as caught:
+            read(NumpySource(path))
+        assert tracemalloc.get_traced_memory()[1] < 6 << 20
+    finally:
+        tracemalloc.stop()
+    assert str(path) in str(caught.value)
+    assert "x_train" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS[1:])
+def test_a_member_shorter_than_its_archive_says_takes_no_memory(tmp_path, compression):
+    """The directory of the archive may lie as well as the header of the array."""
+    data = npy(IMAGES, shape=(10**8, 5, 4))
+    path = write_raw(tmp_path / "a", data, compression)
+    raw = bytearray(path.read_bytes())
+    directory = raw.rindex(b"PK\x01\x02")
+    promised = len(data) - IMAGES.nbytes + 20 * 10**8
+    raw[directory + 24 : directory + 28] = promised.to_bytes(4, "little")
+    path.write_bytes(raw)
+    tracemalloc.start()
+    try:
+        with pytest.raises(WorkError, match=r"up to image \d+ of 100000000"):
+            read(NumpySource(path), parts=NumpySource(path).slices()[:1])
+        assert tracemalloc.get_traced_memory()[1] < 6 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("write", [write_npz, write_compressed])
+def test_a_flipped_bit_in_an_archive_is_seen(tmp_path, write):
+    path = write(tmp_path / "a", {"x_train": random_images(3000, 28, 28)})
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+    with pytest.raises(WorkError, match=r"a\.npz: x_train can be read up to image \d+ of 3000: "):
+        read(NumpySource(path))
+    small = write(tmp_path / "small", {"x_train": IMAGES})
+    data = bytearray(small.read_bytes())
+    data[len(data) // 2] ^= 4
+    small.write_bytes(data)
+    with pytest.raises(WorkError, match=r"small\.npz: x_train cannot be read: "):
+        read(NumpySource(small))
+
+
+def test_a_file_that_is_not_there_is_one_line(tmp_path):
+    for name in ("none.npz", "none.npy"):
+        with pytest.raises(WorkError, match=f"{name} cannot be read: No such file"):
+            NumpySource(epath.Path(tmp_path / name)).slices()
+
+
+def test_a_cut_archive_is_seen(tmp_path):
+    path = write_npz(tmp_path / "a", {"x_train": IMAGES})
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(WorkError, match=r"a\.npz cannot be read: File is not a zip file"):
+        NumpySource(path).slices()
+
+
+def test_whatever_bits_flip_an_archive_gives_its_images_or_one_line(tmp_path):
+    whole = write_compressed(tmp_path / "whole", {"x_train": IMAGES, "y_train": LABELS})
+    data = whole.read_bytes()
+    rng = np.random.default_rng(0)
+    refused = []
+    for _ in range(300):
+        flipped = bytearray(data)
+        flipped[rng.integers(len(data))] ^= 1 << rng.integers(8)
+        path = tmp_path / "flipped.npz"
+        path.write_bytes(flipped)
+        try:
+            block = read(NumpySource(epath.Path(path)))
+        except (WorkError, ConfigError) as error:
+            refused.append(str(error))
+        else:
+            np.testing.assert_array_equal(block.images[..., 0], IMAGES)
+    assert 0 < len(refused) < 300
+    assert not any("\n" in line for line in refused)
+
+
+def test_a_source_travels_to_a_worker(tmp_path):
+    source = NumpySource(write_compressed(tmp_path / "a", {"x": IMAGES, "y": LABELS}))
+    before = pickle.loads(pickle.dumps(source))
+    parts = source.slices()
+    for copy in (before, pickle.loads(pickle.dumps(source))):
+        assert copy == source
+        assert copy.slices() == parts
+        assert copy.input == source.input
+        np.testing.assert_array_equal(read(copy).images[..., 0], IMAGES)
+
+
+def test_the_input_is_told_by_the_arrays_that_are_taken(tmp_path):
+    path = write_folder(tmp_path / "a", {"x": IMAGES})
+    one = NumpySource(path).input
+    assert one.path == path
+    np.save(tmp_path / "a" / ".x_test.npy", IMAGES)
+    np.save(tmp_path / "a" / "embeddings.npy", IMAGES)
+    assert NumpySource(path).input == one
+    np.save(tmp_path / "a" / "y.npy", LABELS)
+    assert NumpySource(path).input.fingerprint != one.fingerprint
+
+
+def test_a_path_tells_whether_it_holds_arrays(tmp_path):
+    folder = write_folder(tmp_path / "a", {"x": IMAGES})
+    assert is_arrays(folder)
+    assert is_arrays(folder / "x.npy")
+    assert is_arrays(write_npz(tmp_path / "b", {"x": IMAGES}))
+    assert not is_arrays(epath.Path(tmp_path))  # an archive in a folder has to be named
+    assert not is_arrays(epath.Path(tmp_path / "photo.png"))

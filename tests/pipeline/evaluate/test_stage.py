@@ -1,0 +1,73 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from components.metrics import likelihood
+from components.metrics.mean import Mean
+from components.model import embeddings, vae
+from pipeline.evaluate.config import EvaluateConfig
+from pipeline.evaluate.stage import evaluate
+
+FIGURES = ("encodings", "latent_grid", "samples", "reconstructions", "learning_curves")
+
+
+@pytest.fixture(scope="module")
+def evaluation(examples_dir, model_dir, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("evaluated") / "evaluation"
+    evaluate(EvaluateConfig(), examples=examples_dir, model=model_dir, output=directory)
+    return directory
+
+
+def test_the_metrics_are_those_of_the_test_set(evaluation, model_dir, example_set):
+    scores = json.loads((evaluation / "metrics.json").read_text())
+    assert (scores["split"], scores["examples"], scores["preset"]) == ("test", 100, "mlp")
+    block = example_set.read("test")
+    elbo = likelihood.elbo(vae.load(model_dir / "model.keras"), block.images, seed=0, samples=4)
+    for name in ("elbo", "rate", "distortion"):
+        expected = Mean.of(getattr(elbo, name))
+        assert scores[name]["mean"] == pytest.approx(expected.value, rel=1e-6)
+        assert scores[name]["half_width_95"] == pytest.approx(expected.half_width, rel=1e-5)
+    assert scores["elbo"]["mean"] == pytest.approx(
+        -scores["rate"]["mean"] - scores["distortion"]["mean"]
+    )
+
+
+def test_the_embeddings_of_every_split_are_there(evaluation, example_set):
+    for split in example_set.splits:
+        (file,) = (evaluation / "embeddings").glob(f"*-{split}-*.parquet")
+        read = embeddings.read(file)
+        assert list(read.ids) == example_set.read(split).ids
+        assert np.isfinite(read.means).all()
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_is_a_picture(evaluation, name):
+    with Image.open(evaluation / "figures" / f"{name}.png") as image:
+        assert min(image.size) > 400
+
+
+def test_the_report_shows_every_figure_and_the_numbers(evaluation):
+    page = (evaluation / "report.html").read_text()
+    assert all(f"figures/{name}.png" in page for name in FIGURES)
+    elbo = json.loads((evaluation / "metrics.json").read_text())["elbo"]["mean"]
+    assert f"{elbo:.2f}" in page
+
+
+def test_more_latents_and_no_validation_split_are_drawn_too(tmp_path):
+    from pipeline.prepare.stage import prepare
+    from tests.conftest import tiny_prepare_config, tiny_train_config
+    from trainer import stage
+
+    config = tiny_prepare_config(synthetic_size=120, validation_fraction=0)
+    prepare(config, output=tmp_path / "examples")
+    config = tiny_train_config(latents=5, epochs=1)
+    stage.run("mlp", config, examples=tmp_path / "examples", output=tmp_path / "model")
+    evaluate(
+        EvaluateConfig(draws=1),
+        examples=tmp_path / "examples",
+        model=tmp_path / "model",
+        output=tmp_path / "evaluation",
+    )
+    assert len(list((tmp_path / "evaluation/figures").iterdir())) == len(FIGURES)
