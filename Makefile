@@ -1,4 +1,4 @@
-# The two ways in: `make pipeline` and `make test`. Each sets itself up first, once.
+# Start with `make pipeline` or `make test`. Both install the environment first if it is missing.
 
 PYTHON ?= python3
 VENV := .venv
@@ -14,27 +14,27 @@ ARGS ?=
 .DEFAULT_GOAL := help
 .PHONY: help setup gpu pipeline test lint types unit slow bench-prepare bench-train lock clean
 
-help: ## every target with a line
+help: ## list the targets and variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo 'variables:          DATASET=$(DATASET) DATA_DIR=$(DATA_DIR) PRESET=$(PRESET) RUN=$(RUN) ARGS=$(ARGS) PYTHON=$(PYTHON)'
 
-gpu: $(READY) ## add TensorFlow's CUDA packages to the environment
+gpu: $(READY) ## install TensorFlow with its CUDA packages, for GPUs
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-gpu.lock
 
-setup: $(READY) ## the environment alone, in .venv, with the exact versions of requirements.lock
+setup: $(READY) ## install the exact versions of requirements.lock in .venv
 
 $(READY): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
-	  { echo 'error: $(PYTHON) is not Python 3.11 to 3.13; name one that is: make PYTHON=python3.12 …'; exit 1; }
+	  { echo 'error: $(PYTHON) is not Python 3.11 to 3.13; choose another, for example: make PYTHON=python3.12 …'; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@touch $@
 
-pipeline: $(READY) ## prepare, train and evaluate DATASET with PRESET into RUN
+pipeline: $(READY) ## prepare, train and evaluate: DATASET with PRESET, into the directory RUN
 	$(BIN)/python -m pipeline run --run '$(RUN)' --dataset '$(DATASET)' --preset '$(PRESET)' \
 	  $(if $(DATA_DIR),--data_dir '$(DATA_DIR)') $(ARGS)
 
-test: lint types unit ## lint, types and tests
+test: lint types unit ## run lint, type checks and tests
 
 lint: $(READY)
 	$(BIN)/ruff check
@@ -46,20 +46,20 @@ types: $(READY)
 unit: $(READY)
 	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile
 
-slow: $(READY) ## the long checks: kills, and the whole of Fashion-MNIST where TFDS_DATA_DIR has it
+slow: $(READY) ## run the long tests: killed stages, and Fashion-MNIST if it is in TFDS_DATA_DIR
 	$(BIN)/python -m pytest -m slow
 
-bench-prepare: $(READY) ## the prepare stage beside its peers, as a table (about ten minutes)
+bench-prepare: $(READY) ## compare the prepare stage and its parts with peers (more than ten minutes)
 	$(BIN)/python -m benchmarks.prepare
 
-bench-train: $(READY) ## the training loop beside its peers, as a table (about half an hour)
+bench-train: $(READY) ## compare the trainer with its peers (about half an hour)
 	$(BIN)/python -m benchmarks.train
 
-lock: $(READY) ## renew the lock files from pyproject.toml
+lock: $(READY) ## update the lock files from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev \
 	  --no-header --no-annotate pyproject.toml --output-file requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev --extra gpu \
 	  --no-header --no-annotate pyproject.toml --output-file requirements-gpu.lock
 
-clean: ## drop the environment and the tools' caches; runs/ stays
+clean: ## remove the environment and the caches of the tools, not runs/
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

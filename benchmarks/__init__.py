@@ -1,1 +1,1 @@
-"""Our stages measured beside their peers; reports to read and compare, no tests."""
+"""Benchmarks of the stages and their peers. They print reports; they are not tests."""

@@ -1,4 +1,4 @@
-"""The machine that figures were measured on. Linux only."""
+"""A description of the machine that the figures were measured on. Linux only."""
 
 import hashlib
 import os
@@ -9,39 +9,45 @@ from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 
+from pipeline.beam.worker_pool import num_cores
+
 PACKAGES = ("numpy", "apache-beam", "tensorflow", "tensorflow-datasets", "pillow")
 _MATMUL_SIZE = 2048
+_TIMED_CALLS = 5
 
 
-def num_cores() -> int:
-    return len(os.sched_getaffinity(0))
+def description(packages: Sequence[str] = PACKAGES) -> list[list[str]]:
+    """What distinguishes this machine from others: rows of a table with two columns.
 
-
-def described(packages: Sequence[str] = PACKAGES) -> list[list[str]]:
-    """What tells this machine from another: rows of a table."""
-    versions = {each.name.lower(): each.version for each in metadata.distributions()}
-    found = ", ".join(f"{name} {versions.get(name, 'absent')}" for name in packages)
+    Args:
+      packages: distributions whose versions are reported.
+    """
+    installed = {
+        distribution.name.lower(): distribution.version for distribution in metadata.distributions()
+    }
+    versions = ", ".join(f"{name} {installed.get(name, 'absent')}" for name in packages)
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     return [
-        ["CPU", f"{_cpu()}, {num_cores()} cores"],
+        ["CPU", f"{_cpu_model()}, {num_cores()} cores"],
         ["memory", f"{memory:.1f} GiB"],
         ["system", platform.platform()],
-        ["Python", f"{platform.python_version()}; {found}"],
+        ["Python", f"{platform.python_version()}; {versions}"],
         ["load before", f"{os.getloadavg()[0]:.2f}"],
-        ["one core's speed", _speed()],
+        ["one core's speed", _core_speed()],
     ]
 
 
 def matmul_rate() -> float:
-    """float32 operations per second in a product of large matrices, by TensorFlow on all cores."""
+    """float32 operations per second of a product of large matrices in TensorFlow, on all cores."""
     import tensorflow as tf
 
     factor = tf.random.stateless_normal((_MATMUL_SIZE, _MATMUL_SIZE), seed=(0, 0))
-    # Its value is asked for: on other devices the call returns before the product is there.
-    return 2 * _MATMUL_SIZE**3 / _best(lambda: tf.matmul(factor, factor).numpy())
+    # `numpy()` waits for the product: on other devices `matmul` returns before it is computed.
+    seconds = _fastest_call(lambda: tf.matmul(factor, factor).numpy())
+    return 2 * _MATMUL_SIZE**3 / seconds
 
 
-def _cpu() -> str:
+def _cpu_model() -> str:
     models = [
         line
         for line in Path("/proc/cpuinfo").read_text().splitlines()
@@ -50,8 +56,8 @@ def _cpu() -> str:
     return models[0].partition(":")[2].strip() if models else platform.machine()
 
 
-def _speed() -> str:
-    """Figures of fixed work, by which those of different machines can be compared."""
+def _core_speed() -> str:
+    """The speed of three fixed computations, by which machines can be compared."""
     data = bytes(i * i >> 7 & 0xFF for i in range(1 << 20))
 
     def loop() -> None:
@@ -61,16 +67,16 @@ def _speed() -> str:
 
     megabytes = len(data) / 1e6
     return (
-        f"Python loop {2 / _best(loop):.0f} M rounds/s, "
-        f"zlib level 6 {megabytes / _best(lambda: zlib.compress(data, 6)):.0f} MB/s, "
-        f"SHA-256 {megabytes / _best(lambda: hashlib.sha256(data).digest()):,.0f} MB/s"
+        f"Python loop {2 / _fastest_call(loop):.0f} M rounds/s, "
+        f"zlib level 6 {megabytes / _fastest_call(lambda: zlib.compress(data, 6)):.0f} MB/s, "
+        f"SHA-256 {megabytes / _fastest_call(lambda: hashlib.sha256(data).digest()):,.0f} MB/s"
     )
 
 
-def _best(function: Callable[[], object]) -> float:
-    """Seconds of the fastest of some calls."""
+def _fastest_call(function: Callable[[], object]) -> float:
+    """Seconds of the fastest of several calls."""
     seconds = []
-    for _ in range(5):
+    for _ in range(_TIMED_CALLS):
         start = time.perf_counter()
         function()
         seconds.append(time.perf_counter() - start)

@@ -1,4 +1,4 @@
-"""Commands measured from outside: wall time, and the memory of all their processes. Linux only."""
+"""Commands measured from outside: wall time and the memory of all their processes. Linux only."""
 
 import contextlib
 import dataclasses
@@ -15,16 +15,17 @@ from pathlib import Path
 from typing import IO, Any
 
 ROOT = Path(__file__).parent.parent
-_SAMPLED_SECONDS = 0.05
+_SAMPLING_SECONDS = 0.05
 
 
 @dataclasses.dataclass
-class Peaks:
-    """The most memory that a command's processes held, in bytes.
+class MemoryPeaks:
+    """The peak memory of a command's processes, in bytes.
 
     Attributes:
-      largest: of the largest one (RSS).
-      total: of all together, a page that several share counted once (PSS); 0: was not sampled.
+      largest: resident memory (RSS) of the largest process.
+      total: memory of all processes together, where a shared page counts once (PSS); 0 if it was
+        not sampled.
     """
 
     largest: int = 0
@@ -32,49 +33,64 @@ class Peaks:
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class CommandRun:
     """One run of a command.
 
     Attributes:
-      wall: seconds from its start to its end, with the interpreter's own and all imports.
-      peaks: of its memory.
-      report: what it printed as its last line, JSON.
+      wall: seconds from start to end, including the interpreter's start and all imports.
+      peaks: peak memory.
+      report: the JSON object that the command printed as its last line.
     """
 
     wall: float
-    peaks: Peaks
+    peaks: MemoryPeaks
     report: dict[str, Any]
 
 
-class RunError(Exception):
-    """A command failed; its text is the last line that it wrote to standard error."""
+class CommandError(Exception):
+    """A command failed; the message is the last line that it wrote to standard error."""
 
 
-def run(command: Sequence[str], *, sample_memory: bool) -> Run:
-    """Runs a command in a session of its own, of which nothing is left afterwards.
+def run(command: Sequence[str], *, sample_memory: bool) -> CommandRun:
+    """Runs a command in its own session and ends every process that it leaves behind.
 
-    Sampling costs time (some 25 ms for each GB that is held, every 50 ms), so that a run tells
-    either memory or speed.
+    Sampling takes about 25 ms per GB of memory, every 50 ms, so a run measures either memory or
+    speed.
+
+    Raises:
+      CommandError: the command exited with a non-zero code.
     """
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         start = time.perf_counter()
         process = subprocess.Popen(
             command, stdout=output, stderr=errors, cwd=ROOT, start_new_session=True
         )
-        sampling = _sampled(process.pid) if sample_memory else contextlib.nullcontext(Peaks())
+        sampling = (
+            _sampled_memory(process.pid) if sample_memory else contextlib.nullcontext(MemoryPeaks())
+        )
         try:
             with sampling as peaks:
                 _, status, usage = os.wait4(process.pid, 0)
                 wall = time.perf_counter() - start
                 process.returncode = os.waitstatus_to_exitcode(status)
         finally:
-            _end(process)
+            _end_session(process)
         if process.returncode:
-            last = _last_line(errors) or f"exit code {process.returncode}"
-            raise RunError(last)
-        # The kernel's own figure misses no moment, but the workers that nobody waited for.
+            message = _last_line(errors) or f"exit code {process.returncode}"
+            raise CommandError(message)
+        # The kernel's figure is exact, but leaves out workers that nobody waited for; sampling
+        # sees these.
         largest = max(peaks.largest, usage.ru_maxrss * 1024)
-        return Run(wall, Peaks(largest, peaks.total), json.loads(_last_line(output)))
+        return CommandRun(wall, MemoryPeaks(largest, peaks.total), json.loads(_last_line(output)))
+
+
+def python(module: str, *arguments: str) -> list[str]:
+    """The command that calls `main(*arguments)` of one of this project's modules.
+
+    `-m` would name the module `__main__` in worker processes and in pickles.
+    """
+    code = f"import sys; from {module} import main; main(*sys.argv[1:])"
+    return [sys.executable, "-c", code, *arguments]
 
 
 def _last_line(file: IO[bytes]) -> str:
@@ -84,19 +100,19 @@ def _last_line(file: IO[bytes]) -> str:
 
 
 @contextlib.contextmanager
-def _sampled(session: int) -> Iterator[Peaks]:
-    """While the body runs, notes the memory that a session's processes hold."""
-    peaks = Peaks()
+def _sampled_memory(session: int) -> Iterator[MemoryPeaks]:
+    """While the body runs, records the peak memory of a session's processes."""
+    peaks = MemoryPeaks()
     ended = threading.Event()
 
-    def watch() -> None:
-        while not ended.wait(_SAMPLED_SECONDS):
-            processes = _processes(session)
-            largest = max((_bytes(each, "status", "VmHWM:") for each in processes), default=0)
-            total = sum(_bytes(each, "smaps_rollup", "Pss:") for each in processes)
+    def sample() -> None:
+        while not ended.wait(_SAMPLING_SECONDS):
+            pids = _session_pids(session)
+            largest = max((_memory(pid, "status", "VmHWM:") for pid in pids), default=0)
+            total = sum(_memory(pid, "smaps_rollup", "Pss:") for pid in pids)
             peaks.largest, peaks.total = max(peaks.largest, largest), max(peaks.total, total)
 
-    thread = threading.Thread(target=watch, daemon=True)
+    thread = threading.Thread(target=sample, daemon=True)
     thread.start()
     try:
         yield peaks
@@ -105,43 +121,36 @@ def _sampled(session: int) -> Iterator[Peaks]:
         thread.join()
 
 
-def _processes(session: int) -> list[str]:
-    """The session's processes that still run."""
-    found = []
-    for number in filter(str.isdigit, os.listdir("/proc")):
-        # The name, in brackets, may hold anything; then follow state, parent, group, session.
-        fields = _read(f"/proc/{number}/stat").rpartition(")")[2].split()
+def _session_pids(session: int) -> list[str]:
+    """The process ids of a session's running processes."""
+    pids = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        # The process's name, in parentheses, may contain anything. After it: state, parent,
+        # group, session.
+        fields = _read_proc(f"/proc/{pid}/stat").rpartition(")")[2].split()
         if fields and fields[3] == str(session) and fields[0] != "Z":
-            found.append(number)
-    return found
+            pids.append(pid)
+    return pids
 
 
-def _bytes(process: str, file: str, name: str) -> int:
-    """What a process's file in /proc says under `name`, 0 where the process has ended meanwhile."""
-    lines = _read(f"/proc/{process}/{file}").splitlines()
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), 0)
+def _memory(pid: str, file: str, field: str) -> int:
+    """A field of one of a process's files in /proc, in bytes; 0 if the process has ended."""
+    lines = _read_proc(f"/proc/{pid}/{file}").splitlines()
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(field)), 0)
 
 
-def _read(path: str) -> str:
+def _read_proc(path: str) -> str:
+    """A file of /proc; empty if the process has ended."""
     try:
         return Path(path).read_text()
-    except OSError:  # The process has ended.
+    except OSError:
         return ""
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ends all that is left of a command, so that its files can be removed."""
+def _end_session(process: subprocess.Popen[bytes]) -> None:
+    """Kills what is left of a command and waits for it, so that its files can be removed."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    while _processes(process.pid):
+    while _session_pids(process.pid):
         time.sleep(0.01)
-
-
-def python(module: str, *arguments: str) -> list[str]:
-    """A command that calls `main(*arguments)` of one of this project's modules.
-
-    Not by `-m`, since worker processes and pickles would then name it `__main__`.
-    """
-    code = f"import sys; from {module} import main; main(*sys.argv[1:])"
-    return [sys.executable, "-c", code, *arguments]

@@ -1,45 +1,23 @@
-"""Rows of `benchmarks.train`: run in turn, compared turn by turn, written as Markdown."""
+"""The measurements of `benchmarks.train`: all rows run in turn and are compared turn by turn."""
 
-import dataclasses
-import json
 import statistics
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from benchmarks import processes
-from benchmarks.peers import Report
-from benchmarks.processes import RunError
-from benchmarks.rows import table
+from benchmarks.processes import CommandError
+from benchmarks.rows import BenchmarkRow, run_task
+from benchmarks.tables import table
+from benchmarks.tasks.reports import Report
 from components.base import console
 
 HEAD = ("what", "images/s", "lowest", "highest", "ours / this", "loss, 2nd pass", "remarks")
 _SLOW_SECONDS = 60.0
 
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """Something to measure.
-
-    Attributes:
-      task: one of `benchmarks.train_tasks`.
-      arguments: the task's.
-      judged: says of the ratio ours / this whether it is what was asked.
-      missing: why it cannot be measured, if so.
-    """
-
-    name: str
-    task: str
-    arguments: dict[str, Any]
-    judged: Callable[[float], str] = lambda _: ""
-    missing: str = ""
+ReportsOrReason = list[Report] | str  # A text is the reason why there are no reports.
 
 
-Result = list[Report] | str  # a text says why there are no reports
-
-
-def measure(rows: Sequence[Row], repeats: int) -> list[Result]:
-    """Runs all rows in turn, `repeats` times; a slow one once, unless it is the first: ours."""
-    results: dict[str, Result] = {row.name: row.missing or [] for row in rows}
+def measure(rows: Sequence[BenchmarkRow], repeats: int) -> list[ReportsOrReason]:
+    """Runs all rows in turn, `repeats` times; a slow row once, unless it is the first, ours."""
+    results: dict[str, ReportsOrReason] = {row.name: row.missing or [] for row in rows}
     slow: set[str] = set()
     for _ in range(repeats):
         for row in rows:
@@ -47,11 +25,9 @@ def measure(rows: Sequence[Row], repeats: int) -> list[Result]:
             if isinstance(reports, str) or row.name in slow:
                 continue
             console.say(f"bench: {row.name}")
-            arguments = json.dumps(row.arguments)
-            command = processes.python("benchmarks.train_tasks", row.task, arguments)
             try:
-                run = processes.run(command, sample_memory=False)
-            except RunError as error:
+                run = run_task(row.task, row.arguments, sample_memory=False)
+            except CommandError as error:
                 results[row.name] = f"failed: {error}"
                 continue
             reports.append(run.report)
@@ -60,17 +36,17 @@ def measure(rows: Sequence[Row], repeats: int) -> list[Result]:
     return [results[row.name] for row in rows]
 
 
-def section(title: str, rows: Sequence[Row], repeats: int) -> str:
-    """A titled table of rows, of which the first is ours."""
-    return f"**{title}**\n\n{compared(rows, measure(rows, repeats))}"
+def section(title: str, rows: Sequence[BenchmarkRow], repeats: int) -> str:
+    """Measures rows, the first of which is ours; a titled table."""
+    return f"**{title}**\n\n{comparison_table(rows, measure(rows, repeats))}"
 
 
-def compared(rows: Sequence[Row], results: Sequence[Result]) -> str:
-    """A table in which the first row is compared with every other.
+def comparison_table(rows: Sequence[BenchmarkRow], results: Sequence[ReportsOrReason]) -> str:
+    """A table that compares the first row with every other.
 
-    Ratios are the medians of those of each turn, as a machine's speed changes from turn to turn.
+    A ratio is the median of the ratios of all turns, since a machine's speed changes between turns.
     """
-    first = [] if isinstance(results[0], str) else _rates(results[0])
+    our_rates = [] if isinstance(results[0], str) else _rates(results[0])
     lines = []
     for row, result in zip(rows, results, strict=True):
         if isinstance(result, str):
@@ -78,20 +54,21 @@ def compared(rows: Sequence[Row], results: Sequence[Result]) -> str:
             continue
         rates = _rates(result)
         ratio, remarks = "", []
-        if first and row is not rows[0]:
-            # A slow row has fewer turns.
-            value = statistics.median(ours / this for ours, this in zip(first, rates, strict=False))
+        if our_rates and row is not rows[0]:
+            # Not strict: a slow row has fewer turns.
+            ratios = [ours / this for ours, this in zip(our_rates, rates, strict=False)]
+            value = statistics.median(ratios)
             ratio = f"{value:.2f}"
-            remarks.append(row.judged(value))
+            remarks.append(row.judge(value))
         if flops := result[0].get("flops"):
             speed = statistics.median(rates) * flops / 1e9
-            remarks.append(f"{speed:,.0f} GFLOP/s over {flops / 1e6:.2f} MFLOP an image")
+            remarks.append(f"{speed:,.0f} GFLOP/s at {flops / 1e6:.2f} MFLOP per image")
         if len(result) == 1:
             remarks.append("one run")
         lines.append(
             [
                 row.name,
-                *(f"{each:,.0f}" for each in (statistics.median(rates), min(rates), max(rates))),
+                *(f"{rate:,.0f}" for rate in (statistics.median(rates), min(rates), max(rates))),
                 ratio,
                 f"{result[0]['loss']:.1f}" if "loss" in result[0] else "",
                 "; ".join(filter(None, remarks)),

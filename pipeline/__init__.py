@@ -1,1 +1,1 @@
-"""How it runs: the stages, their Beam transforms, the command line."""
+"""The stages, the Beam transform that they use, and the command line."""

@@ -1,15 +1,23 @@
-"""Images to TFRecords, a trained VAE, its embeddings and figures.
+"""Prepare images, train a variational autoencoder (VAE) on them, and evaluate it.
 
-  run       all three stages: prepare, train, evaluate
-  prepare   a dataset to checked, sharded TFRecords
-  evaluate  held-out metrics, embeddings, figures and a report
-  embed     embeddings of any TFRecord shards, as Parquet
+Each stage reads directories, and writes a directory with a manifest:
+
+  prepare   reads a dataset; writes a prepared dataset: checked, sharded TFRecord files
+  train     reads a prepared dataset; writes a model (a separate command: `python -m trainer`)
+  evaluate  reads a prepared dataset and a model; writes metrics, embeddings, figures and a report
+  embed     reads a model and TFRecord files; writes embeddings as Parquet files
+  run       runs prepare, train and evaluate, in examples/, model/ and evaluation/ of one directory
+
+A stage that is up to date is skipped. A directory that holds something else is not touched without
+--overwrite. An output directory appears when it is complete; if a command is interrupted, run the
+same command again.
 
   python -m pipeline run --run runs/demo --dataset fashion_mnist --preset mlp
+  python -m pipeline prepare --dataset path/to/images --image_size 64 --output runs/mine/examples
   python -m pipeline embed --model runs/demo/model --input 'runs/demo/examples/*test*' --output out
 
-The train stage alone is `python -m trainer`. A stage that is up to date is skipped. Options after
-`--` go to Beam as they are: `... -- --runner=FlinkRunner --flink_master=HOST:PORT`.
+Options after `--` are passed to Beam: `... -- --runner=FlinkRunner --flink_master=HOST:PORT`.
+`python -m pipeline STAGE --help` shows the options of a stage.
 """
 
 import argparse
@@ -18,91 +26,153 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from components.base import command_line
-from components.base.config import add_options, from_mapping, take
+from components.base.config import add_options, from_mapping, pop_fields
 from components.base.errors import ConfigError, nearest
 from components.sources import dataset_names
 from pipeline.evaluate.config import EvaluateConfig
 from pipeline.prepare.config import PrepareConfig
-from trainer.config import RunOptions, TrainConfig, load_config, preset_names
+from trainer.config import RunOptions, TrainConfig, load_config, preset_fields, preset_names
 
 STAGES = ("run", "prepare", "evaluate", "embed")
 COMMAND_LINE = "the command line"
 
+_RUN = """Prepare a dataset, train a model on it, and evaluate the model.
+
+Writes examples/, model/ and evaluation/ in the directory of the run. A stage that is up to date is
+skipped. A preset sets the network, latents, widths, epochs, batch size, optimizer and learning
+rate, with its schedule and warm-up; every other setting has a default. A YAML file (--config)
+overrides the preset, and options override both.
+
+  python -m pipeline run --run runs/demo --dataset fashion_mnist --preset mlp
+  python -m pipeline run --run runs/demo32 --preset conv --latents 32 --epochs 20
+"""
+_PREPARE = """Convert a dataset to checked, sharded TFRecord files.
+
+Writes the shards, which TFDS can read too; statistics and a contact sheet for each split; a list of
+the images that occur more than once; and the quarantine, which lists the inputs that cannot be
+used, with the reasons.
+
+  python -m pipeline prepare --dataset fashion_mnist --output runs/demo/examples
+  python -m pipeline prepare --dataset path/to/images --image_size 64 --output runs/mine/examples
+  python -m pipeline prepare --dataset path/to/images --image_size 64 --output runs/mine/examples \\
+    --retry_quarantined
+"""
+_EVALUATE = """Evaluate a model on the test split of a prepared dataset.
+
+Without a test split, the validation split is used, or train. Writes metrics.json (ELBO, rate and
+distortion, in nats per example, with 95 % confidence intervals), the embeddings of all splits as
+Parquet files, figures, and report.html, which shows everything on one page.
+
+  python -m pipeline evaluate --examples runs/demo/examples --model runs/demo/model \\
+    --output runs/demo/evaluation
+"""
+_EMBED = """Write the embeddings of the examples in TFRecord files.
+
+Writes one Parquet file for each TFRecord file, with the columns id, label, mean and log_variance.
+The mean is the embedding; with the logarithm of the variance it describes the posterior.
+
+  python -m pipeline embed --model runs/demo/model --input 'runs/demo/examples/*test*' \\
+    --output runs/demo/test_embeddings
+"""
+
 
 def main() -> None:
-    arguments, beam_args = _cut(sys.argv[1:])
+    """Runs the stage given by the process's arguments."""
+    arguments, beam_args = _split_arguments(sys.argv[1:])
     if arguments and not arguments[0].startswith("-") and arguments[0] not in STAGES:
         raise ConfigError(f"unknown stage {arguments[0]!r}; {nearest(arguments[0], STAGES)}")
-    given = vars(_parser().parse(arguments))
-    command: Callable[..., None] = given.pop("command")
-    del given["parser"]
-    command(given, beam_args)
+    values = vars(_parser().parse(arguments))
+    command: Callable[..., None] = values.pop("command")
+    del values["parser"]
+    command(values, beam_args)
 
 
-def _cut(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Our own arguments, and Beam's after `--`."""
+def _split_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """The arguments before `--`, and those after it, which are Beam's."""
     if "--" not in arguments:
         return arguments, []
-    place = arguments.index("--")
-    return arguments[:place], arguments[place + 1 :]
+    index = arguments.index("--")
+    return arguments[:index], arguments[index + 1 :]
 
 
 def _parser() -> command_line.Parser:
     parser = command_line.Parser(prog="python -m pipeline", description=__doc__)
     stages = parser.add_subparsers(metavar="STAGE", required=True, parser_class=command_line.Parser)
 
-    def add(command: Callable[..., None], name: str, help: str) -> argparse.ArgumentParser:
-        stage = stages.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.")
+    def add_stage(
+        name: str, command: Callable[..., None], description: str
+    ) -> argparse.ArgumentParser:
+        summary = description.partition("\n")[0].rstrip(".")
+        stage = stages.add_parser(
+            name, help=summary[0].lower() + summary[1:], description=description
+        )
         stage.set_defaults(command=command, parser=stage)
         return stage
 
-    stage = add(_run, "run", "prepare, train and evaluate, each skipped if up to date")
-    stage.add_argument("--run", required=True, metavar="DIR", help="where the run will stand")
-    stage.add_argument("--preset", default="mlp", help=f"{', '.join(preset_names())} [mlp]")
-    stage.add_argument("--config", metavar="FILE", help="YAML file of fields, over the preset's")
-    add_options(stage, PrepareConfig)
-    add_options(stage, TrainConfig, show_defaults=False)
-    add_options(stage, RunOptions)
-    add_options(stage, EvaluateConfig)
+    def add_directory(stage: argparse.ArgumentParser, option: str, help: str) -> None:
+        stage.add_argument(option, required=True, metavar="DIR", help=help)
 
-    stage = add(_prepare, "prepare", "turn a dataset into checked, sharded TFRecords")
-    stage.add_argument("--output", required=True, metavar="DIR", help="where they will stand")
-    stage.add_argument(
+    run = add_stage("run", _run, _RUN)
+    add_directory(run, "--run", "directory of the run")
+    run.add_argument(
+        "--preset", default="mlp", help=f"named configuration: {', '.join(preset_names())} [mlp]"
+    )
+    run.add_argument(
+        "--config", metavar="FILE", help="YAML file of fields that override the preset's"
+    )
+    add_options(run, PrepareConfig)
+    add_options(run, TrainConfig, hide_defaults=preset_fields())
+    add_options(run, RunOptions)
+    add_options(run, EvaluateConfig)
+
+    prepare = add_stage("prepare", _prepare, _PREPARE)
+    add_directory(prepare, "--output", "directory to write the prepared dataset to")
+    prepare.add_argument(
         "--retry_quarantined",
         action="store_true",
-        help="read again only what was set aside when the output directory was made",
+        help="read only the inputs in the quarantine of --output; use it after fixing inputs",
     )
-    add_options(stage, PrepareConfig)
+    add_options(prepare, PrepareConfig)
 
-    stage = add(_evaluate, "evaluate", "measure a model, export embeddings, draw figures")
-    stage.add_argument("--examples", required=True, metavar="DIR", help="what prepare published")
-    stage.add_argument("--model", required=True, metavar="DIR", help="what the trainer published")
-    stage.add_argument("--output", required=True, metavar="DIR", help="where results will stand")
-    add_options(stage, EvaluateConfig)
-
-    stage = add(_embed, "embed", "export the embeddings of any TFRecord shards as Parquet")
-    stage.add_argument("--model", required=True, metavar="DIR", help="what the trainer published")
-    stage.add_argument(
-        "--input", required=True, metavar="PATTERN", help="the shards: a path with * and ?"
+    evaluate = add_stage("evaluate", _evaluate, _EVALUATE)
+    add_directory(
+        evaluate,
+        "--examples",
+        "directory of a prepared dataset, made by `python -m pipeline prepare`",
     )
-    stage.add_argument("--output", required=True, metavar="DIR", help="where they will stand")
+    add_directory(evaluate, "--model", "directory of a model, made by `python -m trainer`")
+    add_directory(evaluate, "--output", "directory to write the evaluation to")
+    add_options(evaluate, EvaluateConfig)
+
+    embed = add_stage("embed", _embed, _EMBED)
+    add_directory(embed, "--model", "directory of a model, made by `python -m trainer`")
+    embed.add_argument(
+        "--input",
+        required=True,
+        metavar="PATTERN",
+        help="TFRecord files of a prepared dataset: a path with the wildcards * and ?",
+    )
+    add_directory(embed, "--output", "directory to write the Parquet files to")
     for stage in stages.choices.values():
+        target = "--run" if stage is run else "--output"
         stage.add_argument(
             "--overwrite",
             action="store_true",
-            help="replace other or damaged work in the output directory",
+            help=f"replace a different or damaged artifact in {target}",
         )
     return parser
 
 
-def _run(given: dict[str, Any], beam_args: Sequence[str]) -> None:
+def _run(values: dict[str, Any], beam_args: Sequence[str]) -> None:
     directory, preset, file, overwrite = (
-        given.pop(name) for name in ("run", "preset", "config", "overwrite")
+        values.pop(name) for name in ("run", "preset", "config", "overwrite")
     )
-    prepare_config = _prepare_config(take(given, PrepareConfig))
-    evaluate_config = from_mapping(EvaluateConfig, take(given, EvaluateConfig), where=COMMAND_LINE)
-    run_options = from_mapping(RunOptions, take(given, RunOptions), where=COMMAND_LINE)
-    train_config = load_config(preset, file=file, overrides=given)
+    prepare_config = _prepare_config(pop_fields(values, PrepareConfig))
+    evaluate_config = from_mapping(
+        EvaluateConfig, pop_fields(values, EvaluateConfig), where=COMMAND_LINE
+    )
+    run_options = from_mapping(RunOptions, pop_fields(values, RunOptions), where=COMMAND_LINE)
+    train_config = load_config(preset, file=file, overrides=values)
 
     from pipeline.run import run
 
@@ -119,36 +189,36 @@ def _run(given: dict[str, Any], beam_args: Sequence[str]) -> None:
     print(f"\n{summary}")
 
 
-def _prepare(given: dict[str, Any], beam_args: Sequence[str]) -> None:
-    options = {name: given.pop(name) for name in ("output", "overwrite", "retry_quarantined")}
-    config = _prepare_config(given)
+def _prepare(values: dict[str, Any], beam_args: Sequence[str]) -> None:
+    options = {name: values.pop(name) for name in ("output", "overwrite", "retry_quarantined")}
+    config = _prepare_config(values)
 
     from pipeline.prepare.stage import prepare
 
     prepare(config, **options, beam_args=beam_args)
 
 
-def _evaluate(given: dict[str, Any], beam_args: Sequence[str]) -> None:
+def _evaluate(values: dict[str, Any], beam_args: Sequence[str]) -> None:
     if beam_args:
-        raise ConfigError("evaluate takes no Beam options; embed does")
-    paths = {name: given.pop(name) for name in ("examples", "model", "output", "overwrite")}
-    config = from_mapping(EvaluateConfig, given, where=COMMAND_LINE)
+        raise ConfigError("the evaluate stage takes no Beam options; the embed stage does")
+    paths = {name: values.pop(name) for name in ("examples", "model", "output", "overwrite")}
+    config = from_mapping(EvaluateConfig, values, where=COMMAND_LINE)
 
     from pipeline.evaluate.stage import evaluate
 
     evaluate(config, **paths)
 
 
-def _embed(given: dict[str, Any], beam_args: Sequence[str]) -> None:
+def _embed(values: dict[str, Any], beam_args: Sequence[str]) -> None:
     from pipeline.apply.embed import embed
 
-    embed(pattern=given.pop("input"), **given, beam_args=beam_args)
+    embed(pattern=values.pop("input"), **values, beam_args=beam_args)
 
 
-def _prepare_config(given: dict[str, Any]) -> PrepareConfig:
-    config = from_mapping(PrepareConfig, given, where=COMMAND_LINE)
+def _prepare_config(values: dict[str, Any]) -> PrepareConfig:
+    config = from_mapping(PrepareConfig, values, where=COMMAND_LINE)
     data_dir = config.data_dir or dataset_names.default_data_dir()
-    dataset_names.check(config.dataset, data_dir, config.features)
+    dataset_names.check_dataset(config.dataset, data_dir, config.features)
     return config
 
 

@@ -1,4 +1,4 @@
-"""All three stages in order, each skipped where it is up to date, with one summary at the end."""
+"""Runs the three stages, one after the other, and summarizes the result."""
 
 import time
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from etils import epath
 
 from pipeline.evaluate.config import EvaluateConfig
+from pipeline.evaluate.scores import Scores
 from pipeline.evaluate.stage import REPORT, evaluate
 from pipeline.prepare.config import PrepareConfig
 from pipeline.prepare.stage import prepare
@@ -24,10 +25,23 @@ def run(
     overwrite: bool = False,
     beam_args: Sequence[str] = (),
 ) -> str:
-    """Prepares, trains and evaluates in `directory`; returns the summary.
+    """Runs the three stages in `directory`, each unless it is up to date.
+
+    Args:
+      directory: directory of the run; each stage writes to a directory in it.
+      prepare_config: the settings of prepare.
+      preset: name of the preset that `train_config` comes from.
+      train_config: the settings of the model and its training.
+      run_options: options of the training that do not change the result.
+      evaluate_config: the settings of evaluate.
+      overwrite: whether to replace other or damaged artifacts in `directory`.
+      beam_args: options of Beam.
+
+    Returns:
+      The summary: the duration of each stage, the scores, and the path of the report.
 
     Raises:
-      UserError: a stage's; what the stages before it published stays.
+      UserError: a stage failed; the artifacts of earlier stages remain.
     """
     root = epath.Path(directory)
     examples, model, evaluation = (root / name for name in ("examples", "model", "evaluation"))
@@ -43,32 +57,32 @@ def run(
         overwrite=overwrite,
     )
     clock.lap("train", model)
-    evaluated = evaluate(
+    evaluation_artifact = evaluate(
         evaluate_config, examples=examples, model=model, output=evaluation, overwrite=overwrite
     )
     clock.lap("evaluate", evaluation)
-    scores = evaluated.manifest["counts"]
-    elbo, rate, distortion = (scores[name] for name in ("elbo", "rate", "distortion"))
+    scores = Scores.from_json(evaluation_artifact.manifest["counts"])
     return "\n".join(
         [
             *clock.lines,
             "",
-            f"{scores['dataset']}, preset {scores['preset']}, {scores['split']} ELBO "
-            f"{elbo['mean']:.2f} ± {elbo['half_width_95']:.2f} nats "
-            f"(rate {rate['mean']:.2f}, distortion {distortion['mean']:.2f})",
-            f"open {evaluation / REPORT}",
+            f"{scores.dataset}, preset {scores.preset}, {scores.split} ELBO "
+            f"{scores.elbo.value:.2f} ± {scores.elbo.half_width:.2f} nats "
+            f"(rate {scores.rate.value:.2f}, distortion {scores.distortion.value:.2f})",
+            f"report: {evaluation / REPORT}",
         ]
     )
 
 
 class _Clock:
-    """Wall time of each stage."""
+    """Measures the wall time of each stage."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self._start = time.monotonic()
 
     def lap(self, name: str, directory: epath.Path) -> None:
+        """Adds a line for a stage that ends now."""
         now = time.monotonic()
         self.lines.append(f"{name:<10}{now - self._start:8.1f} s   {directory}")
         self._start = now

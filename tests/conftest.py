@@ -1,4 +1,7 @@
-"""Tiny artifacts of every stage, made once and only read by the tests."""
+"""Fixtures and helpers of all tests: tiny artifacts, made once per session, and subprocesses.
+
+Tests must not change the session's artifacts.
+"""
 
 import functools
 import json
@@ -16,50 +19,57 @@ from components.base import tensorflow_setup
 from components.base.config import from_mapping
 from components.data.examples import ExampleBatch
 from components.data.prepared_dataset import PreparedDataset
-from components.sources.source import BLOCK_EXAMPLES, Source
+from components.sources.source import BATCH_EXAMPLES, Source
 from pipeline.prepare.config import PrepareConfig
 
 ROOT = Path(__file__).parent.parent
 
 tensorflow_setup.load()
 
-from components.data.batches import Batches  # noqa: E402 - after TensorFlow, quietly
+from components.data.batches import Batches  # noqa: E402 - imports TensorFlow
 from components.data.image_store import InMemoryImages  # noqa: E402
 from trainer import build, stage  # noqa: E402
 from trainer.config import load_config  # noqa: E402
 from trainer.devices import strategy  # noqa: E402
 
-# Two logical devices, so that replicas can be tested in this process.
+# Two logical devices, for tests of several replicas in this process.
 strategy.split_cpu(2)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_strategy_a_process() -> Iterator[None]:
-    """Two over the same devices would number their collective operations alike, and meet."""
+def one_strategy_per_process() -> Iterator[None]:
+    """Shares one strategy among all tests.
+
+    Two strategies on the same devices give their collective operations the same keys, so that
+    operations of one could be matched with operations of the other.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(strategy, "create", functools.cache(strategy.create))
         yield
 
 
 def tiny_prepare_config(**fields) -> PrepareConfig:
+    """A config of 600 built-in images, with the given fields."""
     fields = {"dataset": "synthetic_garments", "synthetic_size": 600} | fields
     return from_mapping(PrepareConfig, fields, where="a test")
 
 
 def tiny_train_config(preset: str = "mlp", **fields):
+    """A preset reduced to a second of training, with the given fields."""
     tiny = {"epochs": 2, "widths": (16,), "batch_size": 50, "warmup_steps": 0}
     return load_config(preset, overrides=tiny | fields)
 
 
 def tiny_run(images: np.ndarray, **fields) -> build.TrainingRun:
-    """On one replica, on images that need no artifact."""
+    """A training run on one replica, on images in memory."""
     config = tiny_train_config(**fields)
     batches = Batches(InMemoryImages(images), batch_size=config.batch_size, seed=config.seed)
-    return build.run_on(build.machine(config), config, batches)
+    return build.build_run_on(build.claim_devices(config), config, batches)
 
 
 @pytest.fixture(scope="session")
 def examples_dir(tmp_path_factory) -> Path:
+    """A directory that `prepare` published."""
     from pipeline.prepare.stage import prepare
 
     directory = tmp_path_factory.mktemp("prepared") / "examples"
@@ -69,11 +79,13 @@ def examples_dir(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def example_set(examples_dir) -> PreparedDataset:
+    """The dataset in `examples_dir`."""
     return PreparedDataset.open(examples_dir)
 
 
 @pytest.fixture(scope="session")
 def model_dir(examples_dir, tmp_path_factory) -> Path:
+    """A directory that the trainer published."""
     directory = tmp_path_factory.mktemp("trained") / "model"
     stage.run("mlp", tiny_train_config(), examples=examples_dir, output=directory)
     return directory
@@ -81,11 +93,11 @@ def model_dir(examples_dir, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def cli(tmp_path) -> Callable[..., subprocess.CompletedProcess]:
-    """Runs `python -m MODULE ARGUMENTS` to its end, as a user without a prepared dataset would."""
+    """Returns a function that runs `python -m MODULE ARGUMENTS`, without TFDS datasets on disk."""
 
     def run(module: str, *arguments: object, **kwargs) -> subprocess.CompletedProcess:
         return subprocess.run(
-            command(module, *arguments),
+            module_command(module, *arguments),
             cwd=ROOT,
             env=os.environ | {"TFDS_DATA_DIR": str(tmp_path / "no_datasets")},
             capture_output=True,
@@ -99,14 +111,14 @@ def cli(tmp_path) -> Callable[..., subprocess.CompletedProcess]:
 
 @pytest.fixture
 def on_two_hosts() -> Iterator[Callable[..., list[subprocess.Popen]]]:
-    """Starts a command in two processes, which TF_CONFIG makes the hosts of one run."""
+    """Returns a function that starts a command in two processes, the two hosts of one run."""
     started: list[subprocess.Popen] = []
 
     def start(command: list[str]) -> list[subprocess.Popen]:
-        # Both at a time, or the second might get the port of the first.
+        # Both sockets are open at once, so the system assigns two different ports.
         listen = functools.partial(socket.create_server, ("127.0.0.1", 0))
-        with listen() as one, listen() as other:
-            workers = ["{}:{}".format(*each.getsockname()) for each in (one, other)]
+        with listen() as first, listen() as second:
+            workers = ["{}:{}".format(*server.getsockname()) for server in (first, second)]
         for index in range(2):
             task = {"type": "worker", "index": index}
             hosts = {"TF_CONFIG": json.dumps({"cluster": {"worker": workers}, "task": task})}
@@ -127,38 +139,45 @@ def on_two_hosts() -> Iterator[Callable[..., list[subprocess.Popen]]]:
         process.communicate()
 
 
-def ends(processes: list[subprocess.Popen]) -> list[subprocess.CompletedProcess]:
-    """Waits for hosts that wait for each other; none of them for ever."""
+def wait_for_all(processes: list[subprocess.Popen]) -> list[subprocess.CompletedProcess]:
+    """Waits for the hosts of a run; after 150 seconds, kills all and fails with their output."""
     try:
-        said = [process.communicate(timeout=150) for process in processes]
+        outputs = [process.communicate(timeout=150) for process in processes]
     except subprocess.TimeoutExpired:
         for process in processes:
             process.kill()
         raise AssertionError([process.communicate() for process in processes]) from None
     return [
-        subprocess.CompletedProcess(process.args, process.returncode, *each)
-        for process, each in zip(processes, said, strict=True)
+        subprocess.CompletedProcess(process.args, process.returncode, *output)
+        for process, output in zip(processes, outputs, strict=True)
     ]
 
 
 def read_split(source: Source, split: str = "train", *, parts=None) -> ExampleBatch:
-    """A whole split of a source that rejects nothing, in the order of its ids."""
+    """Reads a split of a source that rejects no example, sorted by id.
+
+    Args:
+      source: the source to read.
+      split: name of the split.
+      parts: slices to read instead of those of `split`.
+    """
     parts = [part for part in source.slices() if part.split == split] if parts is None else parts
-    blocks = [block for part in parts for block in source.read(part)]
-    assert all(isinstance(block, ExampleBatch) for block in blocks)
-    assert max(map(len, blocks)) <= BLOCK_EXAMPLES
-    whole = ExampleBatch.concatenate(blocks)
-    assert whole.labels.dtype == np.int64
-    return whole.take(np.argsort(whole.ids))
+    batches = [batch for part in parts for batch in source.read(part)]
+    assert all(isinstance(batch, ExampleBatch) for batch in batches)
+    assert max(map(len, batches)) <= BATCH_EXAMPLES
+    examples = ExampleBatch.concatenate(batches)
+    assert examples.labels.dtype == np.int64
+    return examples.take(np.argsort(examples.ids))
 
 
-def command(module: str, *arguments: object) -> list[str]:
+def module_command(module: str, *arguments: object) -> list[str]:
+    """The command `python -m MODULE ARGUMENTS`."""
     return [sys.executable, "-m", module, *map(str, arguments)]
 
 
 @pytest.fixture(scope="session")
 def fashion_mnist_data_dir() -> str:
-    """Where TFDS prepared the real Fashion-MNIST; tests that need it skip where it is not."""
+    """The directory of the TFDS datasets; skips the test if Fashion-MNIST is not prepared there."""
     from components.sources import dataset_names
 
     data_dir = dataset_names.default_data_dir()

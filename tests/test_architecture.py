@@ -1,6 +1,7 @@
 """The rules that keep the folders apart: who may import whom, and what has one place."""
 
 import ast
+import collections
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,8 @@ PACKAGES = ("components", "trainer", "pipeline")
 MODULES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py"))
 SOURCES = [path for path in MODULES if path.name != "__init__.py"]
 
-# Each folder, and what it may import of this project beside itself. A folder covers the folders
-# below it that are not listed.
+# Each folder, and what it may import of this project besides itself. A folder covers the folders
+# below it that are not listed. A path that ends in `.py` allows one module.
 MAY_IMPORT = {
     "components/base": set(),
     "components/data": {"components/base"},
@@ -22,7 +23,8 @@ MAY_IMPORT = {
     "components/figures": set(),
     "trainer/devices": {"components"},
     "trainer/optimization": {"components", "trainer/devices"},
-    "trainer/recording": {"components", "trainer"},
+    "trainer/recording": {"components", "trainer/build.py", "trainer/config.py"},
+    "trainer/verification": {"components", "trainer/build.py", "trainer/config.py"},
     "trainer": {"components", "trainer"},
     "pipeline/beam": {"components"},
     "pipeline/prepare": {"components", "pipeline/beam"},
@@ -57,7 +59,7 @@ def attributes(path: Path) -> set[str]:
     }
 
 
-def having(predicate) -> set[str]:
+def modules_where(predicate) -> set[str]:
     return {str(p.relative_to(ROOT)) for p in MODULES if predicate(p)}
 
 
@@ -75,19 +77,43 @@ def test_folders_import_only_what_they_may(path):
         if name.split(".")[0] not in PACKAGES:
             continue
         target = folder_of(name.replace(".", "/") + "/")
+        place = name.replace(".", "/") + "/"
         allowed = target == own or any(
-            target == each or target.startswith(f"{each}/") for each in MAY_IMPORT[own]
+            place.startswith(f"{each.removesuffix('.py')}/") for each in MAY_IMPORT[own]
         )
         assert allowed, f"{path} imports {name}"
 
 
+def test_packages_are_empty_except_for_a_docstring():
+    for path in MODULES:
+        if path.name == "__init__.py":
+            body = ast.parse(path.read_text()).body
+            is_docstring = [isinstance(each, ast.Expr) for each in body]
+            assert is_docstring in ([], [True]), path
+
+
+def test_no_two_classes_have_one_name():
+    places = collections.defaultdict(list)
+    for path in [*MODULES, *(ROOT / "benchmarks").rglob("*.py")]:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                places[node.name.lstrip("_")].append(str(path.relative_to(ROOT)))
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
+def test_only_beam_imports_beam():
+    users = modules_where(lambda p: "apache_beam" in packages(p))
+    assert users
+    assert all(user.startswith("pipeline/beam/") for user in users)
+
+
 def test_only_the_trainer_makes_a_strategy():
-    users = having(lambda p: "MirroredStrategy(" in p.read_text())
+    users = modules_where(lambda p: "MirroredStrategy(" in p.read_text())
     assert users == {"trainer/devices/strategy.py"}
 
 
 def test_only_main_modules_read_arguments():
-    assert having(lambda p: "argv" in attributes(p)) == {
+    assert modules_where(lambda p: "argv" in attributes(p)) == {
         "pipeline/__main__.py",
         "trainer/__main__.py",
     }
@@ -95,8 +121,8 @@ def test_only_main_modules_read_arguments():
 
 def test_only_artifacts_renames():
     names = {"rename", "renames", "move"}
-    assert having(lambda p: attributes(p) & names) == {"components/base/artifacts.py"}
-    assert having(lambda p: "os.replace" in p.read_text()) == set()
+    assert modules_where(lambda p: attributes(p) & names) == {"components/base/artifacts.py"}
+    assert modules_where(lambda p: "os.replace" in p.read_text()) == set()
 
 
 def test_the_model_knows_no_path_and_the_loop_no_metric():
@@ -104,3 +130,12 @@ def test_the_model_knows_no_path_and_the_loop_no_metric():
         assert "etils" not in packages(ROOT / "components" / "model" / f"{name}.py")
     loop = ROOT / "trainer" / "optimization" / "loop.py"
     assert not any(name.startswith("components.metrics") for name in imported(loop))
+
+
+def test_every_module_has_a_test_file_and_every_test_file_a_module():
+    modules = {path.relative_to(ROOT) for path in SOURCES}
+    expected = {path.parent / f"test_{path.stem.strip('_')}.py" for path in modules}
+    tests = ROOT / "tests"
+    found = {path.relative_to(tests) for path in tests.glob("*/**/test_*.py")}
+    assert {str(path) for path in expected - found} == set(), "modules without a test file"
+    assert {str(path) for path in found - expected} == set(), "test files without a module"

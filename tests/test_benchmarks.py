@@ -1,74 +1,93 @@
-"""The benchmarks run, and what they print is a table; no figure is looked at."""
+"""The benchmarks run and print tables. No test looks at a figure."""
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from benchmarks import peers, rows, train_tasks, turns
+from benchmarks import libraries, medians, turns
+from benchmarks.inputs import BenchmarkInputs
+from benchmarks.medians import Medians
 from benchmarks.peers import keras_fit
-from benchmarks.rows import Figures, Row
+from benchmarks.rows import BenchmarkRow, missing
+from benchmarks.tasks import reports, training
+from benchmarks.tasks.run import TASKS
 from components.model import costs
 from components.model.vae import VAE
 
 
-def cells(text: str) -> dict[str, list[str]]:
+def table_rows(text: str) -> dict[str, list[str]]:
     """The rows of all Markdown tables in a text, by their first cell."""
     lines = [line for line in text.splitlines() if line.startswith("|")]
     split = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return {first: rest for first, *rest in split}
 
 
-def test_the_command_names_the_machine_and_compares(cli, tmp_path):
-    done = cli(
-        "benchmarks.prepare", "--only", "memory", "--images", 700, "--repeats", 1,
-        "--data_dir", tmp_path,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    shown = cells(done.stdout)
-    assert {"CPU", "memory", "Python", "one core's speed", "sizes"} <= shown.keys()
-    images, rate, *_ = shown["ours, 8,571 of them train"]
+@pytest.fixture
+def measured_rows(cli, tmp_path) -> Callable[..., dict[str, list[str]]]:
+    """Returns a function that measures one section of a benchmark; it returns all table rows."""
+
+    def measure(module: str, section: str, *, images: int) -> dict[str, list[str]]:
+        options = ("--only", section, "--images", images, "--repeats", 1, "--data_dir", tmp_path)
+        done = cli(module, *options)
+        assert done.returncode == 0, done.stderr
+        return table_rows(done.stdout)
+
+    return measure
+
+
+# --- prepare --------------------------------------------------------------------------------------
+
+
+def test_the_prepare_command_describes_the_machine_and_compares(measured_rows):
+    rows = measured_rows("benchmarks.prepare", "memory", images=700)
+    assert {"CPU", "memory", "Python", "one core's speed", "sizes"} <= rows.keys()
+    images, rate, *_ = rows["ours, 8,571 training images"]
     assert images == "10,000"
     assert float(rate.replace(",", "")) > 0
-    *_, largest, together, _, remark = shown["the second / the first"]
+    *_, largest, total, _, remark = rows["second / first"]
     assert 0.5 < float(largest) < 2
-    assert 0.5 < float(together) < 2
-    assert remark.startswith("<= 1.3")
+    assert 0.5 < float(total) < 2
+    assert remark.startswith("target <= 1.3")
 
 
-def test_an_unknown_section_is_refused(cli):
-    done = cli("benchmarks.prepare", "--only", "wrote")
+@pytest.mark.parametrize(
+    ("module", "section", "nearest"),
+    [("benchmarks.prepare", "wrote", "write"), ("benchmarks.train", "stat", "start")],
+)
+def test_an_unknown_section_is_refused(cli, module, section, nearest):
+    done = cli(module, "--only", section)
     assert done.returncode == 2
-    assert "nearest: write" in done.stderr
+    assert f"nearest: {nearest}" in done.stderr
 
 
-def test_a_section_compares_peers_with_what_is_ours():
-    def figures(rate: float) -> Figures:
-        return Figures(1000, rate, 0.0, 2.5, 3e6, 4e6)
+def test_a_section_compares_peers_with_ours():
+    def medians_of(rate: float) -> Medians:
+        return Medians(1000, rate, 0.0, 2.5, 3e6, 4e6)
 
     given = [
-        Row("ours", "prepare", {}, is_ours=True),
-        Row("slower", "peer", {}),
-        Row("broken", "peer", {}),
+        BenchmarkRow("ours", "prepare", {}, is_ours=True),
+        BenchmarkRow("slower", "peer", {}, judge=lambda ratio: f"ratio {ratio:.0f}"),
+        BenchmarkRow("broken", "peer", {}),
     ]
-    results = [figures(6000.0), figures(1000.0), "failed: no disk"]
-    text = rows.section("Writing", given, results, remarks=["as asked"], cores=[2, 1, 1])
-    shown = cells(text)
-    assert shown["ours"] == ["1,000", "6,000", "3,000", "2.5", "3", "4", "", "as asked"]
-    assert shown["slower"] == ["1,000", "1,000", "1,000", "2.5", "3", "4", "3.00", ""]
-    assert shown["broken"] == [*[""] * 7, "failed: no disk"]
+    results = [medians_of(6000.0), medians_of(1000.0), "failed: no disk"]
+    text = medians.section("Writing", given, results, remarks=["target met"], cores=[2, 1, 1])
+    rows = table_rows(text)
+    assert rows["ours"] == ["1,000", "6,000", "3,000", "2.5", "3", "4", "", "target met"]
+    assert rows["slower"] == ["1,000", "1,000", "1,000", "2.5", "3", "4", "3.00", "ratio 3"]
+    assert rows["broken"] == [*[""] * 7, "failed: no disk"]
     assert len({len(line) for line in text.splitlines() if line.startswith("|")}) == 1
 
 
-def test_a_task_that_fails_costs_its_row_alone(tmp_path):
+def test_a_failed_task_fails_only_its_own_row(tmp_path):
+    idx = {"output": str(tmp_path / "idx"), "images": 70, "data_dir": ""}
     given = [
-        Row("absent", "pillow_loop", {"no_such": 1}),
-        Row("skipped", "pillow_loop", {}, missing="skipped: not there"),
-        Row(
-            "written", "write_idx", {"output": str(tmp_path / "idx"), "images": 70, "data_dir": ""}
-        ),
+        BenchmarkRow("failing", "pillow_loop", {"no_such": 1}),
+        BenchmarkRow("skipped", "pillow_loop", {}, missing="skipped: not there"),
+        BenchmarkRow("written", "write_idx", idx),
     ]
-    failed, skipped, written = rows.measure(given, repeats=1, for_memory=True)
+    failed, skipped, written = medians.measure(given, repeats=1, for_memory=True)
     assert failed.startswith("failed: TypeError")
     assert skipped == "skipped: not there"
     assert written.images == 70
@@ -76,25 +95,88 @@ def test_a_task_that_fails_costs_its_row_alone(tmp_path):
     assert not (tmp_path / "idx").exists()
 
 
-# --- the trainer's --------------------------------------------------------------------------------
+# --- libraries ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory) -> BenchmarkInputs:
+    """700 drawn garments, 600 of them for training."""
+    directory = tmp_path_factory.mktemp("benchmarks")
+    return BenchmarkInputs(directory, images=700, repeats=1, data_dir=str(directory / "none"))
+
+
+@pytest.mark.parametrize(
+    ("task", "package", "arguments"),
+    [
+        ("inflate", "zlib", {"module": "zlib"}),
+        ("inflate", "zlib_ng", {"module": "zlib_ng.zlib_ng"}),
+        ("inflate", "isal", {"module": "isal.isal_zlib"}),
+        ("decode_pngs_ours", "numpy", {}),
+        ("decode_pngs", "pyspng", {"library": "pyspng"}),
+        ("decode_pngs", "cv2", {"library": "opencv"}),
+        ("decode_pngs", "PIL", {"library": "pillow"}),
+        ("extract_ours", "numpy", {}),
+        ("extract_protobuf", "numpy", {}),
+    ],
+)
+def test_every_library_handles_all_records(inputs, task, package, arguments):
+    if missing(package):
+        pytest.skip(f"no {package}")
+    report = TASKS[task](records=inputs.records, images=inputs.train, **arguments)
+    assert report["images"] == 600
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "read_ours",
+        "read_tf_data",
+        "read_tf_data_batches",
+        "read_shards_ours",
+        "read_shards_protobuf",
+        "encode_ours",
+        "encode_protobuf",
+    ],
+)
+def test_every_reader_and_encoder_handles_all_shards(inputs, task):
+    assert TASKS[task](directory=inputs.shards)["images"] == 600
+
+
+def test_a_task_that_handles_too_few_images_fails(inputs):
+    with pytest.raises(ValueError, match="only 600 of 601 images"):
+        TASKS["extract_ours"](records=inputs.records, images=601)
+
+
+def test_a_library_within_a_fifth_of_our_speed_wins():
+    assert libraries.verdict(1.25) == "0.80 of our speed: the library wins"
+    assert libraries.verdict(1.3) == "0.77 of our speed: ours wins"
+    assert libraries.verdict(0.5) == "2.00 of our speed: the library wins"
+
+
+def test_a_library_that_is_not_installed_is_skipped():
+    assert missing("no_such_package") == "skipped: not installed"
+    assert missing("numpy") == ""
+
+
+# --- train ----------------------------------------------------------------------------------------
 
 
 @functools.cache
-def loss(task: str, examples: str, **arguments) -> float:
-    """Of the second pass over the images."""
-    report = train_tasks.TASKS[task](examples=examples, seconds=0, **arguments)
+def second_loss(task: str, examples: str, **arguments) -> float:
+    """The loss of a task's second pass over the images."""
+    report = TASKS[task](examples=examples, seconds=0, **arguments)
     assert report["images"] > 0
     assert report["seconds"] > 0
     return report["loss"]
 
 
-def test_our_loop_learns_the_same_held_and_streamed(examples_dir):
-    held, streamed = (
-        loss("ours", str(examples_dir), preset="mlp", cache_bytes=size) for size in (None, 0)
+def test_our_loop_learns_the_same_from_memory_and_from_shards(examples_dir):
+    in_memory, streamed = (
+        second_loss("ours", str(examples_dir), preset="mlp", cache_bytes=size) for size in (None, 0)
     )
-    assert held == streamed
-    # An untrained model gives each of 784 pixels a probability of about a half.
-    assert held < 0.9 * 784 * np.log(2)
+    assert in_memory == streamed
+    # An untrained model gives each of 784 pixels a probability of about one half.
+    assert in_memory < 0.9 * 784 * np.log(2)
 
 
 @pytest.mark.parametrize(
@@ -108,25 +190,26 @@ def test_our_loop_learns_the_same_held_and_streamed(examples_dir):
         ("torch_loop", {"model": "mlp"}),
     ],
 )
-def test_peers_learn_what_our_loop_does(examples_dir, task, arguments):
+def test_peers_learn_what_our_loop_learns(examples_dir, task, arguments):
     if (package := task.partition("_")[0]) in ("jax", "torch"):
         pytest.importorskip(package)
-    ours = loss("ours", str(examples_dir), preset="mlp", cache_bytes=None)
-    # Their first weights, order and noise are others.
-    assert loss(task, str(examples_dir), **arguments) == pytest.approx(ours, rel=0.1)
+    ours = second_loss("ours", str(examples_dir), preset="mlp", cache_bytes=None)
+    # Peers have other initial weights, another order and other noise.
+    assert second_loss(task, str(examples_dir), **arguments) == pytest.approx(ours, rel=0.1)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["jax_steps", "torch_loop"])
 def test_convolutional_peers_learn(examples_dir, task):
     pytest.importorskip(task.partition("_")[0])
-    keras = loss("keras_fit", str(examples_dir), model="conv")
+    keras = second_loss("keras_fit", str(examples_dir), model="conv")
     assert keras < 784 * np.log(2)
     options = {"scanned": False} if task == "jax_steps" else {}
-    assert loss(task, str(examples_dir), model="conv", **options) == pytest.approx(keras, rel=0.1)
+    peer = second_loss(task, str(examples_dir), model="conv", **options)
+    assert peer == pytest.approx(keras, rel=0.1)
 
 
-def test_the_peers_models_are_those_of_the_issue():
+def test_the_peers_models_have_the_size_of_ours():
     mlp = costs.count(*keras_fit.networks("mlp"))
     ours = VAE(image_shape=(28, 28, 1), network="mlp", latents=2, widths=(256,))
     assert mlp.parameters == ours.count_params()
@@ -136,78 +219,66 @@ def test_the_peers_models_are_those_of_the_issue():
 
 
 def test_the_first_lap_is_not_timed():
-    met = iter([9.0, 7.0, 5.0])
-    report = peers.laps(lambda: next(met), images=10, seconds=0)
+    losses = iter([9.0, 7.0, 5.0])
+    report = reports.laps(lambda: next(losses), images=10, seconds=0)
     assert (report["images"], report["loss"]) == (10, 7.0)
 
 
 def test_rows_are_compared_turn_by_turn():
-    def reports(*rates: float, **more) -> list[dict]:
+    def reports_of(*rates: float, **more) -> list[dict]:
         return [{"images": 2 * rate, "seconds": 2.0} | more for rate in rates]
 
     given = [
-        turns.Row("ours", "ours", {}),
-        turns.Row("peer", "keras_fit", {}, lambda ratio: f"judged {ratio:.1f}"),
-        turns.Row("slow", "keras_fit", {}),
-        turns.Row("limit", "limit", {}),
-        turns.Row("broken", "keras_fit", {}),
+        BenchmarkRow("ours", "ours", {}),
+        BenchmarkRow("peer", "keras_fit", {}, judge=lambda ratio: f"judged {ratio:.1f}"),
+        BenchmarkRow("slow", "keras_fit", {}),
+        BenchmarkRow("limit", "limit", {}),
+        BenchmarkRow("broken", "keras_fit", {}),
     ]
     results = [
-        reports(4000, 1000, 9000, loss=250.04),
-        # Its ratios are 4, 1/3 and 3, that of the medians is 2.
-        reports(1000, 3000, 3000),
-        reports(500),
-        reports(8000, 2000, 18000, flops=2e6),
+        reports_of(4000, 1000, 9000, loss=250.04),
+        # The ratios are 4, 1/3 and 3; the ratio of the medians would be 4/3.
+        reports_of(1000, 3000, 3000),
+        reports_of(500),
+        reports_of(8000, 2000, 18000, flops=2e6),
         "failed: no disk",
     ]
-    shown = cells(turns.compared(given, results))
-    assert shown["ours"] == ["4,000", "1,000", "9,000", "", "250.0", ""]
-    assert shown["peer"] == ["3,000", "1,000", "3,000", "3.00", "", "judged 3.0"]
-    assert shown["slow"] == ["500", "500", "500", "8.00", "", "one run"]
-    assert shown["limit"][3:] == ["0.50", "", "16 GFLOP/s over 2.00 MFLOP an image"]
-    assert shown["broken"] == [*[""] * 5, "failed: no disk"]
+    rows = table_rows(turns.comparison_table(given, results))
+    assert rows["ours"] == ["4,000", "1,000", "9,000", "", "250.0", ""]
+    assert rows["peer"] == ["3,000", "1,000", "3,000", "3.00", "", "judged 3.0"]
+    assert rows["slow"] == ["500", "500", "500", "8.00", "", "one run"]
+    assert rows["limit"][3:] == ["0.50", "", "16 GFLOP/s at 2.00 MFLOP per image"]
+    assert rows["broken"] == [*[""] * 5, "failed: no disk"]
 
 
-def test_without_ours_there_is_nothing_to_compare_with():
-    given = [turns.Row("ours", "ours", {}), turns.Row("peer", "keras_fit", {})]
-    shown = cells(turns.compared(given, ["failed: at once", [{"images": 10, "seconds": 1.0}]]))
-    assert shown["ours"] == [*[""] * 5, "failed: at once"]
-    assert shown["peer"] == ["10", "10", "10", "", "", "one run"]
+def test_without_our_figures_there_are_no_ratios():
+    given = [BenchmarkRow("ours", "ours", {}), BenchmarkRow("peer", "keras_fit", {})]
+    results = ["failed: at once", [{"images": 10, "seconds": 1.0}]]
+    rows = table_rows(turns.comparison_table(given, results))
+    assert rows["ours"] == [*[""] * 5, "failed: at once"]
+    assert rows["peer"] == ["10", "10", "10", "", "", "one run"]
 
 
-def test_a_training_task_that_fails_costs_its_row_alone():
+def test_a_failed_training_task_fails_only_its_own_row():
     given = [
-        turns.Row("wrong", "ours", {"no_such": 1}),
-        turns.Row("skipped", "torch_loop", {}, missing="absent"),
+        BenchmarkRow("failing", "ours", {"no_such": 1}),
+        BenchmarkRow("skipped", "torch_loop", {}, missing="skipped: not installed"),
     ]
     failed, skipped = turns.measure(given, 1)
     assert failed.startswith("failed: TypeError")
-    assert skipped == "absent"
+    assert skipped == "skipped: not installed"
 
 
-def test_the_limit_is_the_rate_of_products_over_their_number():
-    report = train_tasks.limit("mlp")
+def test_the_limit_is_the_matmul_rate_divided_by_the_operations_per_image():
+    report = training.limit("mlp")
     assert report["flops"] == 2_417_664
     assert 1e9 < report["images"] / report["seconds"] * report["flops"] < 1e15
 
 
-def test_the_train_command_measures_the_first_call(cli, tmp_path):
-    done = cli(
-        "benchmarks.train", "--only", "start", "--images", 600, "--repeats", 1,
-        "--data_dir", tmp_path,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    shown = cells(done.stdout)
-    assert {"CPU", "sizes"} <= shown.keys()
-    assert "keras 3" in shown["Python"][0]
-    seconds, lowest, highest, remark = shown[
-        "`python -m trainer`, the first call of steps included"
-    ]
+def test_the_train_command_measures_the_first_call(measured_rows):
+    rows = measured_rows("benchmarks.train", "start", images=600)
+    assert {"CPU", "sizes"} <= rows.keys()
+    assert "keras 3" in rows["Python"][0]
+    seconds, lowest, highest, remark = rows["`python -m trainer`, with the first call of steps"]
     assert 0 < float(lowest) == float(seconds) == float(highest)
-    assert remark.startswith("<= 8 s asked")
-
-
-def test_what_the_train_command_cannot_measure_is_refused(cli):
-    done = cli("benchmarks.train", "--only", "stat")
-    assert done.returncode == 2
-    assert "nearest: start" in done.stderr
+    assert remark.startswith("target <= 8 s")

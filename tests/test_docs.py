@@ -1,4 +1,4 @@
-"""Is what docs/training.md, docs/slurm.sbatch and docs/kubernetes.yaml say so?"""
+"""The documentation and the example jobs agree with the code and with each other."""
 
 import dataclasses
 import json
@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
+from tests.test_architecture import MAY_IMPORT
 from trainer import __main__ as command_line
 from trainer import stage, verify
 from trainer.config import (
@@ -27,41 +28,42 @@ from trainer.config import (
 )
 from trainer.devices.hosts import Host, host
 
+MARKDOWN = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 TRAINING = (ROOT / "docs" / "training.md").read_text()
 SLURM = ROOT / "docs" / "slurm.sbatch"
 SERVICE, JOB = yaml.safe_load_all((ROOT / "docs" / "kubernetes.yaml").read_text())
 POD = JOB["spec"]["template"]["spec"]
-OTHERS_OPTIONS = {"logdir", "require-hashes", "no-deps"}
+OTHER_TOOLS_OPTIONS = {"logdir", "require-hashes", "no-deps"}
 SETTINGS = [f for cls in (TrainConfig, RunOptions, VerifyOptions) for f in dataclasses.fields(cls)]
 
 
 def commands(text: str) -> list[list[str]]:
-    """The indented lines that call the trainer, as a shell takes them apart."""
+    """The indented commands that run the trainer, split into words as a shell does it."""
     lines = re.findall(r"^ {4,}((?:.*\\\n)*.*)", text, re.M)
     return [shlex.split(line.replace("\\\n", "")) for line in lines if "-m trainer" in line]
 
 
 def table(header: str) -> list[list[str]]:
-    """The cells of the table that begins so."""
+    """The cells of the table whose header starts with `header`."""
     rows = TRAINING[TRAINING.index(header) :].split("\n\n")[0].splitlines()[2:]
     return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
 
 
 @pytest.fixture
-def called(monkeypatch) -> Callable[[list[str]], tuple[Any, ...]]:
-    """Gives the trainer a command's arguments; returns what it would do with them, undone."""
+def parsed_call(monkeypatch) -> Callable[[list[str]], tuple[Any, ...]]:
+    """Returns a function that parses a trainer's arguments, and returns the call they lead to.
+
+    The call itself is not made.
+    """
     calls: list[tuple[Any, ...]] = []
 
-    def run(preset: str, config: TrainConfig, **paths: Any) -> None:
-        calls.append((preset, config, paths))
-
-    def others(*arguments: Any, **paths: Any) -> str:
+    def record(*arguments: Any, **paths: Any) -> str:
         calls.append((*arguments, paths))
         return ""
 
-    monkeypatch.setattr(stage, "run", run)
-    monkeypatch.setattr(stage, "dry_run", others)
-    monkeypatch.setattr(verify, "verify", others)
+    monkeypatch.setattr(stage, "run", record)
+    monkeypatch.setattr(stage, "dry_run", record)
+    monkeypatch.setattr(verify, "verify", record)
 
     def call(arguments: list[str]) -> tuple[Any, ...]:
         monkeypatch.setattr(sys, "argv", ["trainer", *arguments])
@@ -78,24 +80,24 @@ def test_every_setting_is_explained_with_its_choices(setting):
     assert set(setting.metadata["choices"] or ()) <= set(spans)
 
 
-def test_every_option_named_is_one(cli):
+def test_every_named_option_exists(cli):
     parsers = (["trainer"], ["trainer", "verify"], ["pipeline", "prepare"])
-    shown = "".join(cli(*words, "--help").stdout for words in parsers)
+    help_texts = "".join(cli(*words, "--help").stdout for words in parsers)
     named = set(re.findall(r"--([a-z][a-z_-]*)", TRAINING))
-    assert named - set(re.findall(r"--([a-z_]+)", shown)) == OTHERS_OPTIONS
+    assert named - set(re.findall(r"--([a-z_]+)", help_texts)) == OTHER_TOOLS_OPTIONS
 
 
 @pytest.mark.parametrize("command", commands(TRAINING), ids=" ".join)
-def test_every_command_is_understood(command, called, monkeypatch):
+def test_every_command_is_accepted(command, parsed_call, monkeypatch):
     start = command.index("python")
     for setting in command[:start]:
         monkeypatch.setenv(*setting.split("=", 1))
     assert command[start : start + 3] == ["python", "-m", "trainer"]
-    called(command[start + 3 :])
+    parsed_call(command[start + 3 :])
     host()
 
 
-def test_the_two_terminals_are_the_hosts_of_one_run(monkeypatch):
+def test_the_commands_of_the_two_terminals_are_the_hosts_of_one_run(monkeypatch):
     first, second = (words for words in commands(TRAINING) if words[0].startswith("TF_CONFIG="))
     assert first[1:] == second[1:]
     for index, words in enumerate((first, second)):
@@ -103,7 +105,7 @@ def test_the_two_terminals_are_the_hosts_of_one_run(monkeypatch):
         assert host() == Host(index, 2)
 
 
-def test_presets_are_as_described():
+def test_the_presets_match_their_descriptions():
     rows = {row[0].strip("`"): row for row in table("| preset |")}
     assert sorted(rows) == preset_names()
     for name, (_, network, latents, epochs, batch, optimizer, rate) in rows.items():
@@ -119,7 +121,7 @@ def test_presets_are_as_described():
         assert rate == f"{config.learning_rate}, `{config.schedule}`, {steps}"
 
 
-def test_the_scaled_presets_follow_the_rule():
+def test_the_scaled_settings_follow_the_square_root_rule():
     mlp, *others = (load_config(name) for name in ("mlp", "conv", "keras_conv"))
     rows = table("| GPUs |")
     assert [int(row[0]) for row in rows] == [1, 2, 4, 8]
@@ -133,43 +135,78 @@ def test_the_scaled_presets_follow_the_rule():
             assert warmup_steps == math.ceil(config.warmup_steps / gpus)
 
 
-def test_links_lead_somewhere():
-    for target in re.findall(r"\]\(([^)#:]+)", TRAINING):
-        assert (ROOT / "docs" / target).exists(), target
+def anchors(text: str) -> set[str]:
+    """The anchors that GitHub gives to the headings of a Markdown text."""
+    headings = re.findall(r"^#+ (.*)$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_every_slurm_task_is_told_which_host_it_is(tmp_path, called, monkeypatch):
+@pytest.mark.parametrize("document", MARKDOWN, ids=lambda path: path.name)
+def test_every_link_has_a_target(document):
+    for name, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", document.read_text()):
+        target = document.parent / name if name else document
+        assert target.exists(), name
+        assert not anchor or anchor in anchors(target.read_text()), f"{name}#{anchor}"
+
+
+@pytest.mark.parametrize("document", MARKDOWN, ids=lambda path: path.name)
+def test_every_named_path_exists(document):
+    folders = "components|trainer|pipeline|benchmarks|tests|docs"
+    for path in re.findall(rf"`((?:{folders})/[\w./-]*)`", document.read_text()):
+        assert (ROOT / path).exists(), path
+
+
+def test_the_table_of_folders_states_the_import_rules():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    lines = [line for line in text.splitlines() if line.startswith("| `")]
+    rules = {}
+    for line in lines:
+        folder, _, allowed = line.strip("|").split("|")
+        parent = ROOT / folder.strip(" `").partition("/")[0]
+        names = re.findall(r"`([^`]+)`", allowed)
+        # The table names the folders of `components/` without their parent.
+        paths = [name if (ROOT / name).exists() else f"{parent.name}/{name}" for name in names]
+        rules[folder.strip(" `")] = set(paths)
+    assert rules == MAY_IMPORT
+
+
+def test_every_slurm_task_gets_its_host_index(tmp_path, parsed_call, monkeypatch):
     tasks = run_slurm(tmp_path, exit_code=0)
-    assert [read(task, monkeypatch) for task in tasks] == [Host(0, 2), Host(1, 2)]
+    assert [host_of(task, monkeypatch) for task in tasks] == [Host(0, 2), Host(1, 2)]
     workers = [json.loads(task["TF_CONFIG"])["cluster"]["worker"] for task in tasks]
     assert workers == [["node-a:21234", "node-b:21234"]] * 2
     assert tasks[0]["arguments"][:2] == ["-m", "trainer"]
-    preset, config, _ = called(tasks[0]["arguments"][2:])
+    preset, config, _ = parsed_call(tasks[0]["arguments"][2:])
     assert_scaled_to_eight_gpus(preset, config)
     assert not (tmp_path / "requeued").exists()
 
 
 @pytest.mark.parametrize(("exit_code", "is_requeued"), [(75, True), (1, False), (2, False)])
-def test_slurm_requeues_what_was_stopped_with_its_work_saved(tmp_path, exit_code, is_requeued):
+def test_slurm_requeues_a_job_only_after_exit_code_75(tmp_path, exit_code, is_requeued):
     run_slurm(tmp_path, exit_code=exit_code)
     assert (tmp_path / "requeued").exists() == is_requeued
 
 
 def run_slurm(directory: Path, *, exit_code: int) -> list[dict[str, Any]]:
-    """Runs the script where Slurm's commands and the trainer are stand-ins; what each task got."""
+    """Runs the script with fakes of Slurm's commands and of the trainer.
+
+    Returns:
+      For each task, the environment variable TF_CONFIG and the trainer's arguments.
+    """
     trainer = f"""import json, os, sys
 task = {{"TF_CONFIG": os.environ["TF_CONFIG"], "arguments": sys.argv[1:]}}
 open(f"task-{{os.environ['SLURM_PROCID']}}.json", "w").write(json.dumps(task))
 sys.exit({exit_code})
 """
-    # As the real ones: srun takes its own options up to the command and gives the worst exit code.
+    # Like the real srun: it takes the options before the command as its own, and exits with the
+    # highest exit code of all tasks.
     srun = """while [[ $1 == --* ]]; do shift; done
-worst=0
+highest=0
 for task in 0 1; do
   SLURM_PROCID=$task "$@"; code=$?
-  if ((code > worst)); then worst=$code; fi
+  if ((code > highest)); then highest=$code; fi
 done
-exit $worst
+exit $highest
 """
     scontrol = """case "$*" in
 "show hostnames node-[a-b]") printf 'node-a\\nnode-b\\n' ;;
@@ -198,44 +235,45 @@ esac
     return [json.loads(path.read_text()) for path in sorted(directory.glob("task-*.json"))]
 
 
-def read(task: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Host:
+def host_of(task: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Host:
+    """The host that the trainer takes a task for."""
     monkeypatch.setenv("TF_CONFIG", task["TF_CONFIG"])
     return host()
 
 
 def assert_scaled_to_eight_gpus(preset: str, config: TrainConfig) -> None:
-    """Two hosts of four, as the last line of the table says."""
+    """Asserts the settings of the table's last row: two hosts with four GPUs each."""
     _, _, _, batch, rate, warmup_steps = map(float, table("| GPUs |")[-1])
     assert preset == "conv"
     assert (config.batch_size, config.learning_rate) == (batch, rate)
     assert config.warmup_steps == warmup_steps
 
 
-def test_every_pod_is_told_which_host_it_is(monkeypatch):
+def test_every_pod_gets_its_host_index(monkeypatch):
     index, tf_config = POD["containers"][0]["env"]
     assert index["valueFrom"]["fieldRef"]["fieldPath"] == (
         "metadata.annotations['batch.kubernetes.io/job-completion-index']"
     )
-    pods = JOB["spec"]["completions"]
-    assert JOB["spec"]["parallelism"] == pods
-    for number in range(pods):
+    num_pods = JOB["spec"]["completions"]
+    assert JOB["spec"]["parallelism"] == num_pods
+    for number in range(num_pods):
         text = tf_config["value"].replace(f"$({index['name']})", str(number))
-        assert read({"TF_CONFIG": text}, monkeypatch) == Host(number, pods)
+        assert host_of({"TF_CONFIG": text}, monkeypatch) == Host(number, num_pods)
         worker = json.loads(text)["cluster"]["worker"][number]
-        # The names that an indexed Job's pods have below a headless Service.
+        # The DNS name of an indexed Job's pod below a headless Service.
         assert worker.startswith(f"{JOB['metadata']['name']}-{number}.{POD['subdomain']}:")
 
 
-def test_the_service_finds_the_jobs_pods():
+def test_the_service_selects_the_pods_of_the_job():
     assert SERVICE["metadata"]["name"] == POD["subdomain"]
     assert SERVICE["spec"]["clusterIP"] == "None"
     assert SERVICE["spec"]["selector"] == {"job-name": JOB["metadata"]["name"]}
 
 
-def test_a_pod_runs_the_trainer_and_exit_code_75_does_not_count(called):
+def test_a_pod_runs_the_trainer_and_exit_code_75_does_not_count(parsed_call):
     (container,) = POD["containers"]
     assert container["command"] == ["python", "-m", "trainer"]
-    preset, config, _ = called(container["args"])
+    preset, config, _ = parsed_call(container["args"])
     assert_scaled_to_eight_gpus(preset, config)
     actions = {
         code: rule["action"]

@@ -1,4 +1,4 @@
-"""The long checks, on the whole of the real Fashion-MNIST: `make slow`."""
+"""Long checks on the complete, real Fashion-MNIST: `make slow`."""
 
 import json
 import resource
@@ -15,6 +15,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def all_examples(fashion_mnist_data_dir, tmp_path_factory):
+    """All 70,000 images, prepared without a validation split."""
     directory = tmp_path_factory.mktemp("fashion_mnist") / "examples"
     config = PrepareConfig(
         dataset="fashion_mnist", data_dir=fashion_mnist_data_dir, validation_fraction=0
@@ -28,18 +29,18 @@ def test_all_images_are_kept(all_examples):
     assert counts["examples_by_label"] == {"train": [6000] * 10, "test": [1000] * 10}
 
 
-def test_prepare_stays_within_its_memory(cli, fashion_mnist_data_dir, tmp_path):
+def test_prepare_stays_within_its_memory_limit(cli, fashion_mnist_data_dir, tmp_path):
     done = cli(
         "pipeline", "prepare", "--dataset", "fashion_mnist",
         "--data_dir", fashion_mnist_data_dir, "--output", tmp_path / "examples",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    # The largest of this process's children so far, in KiB; 1.5 GB is what is promised.
+    # Peak memory, in KiB, of the largest child process so far; the documented limit is 1.5 GB.
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 1.5e9 / 1024
 
 
 @pytest.mark.timeout(1200)
-def test_mlp_ends_where_the_original_did(all_examples, tmp_path):
+def test_mlp_reaches_the_train_loss_of_the_original(all_examples, tmp_path):
     """The original's train loss after 50 epochs is 262.08 nats."""
     stage.run("mlp", load_config("mlp"), examples=all_examples.path, output=tmp_path / "model")
     rows = [json.loads(row) for row in (tmp_path / "model/metrics.jsonl").read_text().splitlines()]

@@ -1,4 +1,4 @@
-"""Thousands of mutated inputs: no traceback, no hang, bounded memory, and a ledger that adds up."""
+"""Thousands of mutated inputs: no traceback, no hang, bounded memory, a ledger that adds up."""
 
 import io
 import json
@@ -6,6 +6,7 @@ import os
 import random
 import struct
 import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -14,18 +15,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.data import codec, tfrecord
+from components.data import tf_example, tfrecord
 from components.data.prepared_dataset import PreparedDataset
-from components.ingest.ledger import Reason
-from pipeline.prepare.stage import QUARANTINE
-from tests.conftest import ROOT, command
+from components.ingest.rejection import Reason
+from pipeline.prepare.quarantine import QUARANTINE
+from tests.conftest import ROOT
+from tests.tfrecords import write_records
 
-MOST_BYTES = 1 << 30
+MEMORY_LIMIT = 1 << 30
 FILES_PER_RUN = 600
 
 
-def encoded(rng: random.Random) -> bytes:
-    """A sound image, most often of the common shape."""
+def encoded_image(rng: random.Random) -> bytes:
+    """An undamaged image, nine times in ten of the common shape."""
     pixels = np.frombuffer(rng.randbytes(8 * 6 * 3), np.uint8).reshape(8, 6, 3)
     image = Image.fromarray(pixels if rng.random() < 0.1 else pixels[..., 0])
     buffer = io.BytesIO()
@@ -33,7 +35,7 @@ def encoded(rng: random.Random) -> bytes:
     return buffer.getvalue()
 
 
-def cut(rng: random.Random, data: bytes) -> bytes:
+def truncate(rng: random.Random, data: bytes) -> bytes:
     return data[: rng.randrange(len(data))]
 
 
@@ -48,13 +50,13 @@ def change_magic(rng: random.Random, data: bytes) -> bytes:
     return rng.choice([b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a", b"BM", b"MZ"]) + data[8:]
 
 
-def put_zeros(rng: random.Random, data: bytes) -> bytes:
+def insert_zeros(rng: random.Random, data: bytes) -> bytes:
     start = rng.randrange(len(data))
     return data[:start] + bytes(rng.randint(1, 64)) + data[start:]
 
 
 def png_declaring(width: int, height: int, stream: bytes) -> bytes:
-    """A PNG that says that it is so large, its checksums right."""
+    """A PNG with the given size in its header and correct checksums."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return (
@@ -71,28 +73,29 @@ def declare_huge(rng: random.Random, data: bytes) -> bytes:
 
 
 def make_bomb(rng: random.Random, data: bytes) -> bytes:
-    """Small declared, vast inflated; or vast both ways, up to a thousandth on disk."""
+    """A PNG that inflates to 9 MB and declares 6, 3,000 or 20,000 pixels per side."""
     side = rng.choice([6, 3000, 20_000])
     return png_declaring(side, side, zlib.compress(bytes(9_000_000)))
 
 
-def no_image(rng: random.Random, data: bytes) -> bytes:
+def replace_content(rng: random.Random, data: bytes) -> bytes:
     return rng.choice(
         [b"", b"\0" * 500, b"just text\n", rng.randbytes(300), b"PK\x03\x04zip", b"<html>"]
     )
 
 
 MUTATIONS: list[Callable[[random.Random, bytes], bytes]] = [
-    cut,
+    truncate,
     flip_bits,
     change_magic,
-    put_zeros,
+    insert_zeros,
     declare_huge,
-    no_image,
+    replace_content,
 ]
 
 
-def name_of(rng: random.Random, number: int) -> bytes:
+def file_name(rng: random.Random, number: int) -> bytes:
+    """A name that some part of the pipeline might mishandle."""
     stem = rng.choice(
         [
             b"%d",
@@ -111,20 +114,20 @@ def name_of(rng: random.Random, number: int) -> bytes:
 
 
 def run_prepare(*arguments: object) -> subprocess.CompletedProcess:
-    """Prepares in a process of its own; it fails where that takes more than a gigabyte."""
+    """Runs prepare in a separate process and checks its errors, exit code and peak memory."""
     script = (
         "import atexit, os, re; from components.base import command_line\n"
         "from pipeline import __main__ as command\n"
         "end = os._exit\n"
         "def report(code):\n"
-        # Not rusage's figure, which begins with that of the process that started this one.
+        # Not the peak of getrusage: a child process inherits that of its parent.
         "    status = open('/proc/self/status').read()\n"
         "    print(re.search(r'VmHWM:\\s+(\\d+) kB', status)[1], flush=True); end(code)\n"
         "os._exit = report; atexit.register(report, 0)\n"
         "command_line.run(command.main)"
     )
     done = subprocess.run(
-        [command("x")[0], "-c", script, "prepare", *map(str, arguments)],
+        [sys.executable, "-c", script, "prepare", *map(str, arguments)],
         cwd=ROOT,
         capture_output=True,
         timeout=120,
@@ -133,26 +136,27 @@ def run_prepare(*arguments: object) -> subprocess.CompletedProcess:
     assert done.returncode in (0, 1, 2), done.stderr.decode()
     if done.returncode:
         assert done.stderr.decode().splitlines()[-1].startswith("error: ")
-    assert int(done.stdout.split()[-1]) * 1024 < MOST_BYTES
+    assert int(done.stdout.split()[-1]) * 1024 < MEMORY_LIMIT
     return done
 
 
-def check_ledger(directory: Path, ids: int) -> None:
-    """Every input is in a shard or in quarantine, once, and the manifest says so."""
+def check_ledger(directory: Path, num_inputs: int) -> None:
+    """Checks that every input is in a shard or in quarantine, once, as the manifest counts it."""
     prepared = PreparedDataset.open(directory)
     rows = [json.loads(line) for line in (directory / QUARANTINE).read_text().splitlines()]
-    kept = [each for split in prepared.splits for each in prepared.read(split).ids]
-    assert len(kept) + len(rows) == len({*kept, *(row["id"] for row in rows)}) == ids
+    kept = [id_ for split in prepared.splits for id_ in prepared.read(split).ids]
+    distinct = {*kept, *(row["id"] for row in rows)}
+    assert len(kept) + len(rows) == len(distinct) == num_inputs
     assert {row["reason"] for row in rows} <= {str(reason) for reason in Reason}
     counts = prepared.artifact.manifest["counts"]
-    assert (counts["inputs"], counts["kept"]) == (ids, len(kept))
-    for account in counts["ledger"].values():
-        assert account["inputs"] == account["kept"] + account["quarantined"]
-        assert sum(account["reasons"].values()) == account["quarantined"]
+    assert (counts["inputs"], counts["kept"]) == (num_inputs, len(kept))
+    for entry in counts["ledger"].values():
+        assert entry["inputs"] == entry["kept"] + entry["quarantined"]
+        assert sum(entry["reasons"].values()) == entry["quarantined"]
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_folder_of_mutated_files(tmp_path, seed):
+def test_every_mutated_file_of_a_folder_is_accounted_for(tmp_path, seed):
     rng = random.Random(seed)
     root = os.fsencode(tmp_path / "images")
     for number in range(FILES_PER_RUN):
@@ -160,12 +164,12 @@ def test_a_folder_of_mutated_files(tmp_path, seed):
             root, rng.choice([b"train", b"test"]), rng.choice([b"a", b"b\n", b"\xc3\xa9"])
         )
         os.makedirs(folder, exist_ok=True)
-        data = encoded(rng)
+        data = encoded_image(rng)
         if number % 6:
             data = rng.choice(MUTATIONS)(rng, data)
         if number % 200 == 1:
             data = make_bomb(rng, data)
-        with open(os.path.join(folder, name_of(rng, number)), "wb") as file:
+        with open(os.path.join(folder, file_name(rng, number)), "wb") as file:
             file.write(data)
     os.mkfifo(os.path.join(root, b"train", b"pipe.png"))
     os.symlink("nowhere", os.path.join(root, b"train", b"dangling.png"))
@@ -175,14 +179,16 @@ def test_a_folder_of_mutated_files(tmp_path, seed):
     check_ledger(tmp_path / "out", FILES_PER_RUN + 2)
 
 
-def test_records_of_mutated_images(tmp_path):
+def test_every_mutated_record_is_accounted_for(tmp_path):
     rng = random.Random(7)
     payloads = []
     for number in range(FILES_PER_RUN):
-        image = encoded(rng) if number % 6 == 0 else rng.choice(MUTATIONS)(rng, encoded(rng))
-        payload = codec.serialize(b"%d" % number, image, rng.choice([0, 1, 2, -5, 2**40]))
+        image = encoded_image(rng)
+        if number % 6:
+            image = rng.choice(MUTATIONS)(rng, image)
+        payload = tf_example.serialize(b"%d" % number, image, rng.choice([0, 1, 2, -5, 2**40]))
         payloads.append(flip_bits(rng, payload) if number % 10 == 3 else payload)
-    tfrecord.write_records(tmp_path / "mine-train.tfrecord", payloads)
+    write_records(tmp_path / "mine-train.tfrecord", payloads)
     for features in ("image=image,label=label", "image=image:8x6x1,label=label"):
         output = tmp_path / f"out{len(features)}"
         done = run_prepare("--dataset", tmp_path, "--features", features, "--output", output)
@@ -191,8 +197,8 @@ def test_records_of_mutated_images(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["tfrecord", "npz", "idx"])
-def test_files_of_many_images_that_are_damaged(tmp_path, kind):
-    """Such a file is kept whole or refused in one line that names it."""
+def test_a_damaged_file_of_many_images_is_read_completely_or_refused(tmp_path, kind):
+    """The error is one line that names the file."""
     rng = random.Random(kind)
     pixels = np.frombuffer(rng.randbytes(20 * 48), np.uint8).reshape(20, 8, 6)
     buffer = io.BytesIO()
@@ -202,13 +208,13 @@ def test_files_of_many_images_that_are_damaged(tmp_path, kind):
         buffer.write(struct.pack(">HBB3I", 0, 8, 3, *pixels.shape) + pixels.tobytes())
     if kind == "tfrecord":
         for row, image in enumerate(pixels):
-            buffer.write(tfrecord.frame(codec.serialize(b"%d" % row, image.tobytes(), row)))
+            buffer.write(tfrecord.frame(tf_example.serialize(b"%d" % row, image.tobytes(), row)))
     name = {"tfrecord": "a.tfrecord", "npz": "a.npz", "idx": "train-images-idx3-ubyte"}[kind]
     features = ["--features", "image=image:8x6x1,label=label"] if kind == "tfrecord" else []
     for number in range(3):
         path = tmp_path / str(number) / name
         path.parent.mkdir()
-        path.write_bytes(rng.choice([cut, flip_bits, put_zeros])(rng, buffer.getvalue()))
+        path.write_bytes(rng.choice([truncate, flip_bits, insert_zeros])(rng, buffer.getvalue()))
         output = tmp_path / f"out{number}"
         done = run_prepare("--dataset", path, *features, "--output", output)
         if done.returncode == 0:

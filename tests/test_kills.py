@@ -1,4 +1,4 @@
-"""Stages killed at any moment: the same command goes on, and publishes the same bytes."""
+"""Stages killed at random moments: the same command continues and publishes the same bytes."""
 
 import contextlib
 import hashlib
@@ -14,42 +14,44 @@ from pathlib import Path
 import pytest
 
 from components.model import vae
-from tests.conftest import ROOT, command
-from tests.pipeline.prepare.test_stage import everything
+from tests.conftest import ROOT, module_command
+from tests.pipeline.prepare.test_stage import published_files
 
 KILLS = 20
 ARGUMENTS = ("--dataset", "synthetic_garments", "--synthetic_size", 9000, "--shard_bytes", 1 << 20)
 
 
-def start(output: Path) -> subprocess.Popen:
+def start_prepare(output: Path) -> subprocess.Popen:
     arguments = ("prepare", *ARGUMENTS, "--output", output)
-    return subprocess.Popen(command("pipeline", *arguments), cwd=ROOT, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(
+        module_command("pipeline", *arguments), cwd=ROOT, stderr=subprocess.DEVNULL
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_prepare_killed_at_random_moments_publishes_the_same_bytes(tmp_path):
-    began = time.monotonic()
-    assert start(tmp_path / "whole").wait() == 0
-    lasted = time.monotonic() - began
-    whole = everything(tmp_path / "whole")
+    started = time.monotonic()
+    assert start_prepare(tmp_path / "uninterrupted").wait() == 0
+    duration = time.monotonic() - started
+    expected = published_files(tmp_path / "uninterrupted")
     moments = random.Random(0)
     killed = 0
     for number in range(KILLS):
         output = tmp_path / str(number)
-        process = start(output)
+        process = start_prepare(output)
         try:
-            process.wait(timeout=moments.uniform(0, lasted))
+            process.wait(timeout=moments.uniform(0, duration))
         except subprocess.TimeoutExpired:
             process.kill()
         killed += process.wait() == -signal.SIGKILL
-        assert start(output).wait() == 0
-        assert everything(output) == whole
+        assert start_prepare(output).wait() == 0
+        assert published_files(output) == expected
         assert [path.name for path in tmp_path.glob(f"{number}.*")] == []
     assert killed > KILLS // 2
 
 
-# Checkpoints after every call of steps, so that most kills meet the writing of one.
+# A checkpoint follows every call of steps, so most kills come while one is written.
 TRAINING = {
     "epochs": 60,
     "widths": 16,
@@ -65,62 +67,63 @@ CHAINS = 2  # output directories, each killed several times
 Moment = Callable[[], bool]
 
 
-def ended(process: subprocess.Popen) -> bool:
-    """Whether a process has ended; looks for a millisecond, and leaves it the processor."""
+def has_ended(process: subprocess.Popen) -> bool:
+    """Whether a process has ended; waits for one millisecond, so it does not take its processor."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(timeout=0.001)
     return process.returncode is not None
 
 
 class Training:
-    """The trainer on its way to an output directory, over as many processes as it takes."""
+    """A training run that is killed and started again until its output is published."""
 
     def __init__(self, examples: Path, output: Path):
         options = [f"--{name}={value}" for name, value in TRAINING.items()]
-        self._command = command("trainer", "--examples", examples, "--output", output, *options)
+        self._command = module_command(
+            "trainer", "--examples", examples, "--output", output, *options
+        )
         self._draft = output.with_name(f"{output.name}.draft")
 
     def start(self) -> subprocess.Popen:
         return subprocess.Popen(self._command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
 
-    def finish(self) -> str:
-        """Goes on to the end; returns what was said."""
+    def finish(self) -> None:
+        """Runs the trainer to its end."""
         process = self.start()
-        _, said = process.communicate()
-        assert process.returncode == 0, said
-        return said
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors
 
-    def kill(self, when: Callable[[float], Moment], value: float) -> bool:
-        """Goes on until a moment, then kills; returns whether that was before the end."""
+    def kill(self, moment_after: Callable[[float], Moment], value: float) -> bool:
+        """Runs the trainer and kills it at a moment; returns whether that was before its end."""
         process = self.start()
-        moment = when(value)
-        while not (ended(process) or moment()):
+        moment = moment_after(value)
+        while not (has_ended(process) or moment()):
             pass
         process.kill()
-        _, said = process.communicate()
-        assert process.returncode in (0, -signal.SIGKILL), said
+        _, errors = process.communicate()
+        assert process.returncode in (0, -signal.SIGKILL), errors
         return process.returncode != 0
 
     def step(self) -> int:
-        """Of the newest checkpoint; 0 without one."""
+        """The step of the newest checkpoint; 0 if there is none."""
         steps = [name[5:-5] for name in self._checkpoints() if re.match(r"step-\d+\.ckpt$", name)]
         return max(map(int, steps), default=0)
 
     def starting(self, seconds: float) -> Moment:
-        """Some time after the start, while there is nothing to see yet."""
+        """The given seconds after the start, or at the first new checkpoint if that is earlier."""
         end, step = time.monotonic() + seconds, self.step()
         return lambda: time.monotonic() >= end or self.step() > step
 
     def done(self, step: float) -> Moment:
-        """A checkpoint of this step, or of a later one, is there."""
+        """A checkpoint of this step or a later one exists."""
         return lambda: self.step() >= step
 
     def writing(self, step: float) -> Moment:
-        """After this step, a checkpoint is half written."""
+        """After this step, a checkpoint is being written."""
         return lambda: self.step() >= step and any(".tmp" in name for name in self._checkpoints())
 
     def between(self, step: float) -> Moment:
-        """After this step, a new best is there and its step's own checkpoint is not yet."""
+        """After this step, a new best checkpoint exists, but not yet the one of the last step."""
         seen: set[int] = set()
 
         def moment() -> bool:
@@ -131,15 +134,15 @@ class Training:
         return moment
 
     def saving(self, _: float) -> Moment:
-        """The model is there, whole or not."""
+        """The model file exists, complete or not."""
         return (self._draft / "model.keras").exists
 
     def publishing(self, _: float) -> Moment:
-        """The manifest is there, whole or not."""
+        """The manifest exists, complete or not."""
         return (self._draft / "manifest.json").exists
 
     def _checkpoints(self) -> dict[str, int]:
-        """Inodes of the files in the unfinished run's checkpoints, by name."""
+        """Inodes of the checkpoint files in the draft, by name."""
         try:
             with os.scandir(self._draft / "checkpoints") as entries:
                 return {entry.name: entry.inode() for entry in entries}
@@ -149,19 +152,25 @@ class Training:
     def moments(
         self, rng: random.Random, *, start_up: float, steps: int
     ) -> list[tuple[Callable[[float], Moment], float]]:
-        """Ten of them in the order in which a run meets them, but that every start-up is one."""
+        """Ten moments in the order in which a run reaches them, two of them in a start-up.
+
+        Args:
+          rng: generator of random choices.
+          start_up: seconds from the start of a process to its first checkpoint.
+          steps: number of steps of the whole run.
+        """
         kinds = [self.done, self.writing, self.between] * 2
         rng.shuffle(kinds)
-        # Not in the last epochs, which may bring no new best.
-        reached = sorted(rng.sample(range(steps * 4 // 5), len(kinds)))
-        moments = list(zip(kinds, reached, strict=True))
-        for place in (0, rng.randrange(1, len(moments))):
-            moments.insert(place, (self.starting, rng.uniform(0, start_up)))
+        # Not in the last fifth of the run, which may have no new best.
+        after_steps = sorted(rng.sample(range(steps * 4 // 5), len(kinds)))
+        moments = list(zip(kinds, after_steps, strict=True))
+        for index in (0, rng.randrange(1, len(moments))):
+            moments.insert(index, (self.starting, rng.uniform(0, start_up)))
         return [*moments, (self.done, steps), (rng.choice([self.saving, self.publishing]), 0)]
 
 
-def learnt(model: Path) -> dict[str, str]:
-    """Digests of all that a run learnt and recorded, by name."""
+def learned_digests(model: Path) -> dict[str, str]:
+    """Digests of the checkpoints, metrics and weights of a run, by name."""
     contents = {path.name: path.read_bytes() for path in model.glob("checkpoints/*")}
     contents["metrics.jsonl"] = (model / "metrics.jsonl").read_bytes()
     for number, weights in enumerate(vae.load(model / "model.keras").get_weights()):
@@ -171,29 +180,29 @@ def learnt(model: Path) -> dict[str, str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_training_killed_at_random_moments_learns_the_same_bits(examples_dir, tmp_path):
-    whole = Training(examples_dir, tmp_path / "whole")
-    began = time.monotonic()
-    process = whole.start()
-    while not (ended(process) or whole.step()):
+def test_training_killed_at_random_moments_gives_bit_identical_results(examples_dir, tmp_path):
+    uninterrupted = Training(examples_dir, tmp_path / "uninterrupted")
+    started = time.monotonic()
+    process = uninterrupted.start()
+    while not (has_ended(process) or uninterrupted.step()):
         pass
-    start_up = time.monotonic() - began
-    _, said = process.communicate()
-    assert process.returncode == 0, said
-    expected = learnt(tmp_path / "whole")
+    start_up = time.monotonic() - started
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    expected = learned_digests(tmp_path / "uninterrupted")
     steps = max(int(name[5:-5]) for name in expected if name.startswith("step-"))
     assert "best.ckpt" in expected
     rng = random.Random(0)
     killed = 0
     for number in range(CHAINS):
         training = Training(examples_dir, tmp_path / str(number))
-        for when, value in training.moments(rng, start_up=start_up, steps=steps):
-            before = training.step()
-            if training.kill(when, value):
+        for moment_after, value in training.moments(rng, start_up=start_up, steps=steps):
+            step_before = training.step()
+            if training.kill(moment_after, value):
                 killed += 1
-                assert training.step() >= before
+                assert training.step() >= step_before
         training.finish()
-        assert learnt(tmp_path / str(number)) == expected
+        assert learned_digests(tmp_path / str(number)) == expected
         assert [path.name for path in tmp_path.glob(f"{number}.*")] == []
-    # The very last moment of each may come too late.
+    # The last moment of each run may come after its end.
     assert killed >= KILLS - CHAINS

@@ -1,7 +1,7 @@
-"""Prepare from and to a remote place, through TensorFlow's file system, as epath reaches gs://.
+"""Prepare from and to a remote URL, through TensorFlow's file system, as epath reads gs://.
 
-The bucket is a folder of this disk: so real bytes go the whole way, but nothing is told of how an
-object store renames or lists.
+The bucket is a local folder. So all bytes pass through the remote code path, but how a real object
+store renames or lists files is not tested.
 """
 
 import io
@@ -20,7 +20,7 @@ from components.base import files
 from components.base.errors import ConfigError, WorkError
 from components.data.examples import ExampleBatch, hash_ids
 from components.ingest import sorted_runs
-from components.ingest.sorted_runs import HASHES
+from components.ingest.sorted_runs import NUM_HASHES
 from pipeline.prepare.stage import prepare
 from tests.conftest import tiny_prepare_config
 
@@ -29,7 +29,12 @@ SHAPE = (12, 10, 3)
 
 
 class Bucket:
-    """epath's TensorFlow backend, for which `URL` is a folder."""
+    """epath's TensorFlow backend with `URL` mapped to a local folder.
+
+    Attributes:
+      root: the folder.
+      calls: names of the backend's methods that were called.
+    """
 
     def __init__(self, root: Path):
         self.root = root
@@ -38,35 +43,39 @@ class Bucket:
     def __getattr__(self, name: str) -> Any:
         def call(*arguments: Any, **options: Any) -> Any:
             self.calls.add(name)
-            made = getattr(backend._TfBackend(), name)(*map(self._inside, arguments), **options)
+            result = getattr(backend._TfBackend(), name)(*map(self._to_local, arguments), **options)
             if name == "glob":
-                return [self._outside(path) for path in made]
+                return [self._to_url(path) for path in result]
             if name == "walk":
-                return ((self._outside(top), *names) for top, *names in made)
-            return made
+                return ((self._to_url(top), *names) for top, *names in result)
+            return result
 
         return call
 
-    def _inside(self, argument: Any) -> Any:
+    def _to_local(self, argument: Any) -> Any:
         return argument.replace(URL, str(self.root), 1) if isinstance(argument, str) else argument
 
-    def _outside(self, path: str) -> str:
+    def _to_url(self, path: str) -> str:
         return path.replace(str(self.root), URL, 1)
 
 
 @pytest.fixture
 def bucket(tmp_path, monkeypatch) -> Bucket:
-    """Whatever takes its URL for a local path finds nothing, or leaves something here."""
-    there = Bucket(tmp_path / "bucket")
-    there.root.mkdir()
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.setattr(backend, "tf_backend", there)
-    return there
+    """A bucket at `URL`.
+
+    The working directory is empty: code that takes the URL for a local path finds nothing, or
+    leaves a file there.
+    """
+    bucket = Bucket(tmp_path / "bucket")
+    bucket.root.mkdir()
+    (tmp_path / "working_directory").mkdir()
+    monkeypatch.chdir(tmp_path / "working_directory")
+    monkeypatch.setattr(backend, "tf_backend", bucket)
+    return bucket
 
 
 def write_images(root: Path, *, seed: int = 0) -> None:
-    """Some hundred images of two splits and three classes; twins, another shape, no image."""
+    """Writes 200 images in two splits and three classes, a duplicate, and two unusable files."""
     rng = np.random.default_rng(seed)
     for number in range(200):
         folder = root / ("test" if number % 5 == 0 else "train") / "abc"[number % 3]
@@ -75,74 +84,74 @@ def write_images(root: Path, *, seed: int = 0) -> None:
         Image.fromarray(rng.integers(0, 256, SHAPE, np.uint8)).save(buffer, "PNG")
         (folder / f"{number}.png").write_bytes(buffer.getvalue())
     folder = root / "train/a"
-    (folder / "twin.png").write_bytes((root / "train/b/1.png").read_bytes())
-    (folder / "broken.png").write_bytes(b"no image")
+    (folder / "duplicate.png").write_bytes((root / "train/b/1.png").read_bytes())
+    (folder / "broken.png").write_bytes(b"not an image")
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(folder / "small.png")
     for path in root.rglob("*.png"):
-        # TensorFlow tells no parts of a second, and this time is part of what the source is.
+        # TensorFlow reports whole seconds, and the time is part of the source's fingerprint.
         os.utime(path, (0, 1_500_000_000))
 
 
-def config_of(dataset: object):
+def prepare_config(dataset: object):
     return tiny_prepare_config(
         dataset=str(dataset), shard_bytes=30 * int(np.prod(SHAPE)), duplicates="drop"
     )
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    """Every file but the manifest, which tells times and paths."""
-    found = {str(path.relative_to(root)): path for path in root.rglob("*") if path.is_file()}
-    del found["manifest.json"]
-    return {name: path.read_bytes() for name, path in found.items()}
+    """The bytes of every file except the manifest, which holds times and paths."""
+    paths = {str(path.relative_to(root)): path for path in root.rglob("*") if path.is_file()}
+    del paths["manifest.json"]
+    return {name: path.read_bytes() for name, path in paths.items()}
 
 
-def test_a_remote_prepare_publishes_what_a_local_one_does(bucket, tmp_path, capsys):
+def test_remote_and_local_prepare_publish_the_same_files(bucket, tmp_path, capsys):
     write_images(bucket.root / "images")
-    local = prepare(config_of(bucket.root / "images"), output=tmp_path / "local")
-    remote = prepare(config_of(f"{URL}/images"), output=f"{URL}/out/examples")
+    local = prepare(prepare_config(bucket.root / "images"), output=tmp_path / "local")
+    remote = prepare(prepare_config(f"{URL}/images"), output=f"{URL}/out/examples")
     assert {"open", "rename", "replace", "remove", "rmtree", "walk"} <= bucket.calls
     assert list(Path.cwd().iterdir()) == []
     assert [path.name for path in (bucket.root / "out").iterdir()] == ["examples"]
-    there = contents(bucket.root / "out/examples")
-    assert there == contents(tmp_path / "local")
-    assert len([name for name in there if ".tfrecord-" in name]) > 5
-    ours, theirs = local.artifact.manifest, remote.artifact.manifest
+    published = contents(bucket.root / "out/examples")
+    assert published == contents(tmp_path / "local")
+    assert len([name for name in published if ".tfrecord-" in name]) > 5
+    local_manifest, remote_manifest = local.artifact.manifest, remote.artifact.manifest
     for key in ("stage", "config", "outputs", "counts"):
-        assert theirs[key] == ours[key]
-    assert theirs["counts"]["quarantined"] == 3
+        assert remote_manifest[key] == local_manifest[key]
+    assert remote_manifest["counts"]["quarantined"] == 3
     for split in local.splits:
         np.testing.assert_array_equal(local.read(split).images, remote.read(split).images)
     capsys.readouterr()
-    prepare(config_of(f"{URL}/images"), output=f"{URL}/out/examples")
+    prepare(prepare_config(f"{URL}/images"), output=f"{URL}/out/examples")
     assert "up to date" in capsys.readouterr().err
 
 
-def test_a_remote_artifact_is_replaced_and_its_damage_seen(bucket, tmp_path):
+def test_a_remote_artifact_is_replaced_and_damage_is_detected(bucket, tmp_path):
     write_images(bucket.root / "one")
     write_images(bucket.root / "other", seed=1)
     out = f"{URL}/examples"
-    prepare(config_of(f"{URL}/one"), output=out)
-    with pytest.raises(ConfigError, match="holds other work"):
-        prepare(config_of(f"{URL}/other"), output=out)
-    prepare(config_of(f"{URL}/other"), output=out, overwrite=True)
-    prepare(config_of(bucket.root / "other"), output=tmp_path / "local")
+    prepare(prepare_config(f"{URL}/one"), output=out)
+    with pytest.raises(ConfigError, match="holds a different artifact"):
+        prepare(prepare_config(f"{URL}/other"), output=out)
+    prepare(prepare_config(f"{URL}/other"), output=out, overwrite=True)
+    prepare(prepare_config(bucket.root / "other"), output=tmp_path / "local")
     assert contents(bucket.root / "examples") == contents(tmp_path / "local")
     assert {path.name for path in bucket.root.iterdir()} == {"one", "other", "examples"}
     shard = next((bucket.root / "examples").glob("*train.tfrecord-00000*"))
     shard.write_bytes(shard.read_bytes()[:-1])
     with pytest.raises(WorkError, match=f"{URL}/examples/{shard.name}"):
-        prepare(config_of(f"{URL}/other"), output=out)
+        prepare(prepare_config(f"{URL}/other"), output=out)
 
 
-def test_a_draft_that_was_left_is_taken_away(bucket, tmp_path):
+def test_the_remote_draft_of_a_failed_run_is_removed(bucket, tmp_path):
     write_images(bucket.root / "images")
     draft = bucket.root / "examples.draft"
     (draft / "work/read").mkdir(parents=True)
     plan = {"stage": "prepare", "config": "another"}
     (draft / "plan.json").write_text(json.dumps(plan))
     (draft / "work/read/000000.json").write_text("{}")
-    prepare(config_of(f"{URL}/images"), output=f"{URL}/examples")
-    prepare(config_of(bucket.root / "images"), output=tmp_path / "local")
+    prepare(prepare_config(f"{URL}/images"), output=f"{URL}/examples")
+    prepare(prepare_config(bucket.root / "images"), output=tmp_path / "local")
     assert contents(bucket.root / "examples") == contents(tmp_path / "local")
     assert not draft.exists()
 
@@ -155,8 +164,8 @@ def test_a_remote_file_has_the_digest_of_its_bytes(bucket):
     assert files.sha256(path, sync=True) == files.sha256(bucket.root / "file")
 
 
-class Counted:
-    """A file that counts the bytes that are read of it."""
+class CountingFile:
+    """A file that counts the bytes read from it."""
 
     def __init__(self, file: Any):
         self._file = file
@@ -171,31 +180,33 @@ class Counted:
         return getattr(self._file, name)
 
 
-def test_of_a_remote_run_no_more_is_read_than_what_is_asked_for(bucket, monkeypatch):
+def test_only_the_requested_part_of_a_remote_sorted_run_is_read(bucket, monkeypatch):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (4000, 16, 16, 3), np.uint8)
-    block = ExampleBatch([f"{n}" for n in range(4000)], images, np.zeros(4000, np.int64))
+    examples = ExampleBatch([f"{n}" for n in range(4000)], images, np.zeros(4000, np.int64))
     path = epath.Path(f"{URL}/run")
-    sorted_runs.write(path, block, hash_ids(block.ids))
-    opened: list[Counted] = []
-    adapt = sorted_runs._Adapter
+    sorted_runs.write(path, examples, hash_ids(examples.ids))
+    opened: list[CountingFile] = []
+    adapter_class = sorted_runs._ArrowFileAdapter
 
-    def counted(file: Any) -> Any:
-        opened.append(Counted(file))
-        return adapt(opened[-1])
+    def counting_adapter(file: Any) -> Any:
+        opened.append(CountingFile(file))
+        return adapter_class(opened[-1])
 
-    monkeypatch.setattr(sorted_runs, "_Adapter", counted)
-    here = bucket.root / "run"
-    np.testing.assert_array_equal(sorted_runs.hash_column(path), sorted_runs.hash_column(here))
-    np.testing.assert_array_equal(sorted_runs.digest_column(path), sorted_runs.digest_column(here))
-    assert sorted_runs.id_and_label_columns(path)[0] == sorted_runs.id_and_label_columns(here)[0]
-    with sorted_runs.opened(path) as run:
-        rows = run.read((16, 16, 3), HASHES // 2, HASHES // 2 + HASHES // 64)
-    assert 30 < len(rows.block) < 100
-    expected = sorted_runs.read(here, (16, 16, 3), HASHES // 2, HASHES // 2 + HASHES // 64)
-    np.testing.assert_array_equal(rows.block.images, expected.block.images)
-    assert (rows.first, rows.block.ids) == (expected.first, expected.block.ids)
-    # The images are 3 MB; eight parts, and what Arrow tells of them, are the rest.
+    monkeypatch.setattr(sorted_runs, "_ArrowFileAdapter", counting_adapter)
+    local = bucket.root / "run"
+    np.testing.assert_array_equal(sorted_runs.hash_column(path), sorted_runs.hash_column(local))
+    np.testing.assert_array_equal(sorted_runs.digest_column(path), sorted_runs.digest_column(local))
+    assert sorted_runs.id_and_label_columns(path)[0] == sorted_runs.id_and_label_columns(local)[0]
+    with sorted_runs.open_run(path) as run:
+        rows = run.read((16, 16, 3), NUM_HASHES // 2, NUM_HASHES // 2 + NUM_HASHES // 64)
+    assert 30 < len(rows.examples) < 100
+    expected = sorted_runs.read(
+        local, (16, 16, 3), NUM_HASHES // 2, NUM_HASHES // 2 + NUM_HASHES // 64
+    )
+    np.testing.assert_array_equal(rows.examples.images, expected.examples.images)
+    assert (rows.first, rows.examples.ids) == (expected.first, expected.examples.ids)
+    # All images are 3 MB, in eight or more record batches. The rest is Arrow's metadata.
     hashes, digests, ids, part = (file.num_bytes for file in opened)
     assert hashes < 32_000 + 20_000
     assert digests < 64_000 + 20_000

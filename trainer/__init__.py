@@ -1,1 +1,1 @@
-"""How the VAE learns: loop, strategy, precision, optimizer, checkpoints."""
+"""How the VAE learns: the training loop, devices, optimizers, schedules and checkpoints."""

@@ -1,13 +1,16 @@
-"""Train a VAE on a directory of examples, on all GPUs there are or on the CPU.
+"""Train a VAE on a prepared dataset, on all available GPUs or on the CPU.
 
-The preset gives every setting; a YAML file (--config) and single options override it. The run
-writes checkpoints and goes on from them: give the same command again.
+A preset sets the network, latents, widths, epochs, batch size, optimizer and learning rate, with
+its schedule and warm-up; every other setting has a default. A YAML file (--config) overrides the
+preset, and options override both. The run saves checkpoints; if it is interrupted, run the same
+command again to continue.
 
   python -m trainer --examples runs/demo/examples --output runs/demo/model --preset mlp
   python -m trainer --examples runs/demo/examples --output runs/demo/wide --widths 512,256
   python -m trainer --examples runs/demo/examples --preset conv --dry_run
 
-`python -m trainer verify --help`: does the number of replicas change the result?
+`python -m trainer verify` checks that the number of replicas does not change the result; see
+`python -m trainer verify --help`.
 """
 
 import argparse
@@ -15,28 +18,32 @@ import sys
 from typing import Any
 
 from components.base import command_line
-from components.base.config import add_options, from_mapping, take
+from components.base.config import add_options, from_mapping, pop_fields
 from trainer.config import (
     RunOptions,
     TrainConfig,
     VerifyOptions,
     load_config,
+    preset_fields,
     preset_names,
 )
 
-_VERIFY = """Train a preset for some steps on several numbers of replicas and compare the results.
+_VERIFY_DESCRIPTION = """Check that the number of replicas does not change the result of training.
 
-Each number of replicas trains in a process of its own, on that many GPUs or logical CPU devices, on
-the same examples in the same order; the epochs' last batches are uneven and leave replicas empty.
-Prints the largest relative differences of losses and weights, and fails above --tolerance. Judged
-are single steps, each taken from the same state, and the losses of a first epoch.
-The precision `auto` means float32 here.
+Each number of replicas trains in its own process, on that many GPUs or logical CPU devices, with
+the same examples in the same order. The last batch of an epoch is smaller than the others, and
+leaves replicas without examples.
+
+The command prints the largest relative differences between losses and weights. It fails if they
+exceed --tolerance: after single steps that start from the same state, or in the losses of the first
+epoch. Precision `auto` means float32 here.
 
   python -m trainer verify --replicas 1,2,4 --preset conv
 """
 
 
 def main() -> None:
+    """Runs the command given by the process's arguments."""
     arguments = sys.argv[1:]
     if arguments[:1] == ["verify"]:
         _verify(arguments[1:])
@@ -46,30 +53,39 @@ def main() -> None:
 
 def _train(arguments: list[str]) -> None:
     parser = command_line.Parser(prog="python -m trainer", description=__doc__)
-    parser.add_argument("--examples", required=True, metavar="DIR", help="what prepare published")
-    parser.add_argument("--output", metavar="DIR", help="where the model will stand")
+    parser.add_argument(
+        "--examples",
+        required=True,
+        metavar="DIR",
+        help="directory of a prepared dataset, made by `python -m pipeline prepare`",
+    )
+    parser.add_argument("--output", metavar="DIR", help="directory to write the model to")
     _add_preset(parser)
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace other or damaged work in --output"
+        "--overwrite",
+        action="store_true",
+        help="replace a different or damaged artifact in --output",
     )
     parser.add_argument(
-        "--dry_run", action="store_true", help="say what the run would take, and train nothing"
+        "--dry_run",
+        action="store_true",
+        help="print what the run would need (devices, memory, steps), without training",
     )
-    add_options(parser, TrainConfig, show_defaults=False)
+    add_options(parser, TrainConfig, hide_defaults=preset_fields())
     add_options(parser, RunOptions)
-    given = vars(parser.parse(arguments))
+    values = vars(parser.parse(arguments))
     examples, output, overwrite, dry_run = (
-        given.pop(name) for name in ("examples", "output", "overwrite", "dry_run")
+        values.pop(name) for name in ("examples", "output", "overwrite", "dry_run")
     )
-    options = from_mapping(RunOptions, take(given, RunOptions), where="the command line")
-    preset, config = _config(given)
+    options = from_mapping(RunOptions, pop_fields(values, RunOptions), where="the command line")
+    preset, config = _load_config(values)
 
     from trainer import stage
 
     if dry_run:
         print(stage.dry_run(config, options, examples=examples))
     elif output is None:
-        parser.error("the following arguments are required: --output, or --dry_run in its place")
+        parser.error("--output is required (or use --dry_run)")
     else:
         stage.run(
             preset, config, examples=examples, output=output, options=options, overwrite=overwrite
@@ -77,13 +93,15 @@ def _train(arguments: list[str]) -> None:
 
 
 def _verify(arguments: list[str]) -> None:
-    parser = command_line.Parser(prog="python -m trainer verify", description=_VERIFY)
+    parser = command_line.Parser(prog="python -m trainer verify", description=_VERIFY_DESCRIPTION)
     add_options(parser, VerifyOptions)
     _add_preset(parser)
-    add_options(parser, TrainConfig, show_defaults=False, without=("replicas",))
-    given = vars(parser.parse(arguments))
-    options = from_mapping(VerifyOptions, take(given, VerifyOptions), where="the command line")
-    _, config = _config(given)
+    add_options(parser, TrainConfig, hide_defaults=preset_fields(), without=("replicas",))
+    values = vars(parser.parse(arguments))
+    options = from_mapping(
+        VerifyOptions, pop_fields(values, VerifyOptions), where="the command line"
+    )
+    _, config = _load_config(values)
 
     from trainer import verify
 
@@ -92,14 +110,19 @@ def _verify(arguments: list[str]) -> None:
 
 def _add_preset(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--preset", default="mlp", help=f"named configuration: {', '.join(preset_names())} [mlp]"
+        "--preset",
+        default="mlp",
+        help=f"named configuration to start from: {', '.join(preset_names())} [mlp]",
     )
-    parser.add_argument("--config", metavar="FILE", help="YAML file of fields, over the preset's")
+    parser.add_argument(
+        "--config", metavar="FILE", help="YAML file of `field: value` lines; overrides the preset"
+    )
 
 
-def _config(given: dict[str, Any]) -> tuple[str, TrainConfig]:
-    preset, file = given.pop("preset"), given.pop("config")
-    return preset, load_config(preset, file=file, overrides=given)
+def _load_config(values: dict[str, Any]) -> tuple[str, TrainConfig]:
+    """The name of the preset, and the config from it, the file and the remaining options."""
+    preset, file = values.pop("preset"), values.pop("config")
+    return preset, load_config(preset, file=file, overrides=values)
 
 
 if __name__ == "__main__":

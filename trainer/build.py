@@ -1,4 +1,10 @@
-"""From a config and a set of examples to the parts of a training run."""
+"""Builds the parts of a training run from a config and a prepared dataset.
+
+On the CPU of one machine, two runs of one config and dataset are bit-identical, since everything
+random depends on the seed alone: `build_model` seeds the initial weights, `Batches` the order of
+the examples, and `Loop` the noise, by the number of the step. On GPUs, `claim_devices` makes
+TensorFlow's operations deterministic as well.
+"""
 
 import dataclasses
 
@@ -9,35 +15,39 @@ from components.base.shapes import Shape
 from components.data import image_store
 from components.data.batches import Batches
 from components.data.prepared_dataset import PreparedDataset
-from components.model.networks import is_convolutional
+from components.model.network_registry import NETWORKS
 from components.model.vae import VAE
+from trainer import choices
 from trainer.config import TrainConfig
 from trainer.devices import precision, strategy
 from trainer.devices.hosts import host
-from trainer.optimization import optimizer, schedules
 from trainer.optimization.loop import Loop, StepConfig
+from trainer.optimization.optimizer import Optimizer, WeightDecay
+from trainer.optimization.schedules import BetaSchedule, LearningRate
 from trainer.optimization.update import Update
 
-TRAINED = "train"
+TRAIN_SPLIT = "train"
+HELDOUT_SPLIT = "validation"
 
 
 @dataclasses.dataclass(frozen=True)
 class Devices:
-    """Where a run computes, and how exactly.
+    """The devices of a run, and the precision of their computations.
 
     Attributes:
-      strategy: over all replicas, made before anything else.
+      strategy: distribution strategy over all replicas.
       precision: float32, bfloat16 or float16.
-      devices: the kind of each of this host's replicas' devices, CPU or GPU.
+      kinds: for each replica of this host, the kind of its device: CPU or GPU.
     """
 
     strategy: tf.distribute.Strategy
     precision: str
-    devices: list[str]
+    kinds: list[str]
 
     @property
     def has_gpus(self) -> bool:
-        return "GPU" in self.devices
+        """Whether the replicas of this host run on GPUs."""
+        return "GPU" in self.kinds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,89 +55,113 @@ class TrainingRun:
     """The parts of a training run."""
 
     config: TrainConfig
-    machine: Devices
+    devices: Devices
     model: VAE
     batches: Batches
     loop: Loop
 
     @property
     def total_steps(self) -> int:
+        """Number of steps of the whole run."""
         return self.config.epochs * self.batches.steps_per_epoch
 
 
-def machine(config: TrainConfig) -> Devices:
-    """Takes the devices. To be called before TensorFlow runs anything.
+def build_run(
+    config: TrainConfig, examples: PreparedDataset, *, cache_bytes: int | None = None
+) -> TrainingRun:
+    """Builds a run on a prepared dataset. Call it before TensorFlow runs anything.
+
+    Args:
+      config: settings of the run.
+      examples: the prepared dataset; the run uses its training split.
+      cache_bytes: largest size of a training split that is held in memory; None for a quarter of
+        the free memory.
 
     Raises:
-      ConfigError: the config asks for devices, or a precision, that are not there.
+      ConfigError: this host does not have the devices, or cannot compute in the precision, that
+        the config asks for.
+      WorkError: a shard is damaged.
+    """
+    devices = claim_devices(config)
+    store = image_store.open_store(examples, TRAIN_SPLIT, cache_bytes=cache_bytes)
+    batches = Batches(store, batch_size=config.batch_size, seed=config.seed)
+    return build_run_on(devices, config, batches)
+
+
+def build_run_on(devices: Devices, config: TrainConfig, batches: Batches) -> TrainingRun:
+    """Builds a run on given devices and batches."""
+    model = build_model(config, devices, batches.image_shape)
+    total_steps = config.epochs * batches.steps_per_epoch
+    step_config = StepConfig(
+        update=Update(
+            optimizer=_optimizer(config),
+            learning_rate=_learning_rate(config, total_steps),
+            clip_norm=config.clip_norm,
+            ema_decay=config.ema_decay,
+            loss_scale=precision.LossScale() if devices.precision == "float16" else None,
+        ),
+        beta=_beta(config, total_steps),
+        free_bits=config.free_bits,
+        seed=config.seed,
+        accumulate=config.accumulate,
+        steps_per_call=min(config.steps_per_call, batches.steps_per_epoch),
+        # On the CPU, XLA's convolutions are many times slower than oneDNN's.
+        compiled=devices.has_gpus or not NETWORKS[config.network].is_convolutional,
+    )
+    loop = Loop(
+        strategy=devices.strategy,
+        model=model,
+        batches=batches,
+        step_config=step_config,
+        host=host(),
+    )
+    return TrainingRun(config, devices, model, batches, loop)
+
+
+def claim_devices(config: TrainConfig) -> Devices:
+    """Configures TensorFlow's devices for a run. Call it before TensorFlow runs anything.
+
+    Raises:
+      ConfigError: this host does not have the devices, or cannot compute in the precision, that
+        the config asks for.
     """
     strategy.split_cpu(config.replicas)
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
-        # Else cuDNN may choose, and atomic additions order, otherwise from run to run.
+        # Otherwise cuDNN's choice of kernel and the order of atomic adds vary between runs.
         tf.config.experimental.enable_op_determinism()
     number_type = precision.resolve(config.precision, gpus)
-    mirrored = strategy.create(config.replicas)
-    devices = [tf.DeviceSpec.from_string(d).device_type for d in mirrored.extended.worker_devices]
-    return Devices(mirrored, number_type, devices)
+    replicas = strategy.create(config.replicas)
+    names = replicas.extended.worker_devices
+    kinds = [tf.DeviceSpec.from_string(name).device_type for name in names]
+    return Devices(replicas, number_type, kinds)
 
 
-def model(config: TrainConfig, machine: Devices, image_shape: Shape) -> VAE:
-    """The VAE, with its first weights on every replica."""
+def build_model(config: TrainConfig, devices: Devices, image_shape: Shape) -> VAE:
+    """Builds a VAE on every replica; its initial weights depend only on the seed."""
     keras.utils.set_random_seed(config.seed)
-    with machine.strategy.scope():
+    with devices.strategy.scope():
         return VAE(
             image_shape=image_shape,
             network=config.network,
             latents=config.latents,
             widths=config.widths,
-            compute_dtype=precision.dtype_policy(machine.precision),
+            compute_dtype=precision.dtype_policy(devices.precision),
         )
 
 
-def run(
-    config: TrainConfig, examples: PreparedDataset, *, cache_bytes: int | None = None
-) -> TrainingRun:
-    """All parts. To be called before TensorFlow runs anything.
-
-    Raises:
-      ConfigError: the config asks for devices, or a precision, that are not there.
-      WorkError: a shard is damaged.
-    """
-    taken = machine(config)
-    store = image_store.open_store(examples, TRAINED, cache_bytes=cache_bytes)
-    return run_on(taken, config, Batches(store, batch_size=config.batch_size, seed=config.seed))
+def _optimizer(config: TrainConfig) -> Optimizer:
+    rule = choices.OPTIMIZERS[config.optimizer]()
+    return WeightDecay(rule, config.weight_decay) if config.weight_decay else rule
 
 
-def run_on(machine: Devices, config: TrainConfig, batches: Batches) -> TrainingRun:
-    """The parts of a run on devices that are taken already, and on any batches."""
-    vae = model(config, machine, batches.image_shape)
-    total_steps = config.epochs * batches.steps_per_epoch
-    steps = StepConfig(
-        update=Update(
-            optimizer=optimizer.create(config.optimizer, weight_decay=config.weight_decay),
-            schedule=schedules.schedule(
-                config.schedule,
-                rate=config.learning_rate,
-                total_steps=total_steps,
-                warmup_steps=config.warmup_steps,
-            ),
-            clip_norm=config.clip_norm,
-            ema_decay=config.ema_decay,
-            loss_scale=precision.LossScale() if machine.precision == "float16" else None,
-        ),
-        beta=schedules.beta_schedule(
-            config.beta_schedule,
-            beta=config.beta,
-            total_steps=total_steps,
-            cycles=config.beta_cycles,
-        ),
-        free_bits=config.free_bits,
-        seed=config.seed,
-        accumulate=config.accumulate,
-        per_call=min(config.steps_per_call, batches.steps_per_epoch),
-        # XLA's convolutions on the CPU are many times slower than oneDNN's.
-        compiled=machine.has_gpus or not is_convolutional(config.network),
+def _learning_rate(config: TrainConfig, total_steps: int) -> LearningRate:
+    return choices.LEARNING_RATE_SCHEDULES[config.schedule](
+        peak=config.learning_rate, total_steps=total_steps, warmup_steps=config.warmup_steps
     )
-    loop = Loop(strategy=machine.strategy, model=vae, batches=batches, steps=steps, host=host())
-    return TrainingRun(config, machine, vae, batches, loop)
+
+
+def _beta(config: TrainConfig, total_steps: int) -> BetaSchedule:
+    return choices.BETA_SCHEDULES[config.beta_schedule](
+        beta=config.beta, total_steps=total_steps, cycles=config.beta_cycles
+    )

@@ -1,4 +1,4 @@
-"""The trainer's config, and the presets: named configurations in `presets/*.yaml`."""
+"""The trainer's settings, and the presets: named configurations in `presets/*.yaml`."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -8,20 +8,22 @@ from typing import Any
 import yaml
 
 from components.base.config import from_mapping, option
-from components.base.errors import ConfigError, nearest
+from components.base.errors import ConfigError, nearest, one_line
+from components.model.network_registry import MIN_WIDTHS, NETWORKS
+from trainer.choices import (
+    BETA_SCHEDULES,
+    LEARNING_RATE_SCHEDULES,
+    OPTIMIZERS,
+    OPTIMIZERS_WITH_DECAY,
+)
 
-NETWORKS = ("mlp", "conv", "keras_conv")
-OPTIMIZERS = ("adam", "adamw", "lamb", "lion", "rmsprop")
-SCHEDULES = ("constant", "cosine", "one_cycle")
-BETA_SCHEDULES = ("constant", "linear", "cyclical")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
-
-_COUNTS = (
+_AT_LEAST_1 = (
     "latents", "epochs", "batch_size", "accumulate", "beta_cycles", "steps_per_call", "eval_every",
     "heldout_examples",
 )  # fmt: skip
-_AMOUNTS = (
+_AT_LEAST_0 = (
     "warmup_steps", "weight_decay", "clip_norm", "beta", "free_bits", "ema_decay", "patience",
     "seed", "replicas",
 )  # fmt: skip
@@ -29,141 +31,209 @@ _AMOUNTS = (
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """Model and training; the preset gives what is not given here."""
+    """Settings of the model and its training.
 
-    network: str = option("mlp", "architecture of encoder and decoder", choices=NETWORKS)
-    latents: int = option(2, "latent dimensions")
+    A preset overrides the defaults of some of these fields: those in `preset_fields`.
+    """
+
+    network: str = option("mlp", "architecture of encoder and decoder", choices=tuple(NETWORKS))
+    latents: int = option(2, "number of latent dimensions")
     widths: tuple[int, ...] = option(
         (256,),
-        "layer widths from the image inwards; conv: channels of each stride-2 layer, then a "
-        "dense width",
+        "layer widths from the image inwards. mlp: units of each dense layer; conv, keras_conv: "
+        "channels of each stride-2 convolution, then units of a dense layer",
     )
-    epochs: int = option(50, "passes over the training split")
-    batch_size: int = option(100, "global batch size: examples per step over all replicas")
-    accumulate: int = option(1, "parts a replica computes its share of a batch in, to save memory")
-    optimizer: str = option("rmsprop", "update rule", choices=OPTIMIZERS)
-    learning_rate: float = option(1e-3, "largest step size")
-    schedule: str = option("constant", "learning rate over the run", choices=SCHEDULES)
-    warmup_steps: int = option(0, "steps over which the learning rate rises from 0")
-    weight_decay: float = option(0.0, "decoupled decay of the kernels: adamw, lamb, lion")
-    clip_norm: float = option(0.0, "bound of the gradients' global norm; 0: none")
-    beta: float = option(1.0, "weight of the rate in the loss; 1 is the ELBO")
+    epochs: int = option(50, "number of passes over the training split")
+    batch_size: int = option(
+        100, "global batch size: number of examples per step, over all replicas"
+    )
+    accumulate: int = option(
+        1,
+        "gradient accumulation: compute each replica's share of a batch in N parts, one after the "
+        "other, to save memory",
+    )
+    optimizer: str = option("rmsprop", "update rule of the weights", choices=tuple(OPTIMIZERS))
+    learning_rate: float = option(1e-3, "largest learning rate of the run")
+    schedule: str = option(
+        "constant",
+        "learning rate schedule; cosine falls to 0, one_cycle rises over 30 % of the run and then "
+        "falls",
+        choices=tuple(LEARNING_RATE_SCHEDULES),
+    )
+    warmup_steps: int = option(0, "number of steps in which the learning rate rises from 0")
+    weight_decay: float = option(
+        0.0,
+        f"decoupled weight decay of the kernels; only with {', '.join(OPTIMIZERS_WITH_DECAY)}",
+    )
+    clip_norm: float = option(
+        0.0, "upper bound of the gradients' global norm, for gradient clipping; 0: no clipping"
+    )
+    beta: float = option(
+        1.0,
+        "weight of the rate in the loss, which is distortion + beta * rate; 1: the negative ELBO",
+    )
     beta_schedule: str = option(
         "constant",
-        "beta over the run; linear: up over the first half; cyclical: so in each cycle",
-        choices=BETA_SCHEDULES,
+        "schedule of beta; linear rises from 0 over the first half of the run, cyclical over the "
+        "first half of each cycle",
+        choices=tuple(BETA_SCHEDULES),
     )
-    beta_cycles: int = option(4, "cycles of the cyclical beta_schedule")
-    free_bits: float = option(0.0, "nats of each latent dimension's rate that cost nothing")
+    beta_cycles: int = option(4, "number of cycles of the cyclical beta schedule")
+    free_bits: float = option(
+        0.0, "part of each latent dimension's rate that is not penalized, in nats"
+    )
     ema_decay: float = option(
-        0.0, "decay of the weights' moving average, which is then evaluated and kept; 0: none"
+        0.0,
+        "decay of an exponential moving average of the weights, which is evaluated and kept in "
+        "place of the weights; 0: no average",
     )
-    patience: int = option(0, "epochs without a better held-out ELBO before the run ends; 0: all")
+    patience: int = option(
+        0,
+        "early stopping: end the run after N epochs without a better held-out ELBO; 0: train all "
+        "epochs",
+    )
     keep: str = option(
-        "best", "the model kept: of the best held-out ELBO, or the last", choices=("best", "last")
+        "best",
+        "which model to keep: the one with the best held-out ELBO, or the last one",
+        choices=("best", "last"),
     )
-    seed: int = option(0, "seed of the weights, the order of examples and the noise")
+    seed: int = option(0, "seed of the initial weights, the order of the examples and the noise")
     precision: str = option(
         "auto",
-        "of the inner layers; auto: bfloat16 on GPUs that have it, float16 on older ones, "
-        "float32 on the CPU",
+        "number type of the inner layers. auto: bfloat16 on GPUs that support it, float16 on older "
+        "GPUs, float32 on the CPU",
         choices=PRECISIONS,
     )
     replicas: int = option(
-        0, "GPUs to use on each host, or logical CPU devices; 0: all GPUs, or one CPU"
+        0,
+        "number of GPUs to use on each host, or of logical CPU devices without GPUs; 0: all GPUs, "
+        "or one CPU device",
     )
-    steps_per_call: int = option(100, "training steps between returns to Python")
-    eval_every: int = option(1, "epochs between held-out evaluations")
-    heldout_examples: int = option(10_000, "the most held-out examples of such an evaluation")
+    steps_per_call: int = option(
+        100, "number of steps that run on the device between returns to Python"
+    )
+    eval_every: int = option(1, "number of epochs from one held-out evaluation to the next")
+    heldout_examples: int = option(
+        10_000, "largest number of validation examples that an evaluation uses"
+    )
 
     def __post_init__(self) -> None:
-        _check_least(self, 1, _COUNTS)
-        _check_least(self, 0, _AMOUNTS)
+        _check_minimum(self, 1, _AT_LEAST_1)
+        _check_minimum(self, 0, _AT_LEAST_0)
         if self.ema_decay >= 1:
-            raise ConfigError(f"ema_decay must be under 1. Received: {self.ema_decay}")
-        if self.weight_decay and self.optimizer in ("adam", "rmsprop"):
+            raise ConfigError(f"ema_decay must be less than 1. Received: {self.ema_decay}")
+        if self.weight_decay and self.optimizer not in OPTIMIZERS_WITH_DECAY:
             raise ConfigError(
-                f"{self.optimizer} takes no weight_decay; choose adamw, lamb or lion, or leave it 0"
+                f"optimizer {self.optimizer} has no weight decay; choose one of "
+                f"{', '.join(OPTIMIZERS_WITH_DECAY)}, or set weight_decay to 0. "
+                f"Received: {self.weight_decay}"
             )
         if self.seed >= 2**32:
-            raise ConfigError(f"seed must be under 2^32. Received: {self.seed}")
+            raise ConfigError(f"seed must be less than 2^32. Received: {self.seed}")
         if self.learning_rate <= 0:
-            raise ConfigError(f"learning_rate must be over 0. Received: {self.learning_rate}")
-        least = 1 if self.network == "mlp" else 2
-        if len(self.widths) < least or min(self.widths) < 1:
             raise ConfigError(
-                f"widths of {self.network} must be {least} or more numbers over 0. "
+                f"learning_rate must be greater than 0. Received: {self.learning_rate}"
+            )
+        min_widths = MIN_WIDTHS[self.network]
+        if len(self.widths) < min_widths or min(self.widths) < 1:
+            raise ConfigError(
+                f"widths of {self.network} must be {min_widths} or more numbers greater than 0. "
                 f"Received: {','.join(map(str, self.widths))}"
             )
 
 
 @dataclasses.dataclass(frozen=True)
 class RunOptions:
-    """How a run goes about it; none of these changes its result."""
+    """Options that do not change the result."""
 
     cache_bytes: int | None = option(
         None,
-        "training images up to this many bytes are held in memory, more are streamed from the "
-        "shards; none: a quarter of the free memory",
+        "hold the training images in memory if they have at most N bytes, otherwise stream them "
+        "from the shards; none: a quarter of the free memory",
     )
-    checkpoint_seconds: float = option(600.0, "between the checkpoints within an epoch")
-    profile: int = option(0, "steps to trace for TensorBoard's profiler, after the first call")
+    checkpoint_seconds: float = option(600.0, "seconds between checkpoints within an epoch")
+    profile: int = option(
+        0,
+        "number of steps to trace for TensorBoard's profiler, after the first call, which runs up "
+        "to --steps_per_call steps",
+    )
 
     def __post_init__(self) -> None:
-        _check_least(self, 0, ("checkpoint_seconds", "profile"))
+        _check_minimum(self, 0, ("checkpoint_seconds", "profile"))
         if self.cache_bytes is not None:
-            _check_least(self, 0, ("cache_bytes",))
+            _check_minimum(self, 0, ("cache_bytes",))
 
 
 @dataclasses.dataclass(frozen=True)
 class VerifyOptions:
-    """What is compared, and how closely."""
+    """Options of the comparison."""
 
-    replicas: tuple[int, ...] = option((1, 2, 4), "numbers of replicas to compare with the first")
-    steps: int = option(50, "training steps")
-    tolerance: float = option(1e-5, "the largest relative difference that passes")
-    examples: str = option("", "what prepare published; without, drawn garments")
+    replicas: tuple[int, ...] = option(
+        (1, 2, 4), "numbers of replicas; all others are compared with the first"
+    )
+    steps: int = option(50, "number of training steps")
+    tolerance: float = option(1e-5, "largest relative difference that passes")
+    examples: str = option(
+        "", "directory of a prepared dataset; without it, built-in synthetic images are used"
+    )
 
     def __post_init__(self) -> None:
         if len(self.replicas) < 2 or min(self.replicas) < 1:
             raise ConfigError(
-                "replicas must be two or more numbers over 0. "
+                "replicas must be two or more numbers greater than 0. "
                 f"Received: {','.join(map(str, self.replicas))}"
             )
-        _check_least(self, 1, ("steps",))
-        _check_least(self, 0, ("tolerance",))
+        _check_minimum(self, 1, ("steps",))
+        _check_minimum(self, 0, ("tolerance",))
 
 
-def _check_least(config: Any, least: int, names: tuple[str, ...]) -> None:
+def _check_minimum(config: Any, minimum: int, names: tuple[str, ...]) -> None:
     for name in names:
-        if getattr(config, name) < least:
-            raise ConfigError(f"{name} must be at least {least}. Received: {getattr(config, name)}")
+        if getattr(config, name) < minimum:
+            raise ConfigError(
+                f"{name} must be at least {minimum}. Received: {getattr(config, name)}"
+            )
 
 
 def preset_names() -> list[str]:
-    """The presets there are."""
+    """The names of the presets, in alphabetical order."""
     files = resources.files("trainer.presets").iterdir()
     return sorted(file.name[:-5] for file in files if file.name.endswith(".yaml"))
+
+
+def preset_fields() -> frozenset[str]:
+    """The names of the settings that at least one preset sets."""
+    return frozenset().union(*map(_read_preset, preset_names()))
 
 
 def load_config(
     preset: str, *, file: str | None = None, overrides: Mapping[str, Any] | None = None
 ) -> TrainConfig:
-    """The preset's fields, then the YAML file's over them, then `overrides`.
+    """The settings of a preset, overridden first by a file and then by `overrides`.
+
+    Args:
+      preset: name of the preset.
+      file: path of a YAML file of `field: value` lines; None for no file.
+      overrides: fields from the command line, as text or as values.
 
     Raises:
-      ConfigError: no such preset, file or field (names the nearest), or a value out of range.
+      ConfigError: the preset, the file or a field does not exist, or a value is out of range.
     """
     if preset not in preset_names():
         raise ConfigError(f"unknown preset {preset!r}; {nearest(preset, preset_names())}")
-    text = resources.files("trainer.presets").joinpath(f"{preset}.yaml").read_text()
-    values = dict(yaml.safe_load(text))
+    values = _read_preset(preset)
     where = f"preset {preset}"
     if file is not None:
         values |= _read_yaml(file)
         where = f"{where} or {file}"
+    # Checked without the overrides first, so that an error message names the right place.
     from_mapping(TrainConfig, values, where=where)
     return from_mapping(TrainConfig, values | dict(overrides or {}), where="the command line")
+
+
+def _read_preset(preset: str) -> dict[str, Any]:
+    text = resources.files("trainer.presets").joinpath(f"{preset}.yaml").read_text()
+    return dict(yaml.safe_load(text))
 
 
 def _read_yaml(file: str) -> dict[str, Any]:
@@ -173,8 +243,8 @@ def _read_yaml(file: str) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"config file {file}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{file} is no YAML: {reason}") from None
+        reason = one_line(error)
+        raise ConfigError(f"{file} is not valid YAML: {reason}") from None
     if not isinstance(values, dict):
-        raise ConfigError(f"{file} must hold `field: value` lines")
+        raise ConfigError(f"{file} must consist of `field: value` lines")
     return {str(name): value for name, value in values.items()}

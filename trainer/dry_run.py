@@ -1,4 +1,4 @@
-"""What a run would take, as text: nothing is trained, no image read and nothing written."""
+"""Describes what a run would need, without training, reading images or writing files."""
 
 import contextlib
 import dataclasses
@@ -6,160 +6,145 @@ import math
 import os
 from collections.abc import Iterator
 
-from components.base import memory
+from components.base.arithmetic import ceil_div
+from components.base.console import counted
 from components.data.batches import Batches
-from components.data.image_store import StreamedImages
+from components.data.image_store import StreamedImages, cache_limit
 from components.data.prepared_dataset import PreparedDataset
 from components.model import costs
 from trainer import build
-from trainer.build import TRAINED, TrainingRun
+from trainer.build import HELDOUT_SPLIT, TRAIN_SPLIT, TrainingRun
 from trainer.config import RunOptions, TrainConfig
 from trainer.devices.hosts import host
-from trainer.train import HELDOUT
 
 _LABEL_WIDTH = 14
-_RATES = {
-    "constant": "constant",
-    "cosine": "along half a cosine to 0",
-    "one_cycle": "in one cycle, up over 30 % of the run and down again",
-}
-_BETAS = {
-    "constant": "",
-    "linear": ", from 0 up over the first half of the run",
-    "cyclical": ", from 0 up over the first half of each of {cycles} cycles",
-}
 
 
 def describe(config: TrainConfig, options: RunOptions, examples: PreparedDataset) -> str:
-    """Devices, costs, batches, data and schedules of a run, one a line.
+    """The devices, costs, batches, data and schedules of a run, one per line.
 
     Raises:
       ConfigError: as training would.
     """
     num_hosts = host().count
-    with _alone():
-        # Streamed, so that nothing is read before it is asked for.
-        batches = Batches(
-            StreamedImages(examples, TRAINED), batch_size=config.batch_size, seed=config.seed
-        )
-        run = build.run_on(build.machine(config), config, batches)
+    with _without_tf_config():
+        # Streamed, since images in memory would be read at once.
+        store = StreamedImages(examples, TRAIN_SPLIT)
+        batches = Batches(store, batch_size=config.batch_size, seed=config.seed)
+        run = build.build_run_on(build.claim_devices(config), config, batches)
     batches.close()
-    replicas = num_hosts * len(run.machine.devices)
+    replicas = num_hosts * len(run.devices.kinds)
+    step_config = run.loop.step_config
+    compiled = "compiled by XLA" if step_config.compiled else "not compiled by XLA"
     lines = {
         "devices": _devices(run, num_hosts),
-        "precision": run.machine.precision
-        + (", compiled by XLA" if run.loop.steps.compiled else ", not compiled by XLA"),
+        "precision": f"{run.devices.precision}, {compiled}",
         **_costs(run, replicas),
         **_batches(run, replicas),
         "data": _data(options, examples),
         "held out": _heldout(config, examples),
-        "learning rate": _learning_rate(config),
-        "beta": f"{config.beta:g}" + _BETAS[config.beta_schedule].format(cycles=config.beta_cycles),
+        "learning rate": f"{config.optimizer}, {step_config.update.learning_rate.description}",
+        "beta": step_config.beta.description,
     }
     return "\n".join(f"{label:{_LABEL_WIDTH}} {text}" for label, text in lines.items())
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    """Without TF_CONFIG: a strategy over several hosts would wait for the others."""
-    kept = os.environ.pop("TF_CONFIG", None)
+def _without_tf_config() -> Iterator[None]:
+    """Removes TF_CONFIG for a while: a strategy over several hosts would wait for the others."""
+    tf_config = os.environ.pop("TF_CONFIG", None)
     try:
         yield
     finally:
-        if kept is not None:
-            os.environ["TF_CONFIG"] = kept
+        if tf_config is not None:
+            os.environ["TF_CONFIG"] = tf_config
 
 
 def _devices(run: TrainingRun, num_hosts: int) -> str:
-    each = f"{len(run.machine.devices)} x {run.machine.devices[0]}"
-    return each if num_hosts == 1 else f"{num_hosts} hosts with {each} each"
+    devices = f"{len(run.devices.kinds)} x {run.devices.kinds[0]}"
+    return devices if num_hosts == 1 else f"{num_hosts} hosts with {devices} each"
 
 
 def _costs(run: TrainingRun, replicas: int) -> dict[str, str]:
-    config, update = run.config, run.loop.steps.update
-    counted = costs.count(run.model.encoder, run.model.decoder)
-    part = _part(config, replicas)
+    config, step_config = run.config, run.loop.step_config
+    model_costs = costs.count(run.model.encoder, run.model.decoder)
+    micro_batch = _micro_batch_size(config, replicas)
     image_bytes = math.prod(run.batches.image_shape)
-    memory = costs.memory(
-        counted,
-        micro_batch=part,
-        num_slots=update.optimizer.num_slots,
+    replica_memory = costs.memory(
+        model_costs,
+        micro_batch=micro_batch,
+        num_slots=step_config.update.optimizer.num_slots,
         averages=config.ema_decay > 0,
-        data_bytes=run.loop.steps.per_call * part * config.accumulate * image_bytes,
-        activation_bytes=4 if run.machine.precision == "float32" else 2,
+        data_bytes=step_config.steps_per_call * micro_batch * config.accumulate * image_bytes,
+        activation_bytes=4 if run.devices.precision == "float32" else 2,
     )
-    sizes = dataclasses.asdict(memory)
-    sizes["a call's images"] = sizes.pop("data")
-    kinds = ", ".join(f"{kind} {_bytes(size)}" for kind, size in sizes.items() if size)
-    flops = counted.training_flops
+    sizes = dataclasses.asdict(replica_memory)
+    sizes[f"images of {counted(step_config.steps_per_call, 'step')}"] = sizes.pop("data")
+    parts = ", ".join(f"{name} {_bytes(size)}" for name, size in sizes.items() if size)
+    flops = model_costs.training_flops
     return {
         "network": f"{config.network} of widths {', '.join(map(str, config.widths))} and "
-        f"{config.latents} latents: {counted.parameters:,} parameters",
-        "work": f"{flops / 1e6:,.1f} MFLOP an example, "
-        f"{flops * config.batch_size / 1e9:,.2f} GFLOP a step",
-        "memory": f"about {_bytes(memory.total)} on each replica: {kinds}",
+        f"{config.latents} latents: {model_costs.parameters:,} parameters",
+        "work": f"{flops / 1e6:,.1f} MFLOP per example, "
+        f"{flops * config.batch_size / 1e9:,.2f} GFLOP per step",
+        "memory": f"about {_bytes(replica_memory.total)} on each replica: {parts}",
     }
 
 
 def _batches(run: TrainingRun, replicas: int) -> dict[str, str]:
-    config, batches, per_call = run.config, run.batches, run.loop.steps.per_call
-    part, last = _part(config, replicas), batches.num_examples % config.batch_size
-    split = f"{config.batch_size:,} examples: {_split(config.batch_size, part, config, replicas)}"
-    if last:
-        split += f"; the last of an epoch {last:,}: {_split(last, part, config, replicas)}"
-    calls = -(-batches.steps_per_epoch // per_call)
+    config, batches = run.config, run.batches
+    steps_per_call = run.loop.step_config.steps_per_call
+    batch = f"{config.batch_size:,} examples: {_shares(config.batch_size, config, replicas)}"
+    if last := batches.num_examples % config.batch_size:
+        batch += f"; the last batch of an epoch {last:,}: {_shares(last, config, replicas)}"
+    calls = config.epochs * ceil_div(batches.steps_per_epoch, steps_per_call)
     return {
-        "batch": split,
+        "batch": batch,
         "steps": f"{run.total_steps:,}: {config.epochs:,} epochs of {batches.steps_per_epoch:,}, "
-        f"in {config.epochs * calls:,} calls of at most {per_call:,}",
+        f"in {calls:,} calls of at most {steps_per_call:,} steps",
     }
 
 
-def _part(config: TrainConfig, replicas: int) -> int:
-    """Examples whose gradients a replica computes at once."""
-    return -(-config.batch_size // (replicas * config.accumulate))
+def _micro_batch_size(config: TrainConfig, replicas: int) -> int:
+    """Number of examples whose gradients a replica computes at once."""
+    return ceil_div(config.batch_size, replicas * config.accumulate)
 
 
-def _split(count: int, part: int, config: TrainConfig, replicas: int) -> str:
-    """How many of `count` examples each replica gets."""
-    full, rest = divmod(count, part * config.accumulate)
-    empty = replicas - full - bool(rest)
-    in_parts = f" in {config.accumulate} parts of {part:,}" if config.accumulate > 1 else ""
+def _shares(count: int, config: TrainConfig, replicas: int) -> str:
+    """How a batch of `count` examples is divided among the replicas."""
+    micro_batch = _micro_batch_size(config, replicas)
+    full_share = micro_batch * config.accumulate
+    # The replicas get full shares, one after the other, until no full share is left.
+    num_full, rest = divmod(count, full_share)
+    num_empty = replicas - num_full - bool(rest)
+    in_parts = f" in {config.accumulate} parts of {micro_batch:,}" if config.accumulate > 1 else ""
     shares = [
-        f"{part * config.accumulate:,}{in_parts} on {_replicas(full)}" if full else "",
-        f"{rest:,} on {_replicas(1)}" if rest else "",
-        f"none on {_replicas(empty)}" if empty else "",
+        f"{full_share:,}{in_parts} on {counted(num_full, 'replica')}" if num_full else "",
+        f"{rest:,} on 1 replica" if rest else "",
+        f"none on {counted(num_empty, 'replica')}" if num_empty else "",
     ]
     return ", ".join(share for share in shares if share)
 
 
 def _data(options: RunOptions, examples: PreparedDataset) -> str:
-    count = examples.num_examples(TRAINED)
+    count = examples.num_examples(TRAIN_SPLIT)
     size = count * math.prod(examples.image_shape)
-    limit = memory.free_memory() // 4 if options.cache_bytes is None else options.cache_bytes
+    limit = cache_limit(options.cache_bytes)
     place = "held in memory" if size <= limit else "streamed from the shards"
-    return f"{count:,} examples, {_bytes(size)}, {place} (the cache may have {_bytes(limit)})"
+    return f"{count:,} examples, {_bytes(size)}, {place} (the limit is {_bytes(limit)})"
 
 
 def _heldout(config: TrainConfig, examples: PreparedDataset) -> str:
-    if HELDOUT not in examples.splits:
-        return f"none: no split {HELDOUT}"
-    often = "every epoch" if config.eval_every == 1 else f"every {config.eval_every} epochs"
-    there = examples.num_examples(HELDOUT)
-    return f"{min(there, config.heldout_examples):,} of {there:,} examples, scored {often}"
-
-
-def _learning_rate(config: TrainConfig) -> str:
-    warmup = f"up from 0 over {config.warmup_steps:,} steps, then " if config.warmup_steps else ""
-    return f"{config.optimizer}, {config.learning_rate:g}: {warmup}{_RATES[config.schedule]}"
-
-
-def _replicas(count: int) -> str:
-    return "1 replica" if count == 1 else f"{count:,} replicas"
+    if HELDOUT_SPLIT not in examples.splits:
+        return f"none: the dataset has no {HELDOUT_SPLIT} split"
+    interval = "every epoch" if config.eval_every == 1 else f"every {config.eval_every} epochs"
+    available = examples.num_examples(HELDOUT_SPLIT)
+    used = min(available, config.heldout_examples)
+    return f"{used:,} of {available:,} examples, evaluated {interval}"
 
 
 def _bytes(size: int) -> str:
-    """Two decimals of the largest unit that fits."""
+    """A size with two decimals of the largest unit that fits."""
     for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if size >= factor:
             return f"{size / factor:,.2f} {unit}"

@@ -1,4 +1,4 @@
-"""Stopping on a signal at a good moment."""
+"""SIGTERM and Ctrl-C as requests to stop at the next opportunity to save."""
 
 import contextlib
 import os
@@ -9,31 +9,49 @@ from typing import Any
 
 
 class StopRequest:
-    """Whether a signal asked the run to stop, and which."""
+    """A request to stop.
 
-    name: str | None = None
+    Attributes:
+      signal_name: name of the signal that asked for it, such as `SIGTERM`; None if none has.
+    """
+
+    signal_name: str | None = None
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether a signal has asked the run to stop."""
+        return self.signal_name is not None
 
 
 @contextlib.contextmanager
-def deferred_stop() -> Iterator[StopRequest]:
-    """SIGTERM and Ctrl-C set the request, for the loop to look at; a second one acts at once."""
+def deferred_signals() -> Iterator[StopRequest]:
+    """Turns the first SIGTERM or Ctrl-C into a request; the next one has its usual effect.
+
+    Yields:
+      The request, which the training loop checks between calls of steps.
+    """
     request = StopRequest()
-    previous: dict[signal.Signals, Any] = {}
+    previous_handlers: dict[signal.Signals, Any] = {}
 
-    def ask(number: int, _frame: object) -> None:
-        request.name = signal.Signals(number).name
-        # Not by print: the signal may have come in the midst of one, and its buffer knows no two.
-        line = f"{request.name}: saving after the steps that run now; again to stop at once\n"
-        # Nor may the work be lost where nobody reads any more.
+    def restore_handlers() -> None:
+        for number, handler in previous_handlers.items():
+            signal.signal(number, handler)
+
+    def on_signal(number: int, _frame: object) -> None:
+        request.signal_name = signal.Signals(number).name
+        message = (
+            f"{request.signal_name}: finishing the current steps and saving; "
+            "send it again to stop at once\n"
+        )
+        # `print` is not re-entrant, and the signal may have interrupted one. If standard error is
+        # closed, the work must still be saved.
         with contextlib.suppress(OSError):
-            os.write(sys.stderr.fileno(), line.encode())
-        for each, handler in previous.items():
-            signal.signal(each, handler)
+            os.write(sys.stderr.fileno(), message.encode())
+        restore_handlers()
 
-    for each in (signal.SIGTERM, signal.SIGINT):
-        previous[each] = signal.signal(each, ask)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        previous_handlers[number] = signal.signal(number, on_signal)
     try:
         yield request
     finally:
-        for each, handler in previous.items():
-            signal.signal(each, handler)
+        restore_handlers()

@@ -1,13 +1,16 @@
-"""The train stage up to the point where TensorFlow is needed: what is asked, and is it done?"""
+"""The train stage, up to the point where it needs TensorFlow."""
 
 import dataclasses
 
 from etils import epath
 
 from components.base import artifacts, console, tensorflow_setup
+from components.base.manifest import Artifact, load_artifact
 from components.data.prepared_dataset import PreparedDataset
+from components.model.network_registry import MODEL_FILE
 from trainer.config import RunOptions, TrainConfig
 from trainer.devices.hosts import host
+from trainer.train_counts import TrainCounts
 
 
 def run(
@@ -19,51 +22,64 @@ def run(
     options: RunOptions = RunOptions(),  # noqa: B008 - frozen
     overwrite: bool = False,
 ) -> None:
-    """Trains on the artifact in `examples`, unless `output` is up to date already.
+    """Trains a model on a prepared dataset, unless the output is up to date.
 
-    Of several hosts (TF_CONFIG), all call this, and the chief alone writes.
+    With several hosts (TF_CONFIG), each of them calls this function. Only the chief writes files.
+
+    Args:
+      preset: name of the preset, for the manifest.
+      config: settings of the model and its training.
+      examples: directory of the prepared dataset.
+      output: directory to write the model to.
+      options: options that do not change the result.
+      overwrite: replace a different or damaged artifact in `output`.
 
     Raises:
-      ConfigError: `examples` is no artifact of prepare, `output` holds other work, or TF_CONFIG is
-        wrong.
-      WorkError: training failed.
-      Stopped: a signal came; the work so far is saved, the same call goes on.
+      ConfigError: `examples` is not an artifact of prepare, `output` holds a different artifact, or
+        TF_CONFIG is malformed.
+      WorkError: the training failed.
+      Stopped: SIGTERM or Ctrl-C; the work so far is saved, and the same call continues it.
     """
-    is_chief = host().is_chief  # A wrong TF_CONFIG is told before anything is read.
-    example_set = PreparedDataset.open(examples)
+    is_chief = host().is_chief  # First, so that a malformed TF_CONFIG is reported at once.
+    dataset = PreparedDataset.open(examples)
     plan = artifacts.ArtifactPlan(
         stage="train",
         directory=epath.Path(output),
         config={"preset": preset, **dataclasses.asdict(config)},
-        inputs={"examples": example_set.artifact.as_input()},
-        # The last checkpoint and metrics.jsonl say what was learnt; these hold times besides.
-        volatile=("model.keras", "tensorboard/"),
+        inputs={"examples": dataset.artifact.as_input()},
+        # These files contain times. The checkpoints and metrics.jsonl, which do not, identify the
+        # result.
+        volatile_prefixes=(MODEL_FILE, "tensorboard/"),
     )
-    if plan.is_done(overwrite=overwrite):
+    if plan.is_up_to_date(overwrite=overwrite):
         console.say(f"train: up to date ({output})")
     else:
-        console.say(f"train: preset {preset} on {example_set.dataset}")
-        tensorflow_setup.load()  # Takes seconds: not before it is needed.
+        console.say(f"train: preset {preset} on {dataset.name}")
+        tensorflow_setup.load()  # Takes seconds, so not before it is needed.
         from trainer.train import train
 
-        train(plan, config, options, example_set, overwrite=overwrite)
+        train(plan, config, options, dataset, overwrite=overwrite)
         if is_chief:
-            console.say(f"train: {_outcome(artifacts.load(output, stage='train'))} ({output})")
+            console.say(f"train: {_outcome(load_artifact(output, stage='train'))} ({output})")
 
 
-def _outcome(artifact: artifacts.Artifact) -> str:
-    final, kept = (artifact.manifest["counts"][name] for name in ("final", "kept"))
-    outcome = f"final train loss {final['train']['loss']:.2f} nats"
-    if kept["heldout"] is None:
+def _outcome(artifact: Artifact) -> str:
+    counts = TrainCounts.from_json(artifact.manifest["counts"])
+    outcome = f"final train loss {counts.final.train['loss']:.2f} nats"
+    if counts.kept.heldout is None:
         return outcome
-    elbo = f"held-out ELBO {-kept['heldout']['loss']:.2f} nats"
-    return f"{outcome}; kept epoch {kept['epoch']}, {elbo}"
+    elbo = f"held-out ELBO {-counts.kept.heldout['loss']:.2f} nats"
+    return f"{outcome}; kept epoch {counts.kept.epoch}, {elbo}"
 
 
 def dry_run(config: TrainConfig, options: RunOptions, *, examples: epath.PathLike) -> str:
-    """What a run would take, as text. Raises ConfigError as `run` does."""
-    example_set = PreparedDataset.open(examples)
+    """Describes what a run would need, without training.
+
+    Raises:
+      ConfigError: as `run` does.
+    """
+    dataset = PreparedDataset.open(examples)
     tensorflow_setup.load()
     from trainer.dry_run import describe
 
-    return describe(config, options, example_set)
+    return describe(config, options, dataset)

@@ -1,7 +1,6 @@
-"""The train stage: build, fit, save, publish."""
+"""The train stage: build the run, fit the model, save and publish it."""
 
 import contextlib
-import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,17 +9,17 @@ import tensorflow as tf
 from components.base import artifacts, console
 from components.base.errors import Stopped, WorkError
 from components.data.prepared_dataset import PreparedDataset
+from components.model.network_registry import MODEL_FILE
 from trainer import build
-from trainer.build import TrainingRun
+from trainer.build import HELDOUT_SPLIT, TrainingRun
 from trainer.config import RunOptions, TrainConfig
+from trainer.devices.collectives import HostCollectives
 from trainer.devices.hosts import host
-from trainer.devices.strategy import Agreement
+from trainer.recording.chief_recorder import ChiefRecorder
 from trainer.recording.heldout import HeldoutEvaluation
-from trainer.recording.profiling import Profile
-from trainer.recording.recorder import Position, Recorder
-from trainer.signals import deferred_stop
-
-HELDOUT = "validation"
+from trainer.recording.recorder import NoRecorder, Position, Recorder
+from trainer.signals import deferred_signals
+from trainer.train_counts import TrainCounts
 
 
 def train(
@@ -31,27 +30,34 @@ def train(
     *,
     overwrite: bool,
 ) -> None:
-    """Trains as `plan` and `config` say, going on where an earlier call of the same stopped.
+    """Trains a model and publishes it; resumes an earlier run that was interrupted.
 
-    Of several hosts, every one calls this; the chief alone writes.
+    With several hosts, each of them calls this function. Only the chief writes files.
+
+    Args:
+      plan: where to publish the model, and what it depends on.
+      config: settings of the model and its training.
+      options: options that do not change the result.
+      examples: the prepared dataset.
+      overwrite: replace an artifact or a draft of another config.
 
     Raises:
-      ConfigError: the draft holds unfinished work of another config, or the devices do not fit.
+      ConfigError: the draft is unfinished work of another config, or this host lacks the devices.
       WorkError: the loss became NaN or infinite, a shard is damaged, or another host was lost.
       Stopped: SIGTERM or Ctrl-C; the work so far is saved.
     """
-    with _lost_hosts():
+    with _explain_lost_host():
         if host().is_chief:
             with plan.publish(resume=True, overwrite=overwrite) as draft:
                 _train_as_chief(draft, config, options, examples)
         else:
-            run = build.run(config, examples, cache_bytes=options.cache_bytes)
-            _fit(run, None)
+            run = build.build_run(config, examples, cache_bytes=options.cache_bytes)
+            _fit(run, NoRecorder())
 
 
 @contextlib.contextmanager
-def _lost_hosts() -> Iterator[None]:
-    """Tells in one line that another host is gone, which the collective operations notice."""
+def _explain_lost_host() -> Iterator[None]:
+    """Raises a WorkError of one line when a collective operation fails for lack of a host."""
     try:
         yield
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError) as error:
@@ -59,114 +65,135 @@ def _lost_hosts() -> Iterator[None]:
             raise
         reason = str(error.message).partition("\n")[0]
         raise WorkError(
-            f"another host was lost ({reason}); mend that and give the same command on all hosts: "
-            "it goes on from the last checkpoint"
+            f"another host was lost ({reason}); correct that and run the same command again on all "
+            "hosts: they resume from the last checkpoint"
         ) from None
 
 
 def _train_as_chief(
     draft: artifacts.Draft, config: TrainConfig, options: RunOptions, examples: PreparedDataset
 ) -> None:
-    """Builds, fits and saves, all into a draft directory."""
-    run = build.run(config, examples, cache_bytes=options.cache_bytes)
-    _say_what(run)
+    """Builds the run, fits the model and saves it, all in the draft directory."""
+    run = build.build_run(config, examples, cache_bytes=options.cache_bytes)
+    _announce(run)
     heldout = None
-    if HELDOUT in examples.splits:
+    if HELDOUT_SPLIT in examples.splits:
         heldout = HeldoutEvaluation(
-            run.model, examples.head(HELDOUT, config.heldout_examples), seed=config.seed
+            run.model, examples.head(HELDOUT_SPLIT, config.heldout_examples), seed=config.seed
         )
-    with Recorder(run, draft.path, heldout=heldout, options=options) as chief:
-        _fit(run, chief)
-    kept, weights = chief.kept(run.loop.state_arrays())
-    chief.checkpoints.keep_newest()
-    run.model.in_float32(weights).save(str(draft.path / "model.keras"))
+    with ChiefRecorder(run, draft.path, heldout=heldout, options=options) as recorder:
+        _fit(run, recorder)
+    kept, weights = recorder.select_model(run.loop.state_arrays())
+    recorder.delete_unpublished_checkpoints()
+    run.model.in_float32(weights).save(str(draft.path / MODEL_FILE))
     draft.notes = examples.artifact.manifest["notes"]
-    draft.counts = {
-        "parameters": run.model.count_params(),
-        "steps": chief.history[-1].step,
-        "precision": run.machine.precision,
-        "devices": run.machine.devices,
-        "hosts": host().count,
-        "kept": dataclasses.asdict(kept),
-        "final": dataclasses.asdict(chief.history[-1]),
-    }
+    draft.counts = TrainCounts(
+        parameters=run.model.count_params(),
+        steps=recorder.history[-1].step,
+        precision=run.devices.precision,
+        devices=run.devices.kinds,
+        hosts=host().count,
+        kept=kept,
+        final=recorder.history[-1],
+    ).as_json()
 
 
-def _say_what(run: TrainingRun) -> None:
-    replicas, devices = run.machine.strategy.num_replicas_in_sync, run.machine.devices
+def _announce(run: TrainingRun) -> None:
+    replicas = run.devices.strategy.num_replicas_in_sync
     console.say(
-        f"train: {run.model.count_params():,} parameters, {replicas} x {devices[0]}, "
-        f"{run.machine.precision}, {run.config.epochs} epochs of "
+        f"train: {run.model.count_params():,} parameters, {replicas} x {run.devices.kinds[0]}, "
+        f"{run.devices.precision}, {run.config.epochs} epochs of "
         f"{run.batches.steps_per_epoch:,} steps, examples "
         f"{'in memory' if run.batches.is_in_memory else 'streamed from the shards'}"
     )
 
 
-def _fit(run: TrainingRun, chief: Recorder | None) -> None:
-    """Trains to the last epoch, or until patience ends."""
+def _fit(run: TrainingRun, recorder: Recorder) -> None:
+    """Trains until the last epoch, or until the recorder stops the run early.
+
+    All hosts run this function in lockstep: they start from the chief's state, and every decision
+    that changes the course of the run is taken together.
+    """
     loop, batches = run.loop, run.batches
-    agreement = Agreement(run.machine.strategy)
-    position = _start(run, chief, agreement)
-    profile = chief.profile if chief else Profile(None, steps=0)
-    with contextlib.closing(batches), deferred_stop() as stop, profile:
+    hosts = HostCollectives(run.devices.strategy)
+    position = _synchronize_start(run, recorder, hosts)
+    with contextlib.closing(batches), deferred_signals() as stop, recorder.profiler as profiler:
         while position.step < run.total_steps:
-            if agreement.any(chief is not None and not chief.has_patience()):
+            if hosts.any(recorder.should_stop_early()):
                 break
-            done = position.step % batches.steps_per_epoch
-            num_steps = min(loop.steps.per_call, batches.steps_per_epoch - done)
-            with profile.call(num_steps):
+            steps_before = position.step % batches.steps_per_epoch
+            # A call never crosses the end of an epoch, where the model is evaluated.
+            steps_left = batches.steps_per_epoch - steps_before
+            num_steps = min(loop.step_config.steps_per_call, steps_left)
+            with profiler.call(num_steps):
                 step_sums = loop.run(num_steps).astype(np.float64)
-            _check_finite(step_sums, position.step, chief)
+            _check_losses(step_sums, position.step, recorder)
             sums = position.epoch_sums + step_sums.sum(axis=0)
             position = Position(position.step + num_steps, sums)
-            met_before, met = batches.num_seen(done), batches.num_seen(done + num_steps)
-            if chief:
-                chief.on_steps(position.step, examples=met - met_before, means=sums / met)
-            is_stopped = agreement.any(stop.name is not None)
-            if done + num_steps == batches.steps_per_epoch:
+            seen_before = batches.num_seen(steps_before)
+            seen = batches.num_seen(steps_before + num_steps)
+            recorder.record_steps(position.step, num_examples=seen - seen_before, means=sums / seen)
+            is_stopping = hosts.any(stop.is_pending)
+            if num_steps == steps_left:
                 position = Position(position.step, np.zeros(2))
-                state = _finite_state(run, position.step, chief)
-                if chief:
-                    chief.on_epoch(position, state, means=sums / met)
-            elif chief and (is_stopped or chief.is_checkpoint_due()):
-                chief.save(position, _finite_state(run, position.step, chief))
-            if is_stopped and position.step < run.total_steps:
+                state = _checked_state(run, position.step, recorder)
+                recorder.record_epoch(position, state, means=sums / seen)
+            elif recorder.needs_checkpoint(is_stopping=is_stopping):
+                recorder.save_checkpoint(position, _checked_state(run, position.step, recorder))
+            # After the last step there is nothing to resume: the run ends as usual.
+            if is_stopping and position.step < run.total_steps:
                 raise Stopped(
-                    f"{stop.name or 'another host'}: stopped at step {position.step}; "
-                    "the same command goes on"
+                    f"{stop.signal_name or 'another host'}: stopped at step {position.step}; "
+                    "run the same command again to continue"
                 )
-        # No host leaves before the chief, which has the longest way, is through as well.
-        agreement.any(False)
+        # The chief is the last to get here, since it evaluates. A host that left earlier would end
+        # the others with an error.
+        hosts.barrier()
 
 
-def _start(run: TrainingRun, chief: Recorder | None, agreement: Agreement) -> Position:
-    """Where to begin: everywhere at the state that the chief has."""
-    mine = chief.position if chief else Position(0, np.zeros(2))
-    state = run.loop.state_arrays() | {"epoch_sums": mine.epoch_sums}
-    state = agreement.from_chief(state)
-    sums = state.pop("epoch_sums")
-    run.loop.restore(state)
-    return Position(int(state["step"]), sums)
+def _synchronize_start(run: TrainingRun, recorder: Recorder, hosts: HostCollectives) -> Position:
+    """Sets the state of every host to the chief's, and returns the chief's position."""
+    arrays = run.loop.state_arrays() | {"epoch_sums": recorder.position.epoch_sums}
+    arrays = hosts.broadcast_from_chief(arrays)
+    epoch_sums = arrays.pop("epoch_sums")
+    run.loop.restore(arrays)
+    return Position(int(arrays["step"]), epoch_sums)
 
 
-def _check_finite(step_sums: np.ndarray, first_step: int, chief: Recorder | None) -> None:
-    bad = np.flatnonzero(~np.isfinite(step_sums).all(axis=1))
-    if bad.size:
-        raise _not_finite("the loss is", first_step + int(bad[0]) + 1, chief)
+def _check_losses(step_sums: np.ndarray, first_step: int, recorder: Recorder) -> None:
+    """Checks that the losses of a call are finite.
+
+    Args:
+      step_sums: rate and distortion of each step's batch, in nats, shape [steps, 2].
+      first_step: number of steps done before the call.
+      recorder: knows the last checkpoint.
+
+    Raises:
+      WorkError: the loss of a step is NaN or infinite.
+    """
+    bad_steps = np.flatnonzero(~np.isfinite(step_sums).all(axis=1))
+    if bad_steps.size:
+        raise _not_finite("the loss is", first_step + int(bad_steps[0]) + 1, recorder)
 
 
-def _finite_state(run: TrainingRun, step: int, chief: Recorder | None) -> dict[str, np.ndarray]:
-    """The training state, which the last update may have spoilt after its loss was measured."""
+def _checked_state(run: TrainingRun, step: int, recorder: Recorder) -> dict[str, np.ndarray]:
+    """The training state by name, all of it finite.
+
+    The losses do not show this: the last update follows the measurement of its step's loss.
+
+    Raises:
+      WorkError: an element of the state is NaN or infinite.
+    """
     state = run.loop.state_arrays()
     if not all(np.isfinite(array).all() for array in state.values()):
-        raise _not_finite("the training state is", step, chief)
+        raise _not_finite("the training state is", step, recorder)
     return state
 
 
-def _not_finite(what: str, step: int, chief: Recorder | None) -> WorkError:
-    saved = chief.checkpoints.latest() if chief else None
+def _not_finite(subject: str, step: int, recorder: Recorder) -> WorkError:
+    saved_step = recorder.last_saved_step()
+    kept = "" if saved_step is None else f"the checkpoint of step {saved_step} is kept; "
     return WorkError(
-        f"{what} not finite at step {step}; "
-        + (f"the checkpoint of step {saved.step} is kept; " if saved else "")
-        + "try a lower --learning_rate, --clip_norm, or --precision float32"
+        f"{subject} not finite at step {step}; {kept}"
+        "try a lower --learning_rate, --clip_norm, or --precision float32"
     )

@@ -1,4 +1,4 @@
-"""JAX: compiled steps, the images on the device, the optimizer by hand."""
+"""JAX: compiled steps, images on the device, a hand-written optimizer."""
 
 import functools
 import itertools
@@ -8,21 +8,23 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from benchmarks.peers import LATENTS, RATE, SETTINGS, Report, images_of, laps
+from benchmarks.peers.common import LATENTS, LEARNING_RATE, SETTINGS, load_images
+from benchmarks.tasks.reports import Report, laps
 
 
 def jax_steps(examples: str, model: str, seconds: float, scanned: bool = True) -> Report:
-    """Compiled steps on images that lie on the device; the optimizer is by hand.
+    """Trains with compiled steps.
 
     Args:
       examples: the prepared directory.
       model: a key of `SETTINGS`.
-      seconds: the least to measure.
-      scanned: an epoch is one `scan`, else each step a call. Within a loop XLA's convolutions use
-        one core of the CPU, and are ten times slower (github.com/jax-ml/jax/issues/12868).
+      seconds: the shortest time to measure.
+      scanned: whether an epoch is one `scan`; otherwise each step is one call. Within a loop, XLA's
+        convolutions use one core of the CPU and are ten times slower
+        (github.com/jax-ml/jax/issues/12868).
     """
     setting = SETTINGS[model]
-    images = jnp.asarray(images_of(examples))
+    images = jnp.asarray(load_images(examples))
     num_steps = len(images) // setting.batch_size
     weights, encode, decode = _networks(model)
     update, num_slots = _OPTIMIZERS[setting.optimizer]
@@ -49,7 +51,9 @@ def jax_steps(examples: str, model: str, seconds: float, scanned: bool = True) -
 
     @functools.partial(jax.jit, donate_argnums=0)
     def scanned_epoch(state, images, key):
-        state, losses = lax.scan(lambda state, each: step(state, images, *each), state, inputs(key))
+        state, losses = lax.scan(
+            lambda state, step_inputs: step(state, images, *step_inputs), state, inputs(key)
+        )
         return state, losses.mean()
 
     compiled_step = jax.jit(step, donate_argnums=0)
@@ -64,18 +68,24 @@ def jax_steps(examples: str, model: str, seconds: float, scanned: bool = True) -
     slots = [jax.tree.map(jnp.zeros_like, weights) for _ in range(num_slots)]
     state = (weights, slots, jnp.int32(0))
     epoch = scanned_epoch if scanned else epoch_of_calls
-    numbers = itertools.count()
+    epochs = itertools.count()
 
     def lap() -> float:
         nonlocal state
-        state, loss = epoch(state, images, jax.random.key(next(numbers)))
+        state, loss = epoch(state, images, jax.random.key(next(epochs)))
         return float(loss)
 
     return laps(lap, images=num_steps * setting.batch_size, seconds=seconds)
 
 
 def _networks(model: str):
-    """Weights, a kernel and a bias for each layer of both networks; and what applies them."""
+    """The initial weights of both networks, and the functions that apply them.
+
+    Returns:
+      weights: for the encoder and the decoder, a (kernel, bias) pair per layer.
+      encode: (layers, images) to mean and log-variance, joined.
+      decode: (layers, latents) to logits.
+    """
     relu, nhwc = jax.nn.relu, ("NHWC", "HWIO", "NHWC")
 
     def dense(layer, x):
@@ -116,8 +126,11 @@ def _networks(model: str):
         ]
         encode, decode = conv_encode, conv_decode
     keys = iter(jax.random.split(jax.random.key(0), 8))
-    first = jax.nn.initializers.glorot_uniform()
-    weights = [[(first(next(keys), s), jnp.zeros(s[-1])) for s in each] for each in shapes]
+    glorot = jax.nn.initializers.glorot_uniform()
+    weights = [
+        [(glorot(next(keys), shape), jnp.zeros(shape[-1])) for shape in network]
+        for network in shapes
+    ]
     return weights, encode, decode
 
 
@@ -125,7 +138,7 @@ def _rmsprop(weights, gradients, slots, count):
     del count
     squares = jax.tree.map(lambda s, g: 0.9 * s + 0.1 * g * g, slots[0], gradients)
     weights = jax.tree.map(
-        lambda w, g, s: w - RATE * g * lax.rsqrt(s + 1e-7), weights, gradients, squares
+        lambda w, g, s: w - LEARNING_RATE * g * lax.rsqrt(s + 1e-7), weights, gradients, squares
     )
     return weights, [squares]
 
@@ -133,11 +146,11 @@ def _rmsprop(weights, gradients, slots, count):
 def _adam(weights, gradients, slots, count):
     means = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, slots[0], gradients)
     squares = jax.tree.map(lambda s, g: 0.999 * s + 0.001 * g * g, slots[1], gradients)
-    rate = RATE * jnp.sqrt(1 - 0.999**count) / (1 - 0.9**count)
+    rate = LEARNING_RATE * jnp.sqrt(1 - 0.999**count) / (1 - 0.9**count)
     weights = jax.tree.map(
         lambda w, m, s: w - rate * m / (jnp.sqrt(s) + 1e-7), weights, means, squares
     )
     return weights, [means, squares]
 
 
-_OPTIMIZERS = {"rmsprop": (_rmsprop, 1), "adam": (_adam, 2)}  # with their numbers of slots
+_OPTIMIZERS = {"rmsprop": (_rmsprop, 1), "adam": (_adam, 2)}  # (update, number of slots)

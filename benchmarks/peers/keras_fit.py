@@ -1,4 +1,4 @@
-"""Keras: `fit` of the VAE of its documentation."""
+"""Keras: `fit` with the VAE class of the Keras documentation."""
 
 import time
 from typing import Any
@@ -7,12 +7,20 @@ import keras
 import tensorflow as tf
 from keras import layers, ops
 
-from benchmarks.peers import LATENTS, RATE, SETTINGS, Report, images_of
+from benchmarks.peers.common import LATENTS, LEARNING_RATE, SETTINGS, load_images
+from benchmarks.tasks.reports import Report
 
 
 def networks(model: str):
-    """The encoder (image to mean, log-variance and a draw) and the decoder (draw to intensities),
-    as in the VAE of the Keras documentation."""
+    """The networks of the VAE of the Keras documentation.
+
+    Args:
+      model: a key of `SETTINGS`.
+
+    Returns:
+      encoder: images to mean, log-variance and a draw of the posterior.
+      decoder: latents to intensities.
+    """
 
     class Sampling(layers.Layer):
         def __init__(self, **kwargs):
@@ -43,7 +51,14 @@ def networks(model: str):
 
 
 def keras_fit(examples: str, model: str, seconds: float, **compile_options: Any) -> Report:
-    """`fit` of the VAE of the Keras documentation."""
+    """Trains with `fit`.
+
+    Args:
+      examples: the prepared directory.
+      model: a key of `SETTINGS`.
+      seconds: the shortest time to measure.
+      **compile_options: passed to `compile`.
+    """
 
     class VAE(keras.Model):
         def __init__(self, encoder, decoder):
@@ -84,7 +99,10 @@ def keras_fit(examples: str, model: str, seconds: float, **compile_options: Any)
             }
 
     class Clock(keras.callbacks.Callback):
-        """When each epoch ended; the first one warms up."""
+        """Records the end and the loss of each epoch, and stops after the shortest time.
+
+        The first epoch warms up and is not timed.
+        """
 
         def __init__(self):
             super().__init__()
@@ -97,12 +115,12 @@ def keras_fit(examples: str, model: str, seconds: float, **compile_options: Any)
             elapsed = self.ends[-1] - self.ends[0]
             self.model.stop_training = len(self.ends) > 1 and elapsed >= seconds
 
-    images = images_of(examples)
+    images = load_images(examples)
     setting = SETTINGS[model]
     keras.utils.set_random_seed(0)
     vae = VAE(*networks(model))
     optimizer = {"rmsprop": keras.optimizers.RMSprop, "adam": keras.optimizers.Adam}
-    vae.compile(optimizer=optimizer[setting.optimizer](RATE), **compile_options)
+    vae.compile(optimizer=optimizer[setting.optimizer](LEARNING_RATE), **compile_options)
     clock = Clock()
     vae.fit(images, batch_size=setting.batch_size, epochs=10**6, verbose=0, callbacks=[clock])
     return {

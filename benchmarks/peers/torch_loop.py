@@ -1,4 +1,4 @@
-"""PyTorch: a plain loop over indexed batches."""
+"""PyTorch: a plain training loop over indexed batches."""
 
 from typing import Any
 
@@ -6,14 +6,22 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from benchmarks.peers import LATENTS, RATE, SETTINGS, Report, images_of, laps
+from benchmarks.peers.common import LATENTS, LEARNING_RATE, SETTINGS, load_images
+from benchmarks.tasks.reports import Report, laps
 
 
 def torch_loop(examples: str, model: str, seconds: float, compiled: bool = False) -> Report:
-    """A plain loop over indexed batches; `compiled`: forward and backward by `torch.compile`."""
+    """Trains in a plain loop.
+
+    Args:
+      examples: the prepared directory.
+      model: a key of `SETTINGS`.
+      seconds: the shortest time to measure.
+      compiled: whether `torch.compile` compiles the loss and its gradient.
+    """
     setting = SETTINGS[model]
     torch.manual_seed(0)
-    images = torch.from_numpy(images_of(examples).transpose(0, 3, 1, 2).copy())
+    images = torch.from_numpy(load_images(examples).transpose(0, 3, 1, 2).copy())
     encoder, decoder = _networks(model)
 
     def loss_of(batch):
@@ -27,9 +35,9 @@ def torch_loop(examples: str, model: str, seconds: float, compiled: bool = False
         loss_of = torch.compile(loss_of)
     weights = [*encoder.parameters(), *decoder.parameters()]
     if setting.optimizer == "adam":
-        optimizer: Any = torch.optim.Adam(weights, lr=RATE, eps=1e-7)
+        optimizer: Any = torch.optim.Adam(weights, lr=LEARNING_RATE, eps=1e-7)
     else:
-        optimizer = torch.optim.RMSprop(weights, lr=RATE, alpha=0.9, eps=1e-7)
+        optimizer = torch.optim.RMSprop(weights, lr=LEARNING_RATE, alpha=0.9, eps=1e-7)
 
     def lap() -> float:
         losses = []
@@ -45,6 +53,8 @@ def torch_loop(examples: str, model: str, seconds: float, compiled: bool = False
 
 
 def _networks(model: str):
+    """The encoder (images to mean and log-variance, joined) and the decoder (latents to logits)."""
+
     def transposed(inputs, outputs):
         return nn.ConvTranspose2d(inputs, outputs, 3, 2, padding=1, output_padding=1)
 

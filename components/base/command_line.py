@@ -1,108 +1,105 @@
-"""How every command starts and ends: its options, its one-line errors, its exit code."""
+"""How every command starts and ends: options, one-line errors, exit codes.
+
+A `__main__.py` builds a `Parser`, and passes its main function to `run`:
+
+  def main() -> None:
+      parser = command_line.Parser(prog="python -m example")
+      parser.add_argument("--output", required=True)
+      write_results(parser.parse(sys.argv[1:]).output)
+
+  command_line.run(main)
+
+Code below it raises the errors of `components.base.errors`; it never prints them or exits itself.
+"""
 
 import argparse
 import logging
 import os
-import re
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from components.base import console
-from components.base.errors import ConfigError, Stopped, UserError, WorkError, nearest
+from components.base import console, file_errors
+from components.base.errors import ConfigError, Stopped, UserError, nearest
 
-# How an error of a remote file system stands in a traceback's text, with what Beam adds to it. An
-# error of the same class that TensorFlow raises elsewhere is a bug.
-_REMOTE_ERROR = re.compile(
-    r'^  File ".*/(?:tensorflow/python/lib/io|etils/epath|fsspec|gcsfs|s3fs)/.*\n(?:    .*\n)*'
-    r"(?:RuntimeError: )?[\w.]+Error: (.*?)(?: \[while running .*)?$",
-    re.M,
-)
-_NO_SCHEME = re.compile(r"File system scheme '(\w+)' not implemented")
-_CLEANING_SECONDS = 5
-_FILE_SYSTEMS = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs", "hf": "huggingface_hub"}
+_CLEANUP_SECONDS = 5
 
 
 class Parser(argparse.ArgumentParser):
-    """Options in full only; every mistake is a ConfigError that names what is near."""
+    """A parser that raises ConfigError where `argparse` would print its usage and exit.
+
+    Options must be written in full. An unknown option is reported with the nearest valid ones. A
+    subparser whose options should be suggested sets itself as the default of `parser`.
+    """
 
     def __init__(self, **kwargs):
         kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(allow_abbrev=False, **kwargs)
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """Parses all of `arguments`."""
+        """Parses command-line arguments.
+
+        Raises:
+          ConfigError: an option is unknown, missing or has an invalid value.
+        """
         namespace, unknown = self.parse_known_args(arguments)
         if unknown:
             parser = getattr(namespace, "parser", self)
             name = unknown[0].partition("=")[0]
             raise ConfigError(
                 f"unknown option {name!r}; {nearest(name, parser._option_string_actions)} "
-                f"({parser.prog} --help shows all)"
+                f"(see {parser.prog} --help)"
             )
         return namespace
 
     def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message} ({self.prog} --help shows all)")
+        """Raises a ConfigError; `argparse` calls this for every mistake that it finds."""
+        raise ConfigError(f"{message} (see {self.prog} --help)")
 
 
 def run(command: Callable[[], None]) -> NoReturn:
-    """Runs a command and exits: 0 done, 1 failed, 2 wrongly called, 75 stopped by a signal."""
-    signal.signal(signal.SIGTERM, _stop)
-    # Beam's own chatter would bury the one line that matters.
+    """Runs a command and exits the process.
+
+    A `UserError` and a file error become one line on standard error; any other exception is a bug
+    and gets its traceback. The exit code is 0 on success, 1 if the work failed, 2 if the command
+    line or the config is wrong, and 75 if a signal stopped the work.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _raise_interrupt)
+    # gRPC and Beam log so much that the one line that matters would be lost.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     logging.basicConfig(level=logging.ERROR)
     try:
-        command()
+        with file_errors.as_work_errors():
+            command()
     except UserError as error:
         _exit(error)
     except KeyboardInterrupt as interrupt:
-        name = str(interrupt).partition(" ")[0] or "SIGINT"  # Beam adds where it was.
-        _exit(Stopped(f"{name}: stopped; nothing unfinished was published, give the command again"))
-    except _errors_of_files() as error:
-        if isinstance(error, OSError) and (error.filename or error.errno) is not None:
-            _exit(UserError(f"{error.strerror}: {error.filename or 'while writing'}; mend that and "
-                            "give the same command again"))  # fmt: skip
-        if failure := remote_failure("".join(traceback.format_exception(error))):
-            _exit(failure)
-        raise
+        # Beam appends the name of the transform to the name of the signal.
+        name = str(interrupt).partition(" ")[0] or "SIGINT"
+        _exit(
+            Stopped(
+                f"{name}: stopped; nothing unfinished was published; run the same command again"
+            )
+        )
     sys.exit(0)
 
 
-def remote_failure(text: str) -> WorkError | None:
-    """What the text of a traceback says of a remote file system; None if it is another error."""
-    if not (found := _REMOTE_ERROR.search(text)):
-        return None
-    if scheme := _NO_SCHEME.search(found[1]):
-        package = _FILE_SYSTEMS.get(scheme[1], "its package for fsspec")
-        return WorkError(f"{found[1]}; install {package} and set EPATH_USE_TF=false")
-    return WorkError(
-        f"{found[1]}; check the path, the rights and the network, and give the same command again"
-    )
-
-
-def _errors_of_files() -> tuple[type[Exception], ...]:
-    """What may come of a file, local or remote. Where epath asked TensorFlow, it is imported."""
-    tensorflow = sys.modules.get("tensorflow")
-    of_tensorflow = (tensorflow.errors.OpError,) if tensorflow else ()
-    return OSError, ImportError, *of_tensorflow
-
-
-def _stop(number: int, _frame: object) -> NoReturn:
-    # No library's `except Exception` holds this one up.
+def _raise_interrupt(number: int, _frame: object) -> NoReturn:
+    # KeyboardInterrupt is not an Exception, so no library's `except Exception` catches it. Python's
+    # own has no argument, and Beam raises such an exception again as a RuntimeError.
     raise KeyboardInterrupt(signal.Signals(number).name)
 
 
 def _exit(error: UserError) -> NoReturn:
     console.say(f"error: {error}" if error.exit_code != Stopped.exit_code else str(error))
     sys.stderr.flush()
-    if processes := sys.modules.get("multiprocessing.util"):
-        # Semaphores and a folder of sockets, which Python itself removes only when it ends its way.
-        cleaning = threading.Thread(target=processes._run_finalizers, daemon=True)
-        cleaning.start()
-        cleaning.join(_CLEANING_SECONDS)
-    # A worker thread that still runs must not hold the process up.
+    if multiprocessing_util := sys.modules.get("multiprocessing.util"):
+        # Removes semaphores and a directory of sockets: `os._exit` skips Python's exit handlers.
+        cleanup = threading.Thread(target=multiprocessing_util._run_finalizers, daemon=True)
+        cleanup.start()
+        cleanup.join(_CLEANUP_SECONDS)
+    # Not `sys.exit`: it would wait for worker threads that are still running.
     os._exit(error.exit_code)

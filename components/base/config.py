@@ -1,11 +1,11 @@
-"""Configs: frozen dataclasses whose fields are command-line options and YAML keys alike."""
+"""Configs: frozen dataclasses whose fields are both command-line options and YAML keys."""
 
 import argparse
 import dataclasses
 import math
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 from components.base.errors import ConfigError, nearest
@@ -14,7 +14,13 @@ Config = TypeVar("Config")
 
 
 def option(default: Any, help: str, *, choices: tuple[str, ...] | None = None) -> Any:
-    """A field of a config: its default, one line of help, and the values it may have."""
+    """Declares a field of a config.
+
+    Args:
+      default: value of the field if it is not given.
+      help: one line for `--help`.
+      choices: the values that are allowed; None allows every value of the field's type.
+    """
     return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
 
 
@@ -22,16 +28,24 @@ def add_options(
     parser: argparse.ArgumentParser,
     cls: Any,
     *,
-    show_defaults: bool = True,
+    hide_defaults: Collection[str] = (),
     without: tuple[str, ...] = (),
 ) -> None:
-    """Adds one option a field of `cls`, but for those `without`; options not given leave no trace
-    in the namespace."""
+    """Adds a command-line option for each field of a config.
+
+    The parsed namespace has an attribute only for options that were given.
+
+    Args:
+      parser: the parser to add the options to.
+      cls: the config class; the first line of its docstring becomes the heading in `--help`.
+      hide_defaults: names of fields whose defaults `--help` does not show.
+      without: names of fields that get no option.
+    """
     group = parser.add_argument_group((cls.__doc__ or "").split("\n")[0].rstrip("."))
     for field in dataclasses.fields(cls):
         if field.name in without:
             continue
-        default = _text(field.default) if show_defaults else ""
+        default = "" if field.name in hide_defaults else _format_default(field.default)
         default = f" [{default}]" if default else ""
         group.add_argument(
             f"--{field.name}",
@@ -41,44 +55,50 @@ def add_options(
         )
 
 
-def take(given: dict[str, Any], cls: Any) -> dict[str, Any]:
-    """Moves the fields of `cls` out of `given`."""
-    names = [name for name in given if name in cls.__dataclass_fields__]
-    return {name: given.pop(name) for name in names}
+def pop_fields(values: dict[str, Any], cls: Any) -> dict[str, Any]:
+    """Removes the values of the fields of a config from `values`, and returns them."""
+    names = [name for name in values if name in cls.__dataclass_fields__]
+    return {name: values.pop(name) for name in names}
 
 
 def from_mapping(cls: type[Config], values: Mapping[str, Any], *, where: str) -> Config:
-    """A config from texts (a command line) or values (YAML), each converted to its field's type.
+    """Creates a config, converting each value to the type of its field.
+
+    Args:
+      cls: the config class.
+      values: strings from a command line, or values from a YAML file, by field name.
+      where: origin of the values, for error messages.
 
     Raises:
-      ConfigError: an unknown field (names the nearest), or a value that its field cannot have.
+      ConfigError: a field is unknown (the message suggests the nearest names), or a value is not
+        valid for its field.
     """
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    types_of = typing.get_type_hints(cls)
+    field_types = typing.get_type_hints(cls)
     converted = {}
     for name, value in values.items():
         if name not in fields:
             raise ConfigError(f"unknown field {name!r} in {where}; {nearest(name, fields)}")
-        converted[name] = _convert(value, types_of[name], fields[name], where)
+        converted[name] = _convert(value, field_types[name], fields[name], where)
     return cls(**converted)
 
 
-def _convert(value: Any, kind: Any, field: "dataclasses.Field[Any]", where: str) -> Any:
+def _convert(value: Any, field_type: Any, field: "dataclasses.Field[Any]", where: str) -> Any:
     choices = field.metadata["choices"]
     if choices and value not in choices:
         raise ConfigError(
             f"{field.name} in {where} must be one of {', '.join(choices)}. Received: {value!r}; "
             f"{nearest(str(value), choices)}"
         )
-    optional = isinstance(kind, types.UnionType)
-    if optional and (value is None or value == "none"):
+    is_optional = isinstance(field_type, types.UnionType)
+    if is_optional and (value is None or value == "none"):
         return None
-    base = typing.get_args(kind)[0] if optional else kind
+    base = typing.get_args(field_type)[0] if is_optional else field_type
     try:
         return _CONVERTERS[base](value)
     except (TypeError, ValueError, OverflowError):
         raise ConfigError(
-            f"{field.name} in {where} must be {_NAMES[base]}. Received: {value!r}"
+            f"{field.name} in {where} must be {_TYPE_NAMES[base]}. Received: {value!r}"
         ) from None
 
 
@@ -95,7 +115,7 @@ def _integer(value: Any) -> int:
 
 
 def _integers(value: Any) -> tuple[int, ...]:
-    """`256,128` or [256, 128]."""
+    """Converts `256,128`, [256, 128] or 256."""
     parts = value.split(",") if isinstance(value, str) else value
     return tuple(_integer(part) for part in (parts if isinstance(parts, list | tuple) else [parts]))
 
@@ -106,24 +126,26 @@ _CONVERTERS: dict[Any, Callable[[Any], Any]] = {
     str: str,
     tuple[int, ...]: _integers,
 }
-_NAMES = {
+_TYPE_NAMES = {
     int: "a whole number",
     float: "a finite number",
-    str: "a text",
-    tuple[int, ...]: "whole numbers with commas between",
+    str: "text",
+    tuple[int, ...]: "whole numbers separated by commas",
 }
 
 
-def _text(default: Any) -> str:
-    """A default as one would give it."""
+def _format_default(default: Any) -> str:
+    """A default value as a user would type it."""
     if isinstance(default, tuple):
         return ",".join(map(str, default))
     return "" if default is None else str(default)
 
 
 def _metavar(field: "dataclasses.Field[Any]") -> str:
+    """The placeholder for the value of an option in `--help`."""
     if field.metadata["choices"]:
         return "|".join(field.metadata["choices"])
-    kind: Any = field.type
-    base = typing.get_args(kind)[0] if isinstance(kind, types.UnionType) else kind
+    field_type: Any = field.type
+    is_optional = isinstance(field_type, types.UnionType)
+    base = typing.get_args(field_type)[0] if is_optional else field_type
     return {int: "N", float: "X", str: "TEXT"}.get(base, "N,N")

@@ -1,11 +1,16 @@
-"""The ways a command ends that are not bugs: one line each, with an exit code."""
+"""Errors for the user: each is reported in one line and determines the exit code."""
 
 import difflib
 from collections.abc import Iterable
 
+_MAX_LISTED = 12
+
 
 class UserError(Exception):
-    """An error a user can cause and mend. Its text is one line: what, where, what to do."""
+    """An error that the user can cause and fix.
+
+    The message is one line that says what is wrong, where, and what to do.
+    """
 
     exit_code = 1
 
@@ -17,21 +22,38 @@ class WorkError(UserError):
 
 
 class ConfigError(UserError):
-    """The command line or the config is wrong; nothing was touched."""
+    """The command line or the config is wrong; no file was changed."""
 
     exit_code = 2
 
 
-class Stopped(UserError):  # noqa: N818 - no mistake, so no error
-    """Stopped by a signal with the work saved: the same command goes on."""
+class Stopped(UserError):  # noqa: N818 - an interruption is not an error
+    """A signal stopped the work; running the same command again continues it."""
 
     exit_code = 75
 
 
 def nearest(name: str, valid: Iterable[str], *, count: int = 3) -> str:
-    """Names the valid names nearest to `name`, or all of them where none is near."""
+    """A hint for an error message about an unknown name.
+
+    Args:
+      name: the unknown name.
+      valid: the names that are valid.
+      count: how many suggestions to make at most.
+
+    Returns:
+      `nearest: ` and the most similar valid names, or `valid: ` and the first valid names in
+      alphabetical order if none is similar.
+    """
     valid = sorted(valid)
-    near = difflib.get_close_matches(name, valid, n=count, cutoff=0.5)
-    if near:
-        return f"nearest: {', '.join(near)}"
-    return f"valid: {', '.join(valid[:12])}{', …' if len(valid) > 12 else ''}"
+    suggestions = difflib.get_close_matches(name, valid, n=count, cutoff=0.5)
+    if suggestions:
+        return f"nearest: {', '.join(suggestions)}"
+    ellipsis = ", …" if len(valid) > _MAX_LISTED else ""
+    return f"valid: {', '.join(valid[:_MAX_LISTED])}{ellipsis}"
+
+
+def one_line(error: object, *, length: int | None = None) -> str:
+    """An error's message on one line, shortened to `length` characters (None: not shortened)."""
+    text = " ".join(str(error).split())
+    return text if length is None or len(text) <= length else f"{text[:length]}…"

@@ -1,4 +1,4 @@
-"""Files and directories, local or remote: digests, locks, and bringing bytes to the disk."""
+"""Files and directories, local or remote: listings, digests, locks, durable writes."""
 
 import concurrent.futures
 import contextlib
@@ -6,32 +6,38 @@ import dataclasses
 import fcntl
 import hashlib
 import os
-import stat
 from collections.abc import Iterator
+from stat import S_ISDIR, S_ISREG
 from typing import NamedTuple
 
 from etils import epath
 
+from components.base import file_errors
 from components.base.errors import WorkError
 
-_REQUESTS = 16  # to a remote file system, at a time
+_CONCURRENT_REQUESTS = 16  # to a remote file system
 _READ_BYTES = 1 << 20
 
 
-def files_below(directory: epath.Path) -> list[epath.Path]:
-    """Every file in a directory and the directories in it, in order."""
+def walk_files(directory: epath.Path) -> list[epath.Path]:
+    """Every file in a directory and its subdirectories, sorted by path."""
     return sorted(root / name for root, _, names in directory.walk() for name in names)
 
 
 def sha256(path: epath.Path, *, sync: bool = False) -> str:
-    """The digest of a file, and with `sync` the file brought to the disk."""
+    """Computes the SHA-256 digest of a file, in hexadecimal.
+
+    Args:
+      path: the file.
+      sync: also flush the file to disk, if it is local.
+    """
     with path.open("rb") as file:
         if os.path.isfile(path):
             digest = hashlib.file_digest(file, "sha256")
             if sync:
                 os.fsync(file.fileno())
         else:
-            # TensorFlow's files are none that hashlib takes.
+            # `hashlib.file_digest` does not accept TensorFlow's file objects.
             digest = hashlib.sha256()
             while data := file.read(_READ_BYTES):
                 digest.update(data)
@@ -39,7 +45,7 @@ def sha256(path: epath.Path, *, sync: bool = False) -> str:
 
 
 def write_durably(path: epath.Path, text: str) -> None:
-    """Writes a text file and brings it to the disk."""
+    """Writes a text file, and flushes it to disk if it is local."""
     with path.open("w") as file:
         file.write(text)
         file.flush()
@@ -48,11 +54,13 @@ def write_durably(path: epath.Path, text: str) -> None:
 
 
 @contextlib.contextmanager
-def locked(directory: epath.Path) -> Iterator[None]:
-    """Makes a directory and, if it is local, holds it; the system lets go however we end.
+def directory_lock(directory: epath.Path) -> Iterator[None]:
+    """Creates a directory and, if it is local, holds an exclusive lock on it.
+
+    The operating system releases the lock even if this process is killed.
 
     Raises:
-      WorkError: another process holds it.
+      WorkError: another process holds the lock.
     """
     directory.mkdir(parents=True, exist_ok=True)
     if not os.path.isdir(directory):
@@ -62,12 +70,13 @@ def locked(directory: epath.Path) -> Iterator[None]:
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Published and renamed between our opening and our lock, it is no draft any more.
+            # Between `open` and `flock`, the holder may have renamed the directory to publish it.
             if not os.path.samestat(os.fstat(descriptor), os.stat(directory)):
                 raise BlockingIOError
         except (BlockingIOError, FileNotFoundError):
             raise WorkError(
-                f"another process is writing {directory}; wait for it, or name another directory"
+                f"another process is writing {directory}; "
+                "wait until it has finished, or choose another directory"
             ) from None
         yield
     finally:
@@ -75,37 +84,42 @@ def locked(directory: epath.Path) -> Iterator[None]:
 
 
 def is_empty(directory: epath.Path) -> bool:
-    """Whether a path is a directory with nothing in it."""
+    """Whether a path is a directory without entries."""
     return directory.is_dir() and not any(directory.iterdir())
 
 
 def is_remote(path: epath.Path) -> bool:
-    """Whether a path has another scheme than the local one."""
+    """Whether a path is on a remote file system, such as `gs://bucket/file`."""
     return "://" in os.fspath(path)
 
 
-def relative(path: epath.Path, start: epath.Path) -> str:
-    """`path` as seen from `start`; other schemes than the local one stay as they are."""
+def relative_path(path: epath.Path, start: epath.Path) -> str:
+    """`path` relative to the directory `start`; unchanged if one of them is remote."""
     if is_remote(path) or is_remote(start):
         return os.fspath(path)
     return os.path.relpath(path, start)
 
 
-class Status(NamedTuple):
-    """A file's size in bytes, and when its content last changed, in seconds."""
+class FileStat(NamedTuple):
+    """Properties of a file.
+
+    Attributes:
+      size: in bytes.
+      modified: modification time, in seconds since 1970.
+    """
 
     size: int
     modified: float
 
 
-def status(path: epath.Path) -> Status:
-    """Of a file. Raises what reading it does."""
+def stat(path: epath.Path) -> FileStat:
+    """The size and modification time of a file. Raises the errors that reading it would raise."""
     if os.path.exists(path):
-        # epath asks for the owner's name too, which a container's user may not have.
+        # Not `epath.Path.stat`: it looks up the owner's name, which a container may not have.
         local = os.stat(path)
-        return Status(local.st_size, local.st_mtime)
+        return FileStat(local.st_size, local.st_mtime)
     remote = path.stat()
-    return Status(remote.length, float(remote.mtime or 0))
+    return FileStat(remote.length, float(remote.mtime or 0))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -113,10 +127,11 @@ class ListedFile:
     """A file below a directory.
 
     Attributes:
-      name: its path relative to the directory, with slashes.
+      name: path relative to the directory, with slashes.
       size: in bytes.
-      modified: when its content last changed, in seconds (nanoseconds kept where they are known).
-      is_regular: no pipe, socket, device or broken link.
+      modified: modification time, in seconds since 1970, with a fraction
+        where the file system records one.
+      is_regular: False for a pipe, a socket, a device and a broken link.
     """
 
     name: str
@@ -125,53 +140,54 @@ class ListedFile:
     is_regular: bool
 
 
-def listing(directory: epath.Path) -> list[ListedFile]:
-    """Every file below a directory but hidden ones and what lies in hidden folders, by name.
+def list_files(directory: epath.Path) -> list[ListedFile]:
+    """Lists every file below a directory, sorted by name, except hidden files and directories.
 
-    Links are followed, but not to a folder that they lie in. Bytes of a name that are no UTF-8 come
-    as `os.fsdecode` gives them.
+    Follows symbolic links, except those to a directory that contains them. Decodes names that are
+    not valid UTF-8 like `os.fsdecode`.
 
     Raises:
-      WorkError: a folder cannot be listed; names it.
+      WorkError: a directory cannot be listed; the message names it.
     """
-    found = (_list_remote if is_remote(directory) else _list_local)(directory)
-    return sorted(found, key=lambda file: file.name)
+    entries = (_list_remote if is_remote(directory) else _list_local)(directory)
+    return sorted(entries, key=lambda file: file.name)
 
 
 def _is_hidden(name: str) -> bool:
-    # Two dots hide nothing by custom: it is a name that someone gave.
+    # By convention one leading dot hides a file; a name with two was chosen by a person.
     return name.startswith(".") and not name.startswith("..")
 
 
 def _list_local(directory: epath.Path) -> Iterator[ListedFile]:
     root = os.fspath(directory)
-    waiting: list[tuple[str, tuple[tuple[int, int], ...]]] = [("", ())]
-    while waiting:
-        folder, above = waiting.pop()
+    # Directories to list: path relative to the root, and the (device, inode) of all its ancestors.
+    pending: list[tuple[str, tuple[tuple[int, int], ...]]] = [("", ())]
+    while pending:
+        folder, ancestors = pending.pop()
         path = os.path.join(root, folder)
         try:
-            status = os.stat(path)
-            identity = (status.st_dev, status.st_ino)
-            if identity in above:
+            folder_stat = os.stat(path)
+            identity = (folder_stat.st_dev, folder_stat.st_ino)
+            if identity in ancestors:
                 continue
             with os.scandir(path) as entries:
                 for entry in entries:
                     if _is_hidden(entry.name):
                         continue
                     name = folder + entry.name
-                    found = _status(entry)
-                    if found is not None and stat.S_ISREG(found.st_mode):
-                        yield ListedFile(name, found.st_size, found.st_mtime, True)
-                    elif found is not None and stat.S_ISDIR(found.st_mode):
-                        waiting.append((f"{name}/", (*above, identity)))
+                    target = _stat_target(entry)
+                    if target is not None and S_ISREG(target.st_mode):
+                        yield ListedFile(name, target.st_size, target.st_mtime, True)
+                    elif target is not None and S_ISDIR(target.st_mode):
+                        pending.append((f"{name}/", (*ancestors, identity)))
                     else:
                         yield ListedFile(name, 0, 0.0, False)
         except OSError as error:
-            raise _not_listed(path, error) from None
+            raise _listing_error(path, error) from None
 
 
-def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
-    """What an entry is, links followed; None for a link that leads nowhere."""
+def _stat_target(entry: os.DirEntry[str]) -> os.stat_result | None:
+    """The status of an entry, or of the target of a link; None for a broken link."""
     try:
         return entry.stat()
     except OSError:
@@ -181,40 +197,30 @@ def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
 
 
 def _list_remote(directory: epath.Path) -> Iterator[ListedFile]:
-    # Level by level, since each answer is a request: epath's walk makes them one after the other.
+    # Each call is a request that takes many milliseconds: `epath.Path.walk` sends them one by one,
+    # whereas all the requests of one level of the tree can be sent concurrently.
     folders = [""]
-    with concurrent.futures.ThreadPoolExecutor(_REQUESTS) as pool:
+    with concurrent.futures.ThreadPoolExecutor(_CONCURRENT_REQUESTS) as pool:
         try:
             while folders:
-                children = pool.map(lambda folder: list((directory / folder).iterdir()), folders)
+                listings = pool.map(lambda folder: list((directory / folder).iterdir()), folders)
                 names = [
                     os.path.join(folder, child.name)
-                    for folder, inside in zip(folders, children, strict=True)
-                    for child in inside
+                    for folder, children in zip(folders, listings, strict=True)
+                    for child in children
                     if not _is_hidden(child.name)
                 ]
                 folders = []
-                found = pool.map(lambda name: (directory / name).stat(), names)
-                for name, status in zip(names, found, strict=True):
-                    if status.is_directory:
+                stats = pool.map(lambda name: (directory / name).stat(), names)
+                for name, child_stat in zip(names, stats, strict=True):
+                    if child_stat.is_directory:
                         folders.append(name)
                     else:
-                        yield ListedFile(name, status.length, float(status.mtime), True)
-        except remote_errors() as error:
-            raise _not_listed(os.fspath(directory), error) from None
+                        yield ListedFile(name, child_stat.length, float(child_stat.mtime), True)
+        except file_errors.error_types() as error:
+            raise _listing_error(os.fspath(directory), error) from None
 
 
-def _not_listed(path: str, error: Exception) -> WorkError:
-    return WorkError(f"cannot list {path!r}: {why(error)}; make it readable, or move it away")
-
-
-def remote_errors() -> tuple[type[Exception], ...]:
-    """What reading a remote file or folder raises; epath may go through TensorFlow, and does."""
-    import tensorflow as tf
-
-    return OSError, tf.errors.OpError
-
-
-def why(error: Exception) -> str:
-    """What the system says of an operation that failed, in one line."""
-    return getattr(error, "strerror", None) or " ".join(str(error).split())
+def _listing_error(path: str, error: Exception) -> WorkError:
+    reason = file_errors.error_reason(error)
+    return WorkError(f"cannot list {path!r}: {reason}; make it readable, or move it away")

@@ -1,32 +1,43 @@
-"""How much memory this process may use."""
+"""The memory that this process may use."""
 
 import pathlib
 
-_UNKNOWN_MEMORY = 4 << 30
+_DEFAULT_BYTES = 4 << 30
 
 
 def free_memory(
     *, proc: pathlib.Path = pathlib.Path("/proc"), sys: pathlib.Path = pathlib.Path("/sys")
 ) -> int:
-    """Bytes that a process may claim: what the machine has free, or its control group's limit."""
-    found = [
-        int(line.split()[1]) << 10
-        for line in _lines(proc / "meminfo")
+    """The memory that this process may use, in bytes.
+
+    It is the smallest of the machine's available memory and the limits of the control groups that
+    this process belongs to; 4 GiB if none of them is known.
+
+    Args:
+      proc: where the proc file system is mounted.
+      sys: where the sys file system is mounted.
+    """
+    limits = [
+        int(line.split()[1]) << 10  # The unit is KiB, although the file says kB.
+        for line in _read_lines(proc / "meminfo")
         if line.startswith("MemAvailable:")
     ]
-    for line in _lines(proc / "self/cgroup"):
+    for line in _read_lines(proc / "self/cgroup"):
         _, controllers, group = line.split(":", 2)
         root, file = sys / "fs/cgroup", "memory.max"
-        if controllers == "memory":  # The older kind, a tree for each controller.
+        if controllers == "memory":  # Version 1 of control groups has a tree per controller.
             root, file = root / "memory", "memory.limit_in_bytes"
-        # A limit holds for all below; in a container the path may be another than is mounted there.
-        folder = root / group.strip("/")
-        for above in (folder, *folder.parents[: len(folder.relative_to(root).parts)]):
-            found += [int(limit) for limit in _lines(above / file) if limit != "max"]
-    return min(found, default=_UNKNOWN_MEMORY)
+        # The limit of a group applies to all groups below it. In a container, the path may be the
+        # host's, of which only the root is mounted: directories that do not exist are skipped.
+        directory = root / group.strip("/")
+        depth = len(directory.relative_to(root).parts)
+        for ancestor in (directory, *directory.parents[:depth]):
+            limits += [int(limit) for limit in _read_lines(ancestor / file) if limit != "max"]
+    return min(limits, default=_DEFAULT_BYTES)
 
 
-def _lines(path: pathlib.Path) -> list[str]:
+def _read_lines(path: pathlib.Path) -> list[str]:
+    """The lines of a file; empty if it cannot be read."""
     try:
         return path.read_text().splitlines()
     except OSError:

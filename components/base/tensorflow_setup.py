@@ -1,4 +1,4 @@
-"""Loading TensorFlow quietly, with the numerics that this project relies on."""
+"""Importing TensorFlow without its start-up messages, and with the numerics of this project."""
 
 import importlib
 import logging
@@ -7,21 +7,22 @@ import sys
 
 
 def load() -> None:
-    """Imports TensorFlow, without the lines its libraries write whatever the log level.
+    """Imports TensorFlow, hiding the messages that its libraries print at any log level.
 
-    An import that fails still raises, with its reason in the exception.
+    If the import fails, the exception still gives the reason.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # C++ libraries write to file descriptor 2 directly, so replacing `sys.stderr` is not enough.
     sys.stderr.flush()
-    kept = os.dup(2)
-    silent = os.open(os.devnull, os.O_WRONLY)
+    original = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(silent, 2)
+        os.dup2(null, 2)
         tensorflow = importlib.import_module("tensorflow")
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(silent)
+        os.dup2(original, 2)
+        os.close(original)
+        os.close(null)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    # float32 means float32: without this, recent GPUs would round its factors to 10 bits.
+    # Otherwise recent GPUs round the factors of float32 products to TF32, with a 10-bit mantissa.
     tensorflow.config.experimental.enable_tensor_float_32_execution(False)

@@ -1,7 +1,7 @@
-"""Batches of examples as a pure function of the step.
+"""Training batches as a pure function of the step.
 
-The order of examples depends on (seed, epoch) alone, so a run that stops and goes on, or that uses
-another number of replicas or of steps per call, sees the same batches.
+The order of the examples depends only on (seed, epoch). A run that stops and resumes, or that uses
+another number of replicas or of steps per call, therefore trains on the same batches.
 """
 
 import concurrent.futures
@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from components.base.arithmetic import ceil_div
 from components.base.shapes import Shape
 from components.data.image_store import ImageStore
 from components.data.shuffle import ShuffleOrder
@@ -17,11 +18,12 @@ from components.data.shuffle import ShuffleOrder
 
 @dataclasses.dataclass(frozen=True)
 class Chunk:
-    """Several consecutive batches, stacked for one call.
+    """Consecutive batches, stacked for one call of the training loop.
 
     Attributes:
-      images: uint8, [steps, batch, height, width, channels]; rows past a count are zeros.
-      counts: int32, [steps]: how many examples each batch has; the last of an epoch may have fewer.
+      images: uint8 [steps, batch, height, width, channels]; zeros beyond the counts.
+      counts: int32 [steps], the number of examples in each batch. The last batch of an epoch may
+        have fewer than the others, and a padded step has none.
     """
 
     images: np.ndarray
@@ -29,7 +31,7 @@ class Chunk:
 
 
 class _ChunkRequest(NamedTuple):
-    """What `Batches.chunk` is asked for."""
+    """The arguments of `Batches.chunk`."""
 
     first_step: int
     num_steps: int
@@ -38,12 +40,17 @@ class _ChunkRequest(NamedTuple):
 
 
 class Batches:
-    """Shuffled batches of images, each example once per epoch.
+    """Shuffled batches of images, in which each example occurs once per epoch.
 
     Args:
-      store: where the images are.
-      batch_size: examples per global batch; an epoch's last one holds the rest.
-      seed: of the shuffling.
+      store: the images.
+      batch_size: number of examples in a global batch; the last batch of an epoch has the rest.
+      seed: seed of the shuffle.
+
+    Attributes:
+      num_examples: number of examples in an epoch.
+      batch_size: number of examples in a global batch.
+      steps_per_epoch: number of batches in an epoch.
     """
 
     def __init__(self, store: ImageStore, *, batch_size: int, seed: int):
@@ -51,11 +58,11 @@ class Batches:
         self._order = ShuffleOrder(store.layout, seed)
         self.num_examples = store.layout.num_examples
         self.batch_size = batch_size
-        self.steps_per_epoch = -(-self.num_examples // batch_size)
-        # One thread gathers all chunks, so that no two are at the store at a time.
+        self.steps_per_epoch = ceil_div(self.num_examples, batch_size)
+        # A single thread gathers all chunks, because a store is not safe to use from several.
         self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="batches")
-        self._ahead: tuple[_ChunkRequest, concurrent.futures.Future[Chunk]] | None = None
-        # The next to be written first; the last two are in the caller's hands.
+        self._prefetched: tuple[_ChunkRequest, concurrent.futures.Future[Chunk]] | None = None
+        # Three buffers; the first is overwritten next. The caller may still use the last two.
         self._buffers = [np.empty(0, np.uint8)] * 3
 
     @property
@@ -65,15 +72,15 @@ class Batches:
 
     @property
     def is_in_memory(self) -> bool:
-        """Whether all examples lie in memory."""
+        """Whether all images are in memory."""
         return self._store.is_in_memory
 
     def num_seen(self, steps: int) -> int:
-        """How many examples the first `steps` steps of an epoch hold."""
+        """The number of examples in the first `steps` batches of an epoch."""
         return min(steps * self.batch_size, self.num_examples)
 
     def rows(self, step: int) -> np.ndarray:
-        """The examples of a step, by their index in the order of the shards.
+        """The examples in the batch of a step, int64 [examples], numbered over all shards.
 
         Steps are counted from 0 over all epochs.
         """
@@ -88,56 +95,58 @@ class Batches:
         pad_to: tuple[int, int],
         columns: slice = slice(None),
     ) -> Chunk:
-        """The batches of `num_steps` steps, padded to `pad_to` (steps, batch size).
+        """Returns the batches of `num_steps` steps, padded to a constant shape.
 
-        With a constant shape nothing is compiled twice, and every replica gets an equal part. What
-        most likely comes next, as many steps as there is room for up to the epoch's end, is
-        gathered in the background; to ask for something else is right too, but slower.
+        With a constant shape, TensorFlow compiles the training step once and every replica gets an
+        equal part. The most likely next chunk is prefetched in the background: up to `pad_to[0]`
+        further steps, without crossing the end of the epoch. Other requests are valid but slower.
 
-        The arrays serve again: a chunk is valid until the next call but one.
+        The arrays are reused: a chunk is valid until `chunk` has been called twice more.
 
         Args:
-          first_step: counted from 0 over all epochs.
-          num_steps: at most pad_to[0].
-          pad_to: steps and examples per batch of the images.
-          columns: the part of each padded batch that is wanted, side by side; the counts are those
-            of the whole batches all the same.
+          first_step: the first step, counted from 0 over all epochs.
+          num_steps: number of steps, at most pad_to[0].
+          pad_to: (steps, examples per batch) of the padded images.
+          columns: the examples to return of each padded batch. The counts are always those of the
+            complete batches.
 
         Raises:
-          WorkError: a shard is damaged; names the file and the record.
+          WorkError: a shard is damaged; the message names the file and the record.
         """
         request = _ChunkRequest(first_step, num_steps, pad_to, columns)
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None and ahead[0] == request:
-            coming = ahead[1]
+        prefetched, self._prefetched = self._prefetched, None
+        if prefetched is not None and prefetched[0] == request:
+            gathering = prefetched[1]
         else:
-            coming = self._thread.submit(self._gather, request)
-        chunk = coming.result()
+            gathering = self._thread.submit(self._gather, request)
+        chunk = gathering.result()
         self._buffers.append(self._buffers.pop(0))
-        first_step += num_steps
-        left = self.steps_per_epoch - first_step % self.steps_per_epoch
-        following = request._replace(first_step=first_step, num_steps=min(pad_to[0], left))
-        self._ahead = following, self._thread.submit(self._gather, following)
+        next_step = first_step + num_steps
+        steps_left = self.steps_per_epoch - next_step % self.steps_per_epoch
+        following = request._replace(first_step=next_step, num_steps=min(pad_to[0], steps_left))
+        self._prefetched = following, self._thread.submit(self._gather, following)
         return chunk
 
     def close(self) -> None:
-        """Ends what runs in the background; no chunk is to be asked for any more."""
+        """Stops the background threads; no chunk can be requested afterwards."""
         self._store.close()
         self._thread.shutdown(cancel_futures=True)
 
     def _gather(self, request: _ChunkRequest) -> Chunk:
-        steps, width = request.pad_to
-        left, right, _ = request.columns.indices(width)
+        """Copies the images of a request into the next buffer."""
+        steps, padded_size = request.pad_to
+        left, right, _ = request.columns.indices(padded_size)
         shape = (steps, right - left, *self._store.image_shape)
         if self._buffers[0].shape != shape:
             self._buffers[0] = np.empty(shape, np.uint8)
         images, counts = self._buffers[0], np.zeros(steps, np.int32)
         for index in range(request.num_steps):
             epoch, step = divmod(request.first_step + index, self.steps_per_epoch)
-            first = self.num_seen(step)
-            counts[index] = self.num_seen(step + 1) - first
-            wanted = max(0, min(right, int(counts[index])) - left)
-            self._store.fill(images[index, :wanted], self._order, epoch, first + left)
-            images[index, wanted:] = 0
+            start = self.num_seen(step)
+            counts[index] = self.num_seen(step + 1) - start
+            # The columns that hold examples; the rest are padding.
+            num_filled = max(0, min(right, int(counts[index])) - left)
+            self._store.fill(images[index, :num_filled], self._order, epoch, start + left)
+            images[index, num_filled:] = 0
         images[request.num_steps :] = 0
         return Chunk(images, counts)

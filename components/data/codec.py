@@ -1,42 +1,47 @@
-"""Examples as framed tf.Examples in a file, thousands at a time.
+"""The tf.Example codec: batches of examples to records of a TFRecord file and back.
 
-Records whose ids and labels take equally many bytes are the same bytes but for three places: the
-id, the image and the label. Protobuf itself is asked where these lie, once; the records are then
-written, and read back, as the rows of a matrix. Every byte is what protobuf would write, and
-whatever does not match byte for byte is parsed by protobuf.
+Protobuf for Python encodes and decodes examples one by one. This codec handles thousands of them at
+once, with NumPy. Records whose ids and labels have the same lengths in bytes differ only in the
+id, the image, the label and the checksum; all their other bytes are equal. A record *template*
+holds those other bytes and the positions of the rest. It is found by serializing two different
+examples with protobuf. Records of one template are the rows of a matrix: to encode, the columns of
+the id, the image and the label are filled in; to decode, they are cut out.
+
+The encoded bytes are exactly those of protobuf. A record that differs from its template in any of
+the shared bytes is refused. `components.ingest.example_template` has other templates, for the
+records of other writers, whose features it does not know in advance: it learns a template from the
+first record of each length, and leaves records that do not match to protobuf.
 """
 
 import dataclasses
 import functools
 import math
 import os
-import struct
 from collections.abc import Iterator
 
-import google_crc32c
 import numpy as np
 from etils import epath
 
+from components.base.arithmetic import ceil_div
 from components.base.errors import WorkError
 from components.base.shapes import Shape
 from components.data import tfrecord
 from components.data.examples import ExampleBatch
-from components.data.tf_example import parse, serialize
+from components.data.tf_example import id_and_label, serialize
+from components.data.tfrecord import FOOTER_BYTES, HEADER_BYTES
 
-HEADER_BYTES = 12  # a record's length and its checksum
-_FOOTER = 4  # the payload's checksum
 _CHUNK_BYTES = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
 class _RecordTemplate:
-    """What records of certain lengths have in common.
+    """The bytes that records with an id, an image and a label of certain lengths share.
 
     Attributes:
-      length: of a record, header and footer included.
-      id, image, label: the places that vary, beside the footer.
-      fixed: indices of all other bytes.
-      values: uint8, what stands there.
+      length: length of a record in bytes, header and footer included.
+      id, image, label: positions of the bytes that vary, in addition to the footer.
+      fixed: indices of all other bytes, int64 [F].
+      values: the other bytes, uint8 [F].
     """
 
     length: int
@@ -46,23 +51,38 @@ class _RecordTemplate:
     fixed: np.ndarray
     values: np.ndarray
 
+    def matches(self, records: np.ndarray) -> np.ndarray:
+        """Whether each record has this template; uint8 [N, length] -> bool [N]."""
+        label = records[:, self.label]
+        return (
+            (records[:, self.fixed] == self.values).all(1)
+            # The label's bytes are one varint, not several shorter ones: only the last byte of a
+            # varint has a clear top bit.
+            & (label[:, :-1] >= 0x80).all(1)
+            & (label[:, -1] < 0x80)
+        )
+
 
 @functools.lru_cache(maxsize=1024)
-def _mould(id_bytes: int, image_bytes: int, label_bytes: int) -> _RecordTemplate:
-    # Two examples that differ in every byte that can vary. A label is a varint: seven bits a byte,
-    # and in the tenth the sign alone.
-    ones = sum(1 << 7 * place for place in range(min(label_bytes, 9)))
+def _template(id_bytes: int, image_bytes: int, label_bytes: int) -> _RecordTemplate:
+    """The template of records with parts of the given lengths."""
+    # Compare two examples that differ in every byte that can vary. A label is a varint, with seven
+    # bits per byte: `ones` has the value 1 in each group of seven bits, and 2 * ones the value 2.
+    # A tenth byte holds only the sign bit, and is equal in both.
+    ones = sum(1 << 7 * group for group in range(min(label_bytes, 9)))
     sign = -(1 << 63) if label_bytes == 10 else 0
     first, second = (
-        np.frombuffer(tfrecord.frame(serialize(*parts)), np.uint8)[:-_FOOTER]
+        np.frombuffer(tfrecord.frame(serialize(*parts)), np.uint8)[:-FOOTER_BYTES]
         for parts in (
             (b"a" * id_bytes, b"\x00" * image_bytes, ones + sign),
             (b"b" * id_bytes, b"\xff" * image_bytes, 2 * ones + sign),
         )
     )
+    # Serialized deterministically, the features are in the order of their names: id, image, label.
+    # An empty id has no differing bytes. `starts[0]` is then the image's start, and the id becomes
+    # a harmless empty slice there.
     differs = first != second
     starts = np.flatnonzero(differs[1:] & ~differs[:-1]) + 1
-    # The first is the id's, but for an id of no bytes, which is nowhere.
     id_, image, label = (
         slice(int(start), int(start) + length)
         for start, length in (
@@ -72,156 +92,131 @@ def _mould(id_bytes: int, image_bytes: int, label_bytes: int) -> _RecordTemplate
         )
     )
     is_fixed = np.ones(len(first), bool)
-    for place in (id_, image, label):
-        is_fixed[place] = False
+    for positions in (id_, image, label):
+        is_fixed[positions] = False
     fixed = np.flatnonzero(is_fixed)
-    return _RecordTemplate(len(first) + _FOOTER, id_, image, label, fixed, first[fixed])
+    return _RecordTemplate(len(first) + FOOTER_BYTES, id_, image, label, fixed, first[fixed])
 
 
 def _varint_lengths(labels: np.ndarray) -> np.ndarray:
-    """How many bytes each label takes; [N] -> [N]. Negative ones, as in protobuf, ten."""
+    """The length in bytes of each label as a varint; [N] -> int64 [N].
+
+    As in protobuf, a negative label takes ten bytes.
+    """
     unsigned = labels.astype(np.uint64)
     lengths = np.ones(len(labels), np.int64)
-    for place in range(1, 10):
-        lengths += (unsigned >> np.uint64(7 * place)) > 0
+    for group in range(1, 10):
+        lengths += (unsigned >> np.uint64(7 * group)) > 0
     return lengths
 
 
-def _varints(labels: np.ndarray, length: int) -> np.ndarray:
+def _encode_varints(labels: np.ndarray, length: int) -> np.ndarray:
     """Labels as varints of `length` bytes; [N] -> uint8 [N, length]."""
+    # Groups of seven bits, the lowest first; the top bit says that another byte follows.
     shifts = np.arange(length, dtype=np.uint64) * np.uint64(7)
     groups = (labels.astype(np.uint64)[:, np.newaxis] >> shifts).astype(np.uint8) & 0x7F
     groups[:, :-1] |= 0x80
     return groups
 
 
-def _from_varints(varints: np.ndarray) -> np.ndarray:
-    """The labels of varints of one length; uint8 [N, length] -> int64 [N]."""
+def _decode_varints(varints: np.ndarray) -> np.ndarray:
+    """The labels in varints of the same length; uint8 [N, length] -> int64 [N]."""
     shifts = np.arange(varints.shape[1], dtype=np.uint64) * np.uint64(7)
     return ((varints & 0x7F).astype(np.uint64) << shifts).sum(1, dtype=np.uint64).astype(np.int64)
 
 
-def encode(block: ExampleBatch) -> bytes:
-    """The examples as framed records, in order."""
-    if not len(block):
+def encode(batch: ExampleBatch) -> bytes:
+    """Encodes examples as TFRecord records, in order."""
+    if not len(batch):
         return b""
-    ids = [each.encode() for each in block.ids]
-    pixels = block.images.reshape(len(block), -1)
+    ids = [example_id.encode() for example_id in batch.ids]
+    pixels = batch.images.reshape(len(batch), -1)
     id_bytes = np.fromiter(map(len, ids), np.int64, len(ids))
-    label_bytes = _varint_lengths(block.labels)
-    kinds, kind_of = np.unique(np.stack([id_bytes, label_bytes]), axis=1, return_inverse=True)
-    if kinds.shape[1] == 1:
-        return _encode_alike(ids, pixels, block.labels, *kinds[:, 0]).tobytes()
+    label_bytes = _varint_lengths(batch.labels)
+    # Each pair of lengths has its own template.
+    pairs, pair_of = np.unique(np.stack([id_bytes, label_bytes]), axis=1, return_inverse=True)
+    if pairs.shape[1] == 1:
+        return _encode_rows(ids, pixels, batch.labels, *pairs[:, 0]).tobytes()
     encoded: list[bytes] = [b""] * len(ids)
-    for kind in range(kinds.shape[1]):
-        rows = np.flatnonzero(kind_of == kind)
-        matrix = _encode_alike(
-            [ids[row] for row in rows], pixels[rows], block.labels[rows], *kinds[:, kind]
+    for pair in range(pairs.shape[1]):
+        rows = np.flatnonzero(pair_of == pair)
+        records = _encode_rows(
+            [ids[row] for row in rows], pixels[rows], batch.labels[rows], *pairs[:, pair]
         )
-        for row, record in zip(rows, matrix, strict=True):
+        for row, record in zip(rows, records, strict=True):
             encoded[row] = record.tobytes()
     return b"".join(encoded)
 
 
-def _encode_alike(
+def _encode_rows(
     ids: list[bytes], pixels: np.ndarray, labels: np.ndarray, id_bytes: int, label_bytes: int
 ) -> np.ndarray:
-    """Framed records of one length, uint8 [N, length]."""
-    mould = _mould(int(id_bytes), pixels.shape[1], int(label_bytes))
-    matrix = np.empty((len(ids), mould.length), np.uint8)
-    matrix[:, mould.fixed] = mould.values
-    matrix[:, mould.id] = np.frombuffer(b"".join(ids), np.uint8).reshape(len(ids), -1)
-    matrix[:, mould.image] = pixels
-    matrix[:, mould.label] = _varints(labels, int(label_bytes))
-    matrix[:, -_FOOTER:] = (
-        _checksums(matrix.tobytes(), mould.length).astype("<u4")[:, np.newaxis].view(np.uint8)
-    )
-    return matrix
-
-
-def _checksums(data: bytes, length: int) -> np.ndarray:
-    """The masked CRC-32C of the payloads of records of `length` bytes each, uint32 [N]."""
-    payload = length - HEADER_BYTES - _FOOTER
-    layout = np.dtype([("", f"V{HEADER_BYTES}"), ("payload", f"V{payload}"), ("", f"V{_FOOTER}")])
-    payloads = np.frombuffer(data, layout)["payload"]
-    values = np.empty(len(payloads), np.uint32)
-    # NumPy cuts bytes faster than slices do, but holds all the pieces: so some at a time.
-    step = max(1, _CHUNK_BYTES // length)
-    for start in range(0, len(payloads), step):
-        part = payloads[start : start + step].tolist()
-        values[start : start + step] = np.fromiter(map(google_crc32c.value, part), np.uint32)
-    # Masked as TensorFlow does: see components/data/tfrecord.py.
-    return ((values >> 15) | (values << 17)) + np.uint32(0xA282EAD8)
+    """Encodes examples of one template, as records in the rows of uint8 [N, length]."""
+    template = _template(int(id_bytes), pixels.shape[1], int(label_bytes))
+    records = np.empty((len(ids), template.length), np.uint8)
+    records[:, template.fixed] = template.values
+    records[:, template.id] = np.frombuffer(b"".join(ids), np.uint8).reshape(len(ids), -1)
+    records[:, template.image] = pixels
+    records[:, template.label] = _encode_varints(labels, int(label_bytes))
+    tfrecord.write_checksums(records)
+    return records
 
 
 def read_batches(path: epath.PathLike, image_shape: Shape) -> Iterator[ExampleBatch]:
-    """The examples of one TFRecord file, in order, some megabytes at a time, each record checked.
+    """Yields the examples of one TFRecord file, in order, in batches of about 1 MiB.
+
+    Every record is checked.
 
     Raises:
-      WorkError: it is damaged, or holds something else; names the file and the record.
+      WorkError: a record is damaged, or is not an example of this shape; the message names the
+        file and the record.
     """
     path = epath.Path(path)
-    number = 0
-    chunk = _CHUNK_BYTES
+    num_read = 0
+    chunk_bytes = _CHUNK_BYTES
     try:
         with path.open("rb") as file:
-            while data := file.read(chunk):
-                ends = _record_ends(data)
+            while data := file.read(chunk_bytes):
+                ends = tfrecord.record_ends(data)
                 if len(ends):
-                    block = _decode(data, ends, image_shape)
-                    yield block
-                    number += len(block)
-                elif len(data) < chunk:
-                    break
+                    batch = _decode(data, ends, image_shape)
+                    yield batch
+                    num_read += len(batch)
+                elif len(data) < chunk_bytes:
+                    break  # The file ends within a record.
                 else:
-                    chunk *= 2  # The record is longer.
-                # To where the next record begins; cheaper than to join its parts.
+                    chunk_bytes *= 2  # The next record is longer than a chunk.
+                # Seek back to the first incomplete record. Reading its beginning again is cheaper
+                # than joining two parts.
                 file.seek((ends[-1] if len(ends) else 0) - len(data), os.SEEK_CUR)
-        is_whole = not data
+        is_complete = not data
     except (ValueError, OSError):
-        is_whole = False
-    if not is_whole:
-        raise diagnose(path, image_shape, number)
-
-
-def _record_ends(data: bytes) -> np.ndarray:
-    """Where each whole record ends, int64 [N]."""
-    if len(data) < HEADER_BYTES:
-        return np.zeros(0, np.int64)
-    # Most often all records are equally long, and then so are the lengths before them.
-    length = struct.unpack_from("<Q", data)[0] + HEADER_BYTES + _FOOTER
-    alike = np.frombuffer(data, np.uint8, len(data) // length * length)
-    if len(alike):
-        headers = alike.reshape(-1, length)[:, :HEADER_BYTES]
-        alike = alike[: len(alike) * bool((headers == headers[0]).all())]
-    ends, end = [], len(alike)
-    unpack = struct.Struct("<Q").unpack_from
-    while end + HEADER_BYTES <= len(data):
-        end += unpack(data, end)[0] + HEADER_BYTES + _FOOTER
-        if end > len(data):
-            break
-        ends.append(end)
-    first = np.arange(length, len(alike) + 1, length) if len(alike) else np.zeros(0, np.int64)
-    return np.append(first, np.array(ends, np.int64))
+        is_complete = False
+    if not is_complete:
+        raise diagnose(path, image_shape, num_read)
 
 
 def _decode(data: bytes, ends: np.ndarray, image_shape: Shape) -> ExampleBatch:
-    """The examples of whole records. Raises ValueError where one is damaged or of another kind."""
-    blocks, places = [], []
-    for rows, length, members in _by_length(data, ends):
-        blocks.append(_decode_alike(members, length, image_shape))
-        places.append(rows)
-    if len(blocks) == 1:
-        return blocks[0]
-    order = np.argsort(np.concatenate(places), kind="stable")
-    return ExampleBatch.concatenate(blocks).take(order)
+    """Decodes the records that end at `ends`.
+
+    Raises:
+      ValueError: a record is damaged or is not an example of this shape.
+    """
+    batches, indices = [], []
+    for rows, length, records in _group_by_length(data, ends):
+        batches.append(_decode_equal_lengths(records, length, image_shape))
+        indices.append(rows)
+    if len(batches) == 1:
+        return batches[0]
+    order = np.argsort(np.concatenate(indices), kind="stable")
+    return ExampleBatch.concatenate(batches).take(order)
 
 
-def _by_length(data: bytes, ends: np.ndarray) -> Iterator[tuple[np.ndarray, int, bytes]]:
-    """The whole records of each length: which ones, their length, and their bytes together."""
+def _group_by_length(data: bytes, ends: np.ndarray) -> Iterator[tuple[np.ndarray, int, bytes]]:
+    """Yields, for each length of a record, the indices of its records, the length, the records."""
     lengths = np.diff(ends, prepend=0)
     if (lengths == lengths[0]).all():
-        # Of bytes, all of them are no copy.
+        # A slice of all the bytes is not a copy.
         yield np.arange(len(ends)), int(lengths[0]), data[: ends[-1]]
         return
     for length in np.unique(lengths):
@@ -229,125 +224,110 @@ def _by_length(data: bytes, ends: np.ndarray) -> Iterator[tuple[np.ndarray, int,
         yield rows, int(length), b"".join(data[ends[row] - length : ends[row]] for row in rows)
 
 
-def _decode_alike(data: bytes, length: int, image_shape: Shape) -> ExampleBatch:
-    """The examples of records that are all `length` bytes long."""
+def _decode_equal_lengths(data: bytes, length: int, image_shape: Shape) -> ExampleBatch:
+    """Decodes records of `length` bytes each. Raises the errors of `_decode`."""
     count = len(data) // length
     ids = np.empty(count, object)
     images = np.empty((count, *image_shape), np.uint8)
     labels = np.empty(count, np.int64)
-    for rows, part, mould in _checked(data, length, image_shape):
-        ids[rows] = _texts(part[:, mould.id])
-        images.reshape(count, -1)[rows] = part[:, mould.image]
-        labels[rows] = _from_varints(part[:, mould.label])
+    for rows, records, template in _checked(data, length, image_shape):
+        ids[rows] = _decode_texts(records[:, template.id])
+        images.reshape(count, -1)[rows] = records[:, template.image]
+        labels[rows] = _decode_varints(records[:, template.label])
     return ExampleBatch(ids.tolist(), images, labels)
 
 
-def decode_images(data: bytes, images: np.ndarray, places: np.ndarray) -> None:
-    """Puts the images of framed records at `places` of `images`; all else of them is only checked.
+def decode_images(data: bytes, images: np.ndarray, targets: np.ndarray) -> None:
+    """Decodes only the images of records, into given rows of an array; checks every record.
 
     Args:
-      data: len(places) whole records.
-      images: uint8 [any, height, width, channels].
-      places: int64, where the image of each record belongs.
+      data: N complete records.
+      images: uint8 [M, height, width, channels], written in place.
+      targets: int64 [N], the row of `images` for the image of each record.
 
     Raises:
-      ValueError: a record is damaged, of another kind, or there are more or fewer.
+      ValueError: a record is damaged or is not an example of this shape, or `data` does not hold
+        N records.
     """
     height, width, channels = images.shape[1:]
-    ends = _record_ends(data)
-    if len(ends) != len(places) or ends[-1] != len(data):
+    ends = tfrecord.record_ends(data)
+    if len(ends) != len(targets) or ends[-1] != len(data):
         raise ValueError("is truncated")
     pixels = images.reshape(len(images), -1)
-    for members, length, alike in _by_length(data, ends):
-        for rows, part, mould in _checked(alike, length, (height, width, channels)):
-            _check_texts(part[:, mould.id])
-            pixels[places[members][rows]] = part[:, mould.image]
+    for indices, length, equal_records in _group_by_length(data, ends):
+        group_targets = targets[indices]
+        for rows, records, template in _checked(equal_records, length, (height, width, channels)):
+            _check_texts(records[:, template.id])
+            pixels[group_targets[rows]] = records[:, template.image]
 
 
 def _checked(
     data: bytes, length: int, image_shape: Shape
 ) -> Iterator[tuple[slice | np.ndarray, np.ndarray, _RecordTemplate]]:
-    """Records of `length` bytes each, checked: those of one mould, and which rows they are.
+    """Checks records of `length` bytes each, and groups them by template.
 
-    Raises ValueError where one is damaged or of another kind.
+    Yields, for each template, the indices of its records, the records as rows of
+    uint8 [N, length], and the template. Raises the errors of `_decode`.
     """
-    matrix = np.frombuffer(data, np.uint8).reshape(-1, length)
-    stored = np.ascontiguousarray(matrix[:, -_FOOTER:]).view("<u4")[:, 0]
-    if (_checksums(data, length) != stored).any():
-        raise ValueError("has a wrong payload checksum")
-    left = np.arange(len(matrix))
-    while left.size:
-        mould = _mould_of(matrix[left[0]], image_shape)
-        rows = left if left.size < len(matrix) else slice(None)
-        part = matrix[rows]
-        alike = _are_of(part, mould)
-        if not alike[0]:
-            raise ValueError("is no record of this project")
-        if not alike.all():
-            part, rows = part[alike], left[alike]
-        yield rows, part, mould
-        left = left[~alike]
+    tfrecord.verify_checksums(data, length)
+    all_records = np.frombuffer(data, np.uint8).reshape(-1, length)
+    remaining = np.arange(len(all_records))
+    while remaining.size:
+        template = _template_of(all_records[remaining[0]], image_shape)
+        # Usually all records have one template. A slice then avoids a copy of them.
+        rows = remaining if remaining.size < len(all_records) else slice(None)
+        records = all_records[rows]
+        matches = template.matches(records)
+        # Protobuf can parse the record but would not serialize it to these bytes: it has another
+        # order of features, more features or several values.
+        if not matches[0]:
+            raise ValueError("does not have the format of this project")
+        if not matches.all():
+            records, rows = records[matches], remaining[matches]
+        yield rows, records, template
+        remaining = remaining[~matches]
 
 
-def record_bytes(header: bytes) -> int:
-    """How long the record is, all told, whose first 12 bytes these are. Raises ValueError."""
-    if len(header) < HEADER_BYTES:
-        raise ValueError("ends within a header")
-    return _record_bytes(header)
+def _template_of(record: np.ndarray, image_shape: Shape) -> _RecordTemplate:
+    """The template that a record should have, found by parsing it with protobuf."""
+    example_id, label = id_and_label(record[HEADER_BYTES:-FOOTER_BYTES].tobytes(), image_shape)
+    label_bytes = max(1, ceil_div((label % 2**64).bit_length(), 7))
+    return _template(len(example_id.encode()), math.prod(image_shape), label_bytes)
 
 
-# The records of a file have few lengths.
-@functools.lru_cache(maxsize=4096)
-def _record_bytes(header: bytes) -> int:
-    length = header[:8]
-    if tfrecord.masked_crc(length) != int.from_bytes(header[8:], "little"):
-        raise ValueError("has a wrong length checksum")
-    return int.from_bytes(length, "little") + HEADER_BYTES + _FOOTER
-
-
-def _are_of(matrix: np.ndarray, mould: _RecordTemplate) -> np.ndarray:
-    """Which records, the rows of a matrix, a mould gives: bool [N]."""
-    label = matrix[:, mould.label]
-    return (
-        (matrix[:, mould.fixed] == mould.values).all(1)
-        # One varint, not several shorter ones.
-        & (label[:, :-1] >= 0x80).all(1)
-        & (label[:, -1] < 0x80)
-    )
-
-
-def _mould_of(record: np.ndarray, image_shape: Shape) -> _RecordTemplate:
-    example_id, label = parse(record[HEADER_BYTES:-_FOOTER].tobytes(), image_shape)
-    label_bytes = max(1, -(-(label % 2**64).bit_length() // 7))
-    return _mould(len(example_id.encode()), math.prod(image_shape), label_bytes)
-
-
-def _texts(codes: np.ndarray) -> list[str]:
-    """UTF-8 texts of one length, uint8 [N, length] -> N texts."""
+def _decode_texts(codes: np.ndarray) -> list[str]:
+    """Decodes N UTF-8 texts of the same length, uint8 [N, length]."""
     data, length = codes.tobytes(), codes.shape[1]
     if data.isascii():
+        # One character per byte, so decode all texts at once.
         text = data.decode("ascii")
         return [text[row * length : (row + 1) * length] for row in range(len(codes))]
     return [data[row * length : (row + 1) * length].decode() for row in range(len(codes))]
 
 
 def _check_texts(codes: np.ndarray) -> None:
-    """Raises what `_texts` does, without making the texts."""
+    """Raises the errors of `_decode_texts`, without decoding ASCII."""
     if not codes.tobytes().isascii():
-        _texts(codes)
+        _decode_texts(codes)
 
 
-def diagnose(path: epath.Path, image_shape: Shape, number: int) -> WorkError:
-    """The error of the first bad record from `number` on, found one record at a time."""
+def diagnose(path: epath.Path, image_shape: Shape, first: int) -> WorkError:
+    """The error for the first bad record of a file, found by reading one record at a time.
+
+    Args:
+      path: a file that could not be read.
+      image_shape: (height, width, channels) of every image.
+      first: number of records at the beginning that are known to be good.
+    """
     try:
-        for place, payload in enumerate(tfrecord.read_records(path)):
-            if place >= number:
-                framed = tfrecord.frame(payload)
-                _decode_alike(framed, len(framed), image_shape)
-    except WorkError as damaged:
-        return damaged
-    except ValueError as kind:
-        return WorkError(f"{path} holds other records than prepare writes: record {place} {kind}")
+        for number, payload in enumerate(tfrecord.read_records(path)):
+            if number >= first:
+                record = tfrecord.frame(payload)
+                _decode_equal_lengths(record, len(record), image_shape)
+    except WorkError as error:
+        return error
+    except ValueError as error:
+        return WorkError(f"{path} does not hold the expected examples: record {number} {error}")
     return WorkError(
         f"{path} is compressed, or changed while it was read; prepare again with --overwrite"
     )

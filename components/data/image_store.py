@@ -1,7 +1,7 @@
-"""Where training examples come from: memory, if they fit, or their shards.
+"""The images to train on: in memory if they fit, and otherwise streamed from their shards.
 
-Both give the same examples at the same places of an epoch, so what memory there is changes nothing
-but the speed.
+Both kinds of store give the same examples at the same positions of an epoch, so the amount of
+memory changes only the speed of training.
 """
 
 import collections
@@ -16,43 +16,47 @@ import numpy as np
 from components.base import memory
 from components.base.shapes import Shape
 from components.data.prepared_dataset import PreparedDataset
-from components.data.shard_reader import readers
+from components.data.shard_reader import reader_pool
 from components.data.shuffle import BLOCK_BYTES, WINDOW_BLOCKS, BlockLayout, ShuffleOrder, Window
 
 
 class ImageStore(Protocol):
-    """Images, by their place in an epoch.
+    """Images by their position in an epoch.
 
     Attributes:
-      layout: of the examples.
-      image_shape: (height, width, channels).
-      is_in_memory: whether they lie in memory.
+      layout: the blocks of the examples.
+      image_shape: (height, width, channels) of every image.
+      is_in_memory: whether all images are in memory.
     """
 
     layout: BlockLayout
     image_shape: Shape
     is_in_memory: bool
 
-    def fill(self, images: np.ndarray, order: ShuffleOrder, epoch: int, first: int) -> None:
-        """Copies the examples from the place `first` of an epoch on to `images`.
+    def fill(self, images: np.ndarray, order: ShuffleOrder, epoch: int, start: int) -> None:
+        """Fills an array with consecutive images of an epoch. Not safe to use from several threads.
 
-        Not from several threads at a time.
+        Args:
+          images: uint8 [N, height, width, channels], written in place.
+          order: the order of the examples.
+          epoch: the epoch.
+          start: position in the epoch of the first image.
 
         Raises:
-          WorkError: a shard is damaged; names the file and the record.
+          WorkError: a shard is damaged; the message names the file and the record.
         """
 
     def close(self) -> None:
-        """Ends what runs in the background."""
+        """Stops the threads of the store."""
 
 
 class InMemoryImages:
-    """Images in memory.
+    """A store of images that are in memory.
 
     Args:
       images: uint8 [examples, height, width, channels].
-      lengths: how many of them each shard has; without, they are one.
-      block_bytes, window_blocks: of the layout.
+      lengths: number of images in each shard; None: they are a single shard.
+      block_bytes, window_blocks: see `BlockLayout`.
     """
 
     is_in_memory = True
@@ -75,23 +79,24 @@ class InMemoryImages:
         )
         self._images = images
 
-    def fill(self, images: np.ndarray, order: ShuffleOrder, epoch: int, first: int) -> None:
-        rows = order.rows(epoch, first, first + len(images))
-        # With another mode NumPy would copy all of it once more.
+    def fill(self, images: np.ndarray, order: ShuffleOrder, epoch: int, start: int) -> None:
+        """See `ImageStore.fill`."""
+        rows = order.rows(epoch, start, start + len(images))
+        # In the default mode "raise", NumPy writes to a temporary array first.
         np.take(self._images, rows, axis=0, out=images, mode="clip")
 
     def close(self) -> None:
-        pass
+        """Does nothing: this store has no threads."""
 
 
 @dataclasses.dataclass(frozen=True)
-class _Loading:
-    """A window on its way to memory.
+class _LoadingWindow:
+    """A window whose images are being read or have been read.
 
     Attributes:
-      window: which one.
-      images: uint8, its examples at their places, once all reads are done.
-      reads: one for each block, none once all are known to be done.
+      window: the window.
+      images: uint8, the buffer that its images are read into, in the order of the window.
+      reads: the read of each block; empty once all are known to have succeeded.
     """
 
     window: Window
@@ -100,12 +105,12 @@ class _Loading:
 
 
 class StreamedImages:
-    """Images that are read from their shards window by window, the next while one is used.
+    """A store that reads the images from their shards, one window ahead of the one in use.
 
     Args:
-      examples: the set.
-      split: of it.
-      block_bytes, window_blocks: of the layout.
+      dataset: the prepared dataset.
+      split: name of the split to read.
+      block_bytes, window_blocks: see `BlockLayout`.
 
     Raises:
       ConfigError: there is no such split.
@@ -115,89 +120,105 @@ class StreamedImages:
 
     def __init__(
         self,
-        examples: PreparedDataset,
+        dataset: PreparedDataset,
         split: str,
         *,
         block_bytes: int = BLOCK_BYTES,
         window_blocks: int = WINDOW_BLOCKS,
     ):
-        self.image_shape = examples.image_shape
-        self.layout = examples.layout(split, block_bytes=block_bytes, window_blocks=window_blocks)
-        self._shards = examples.shard_files(split, self.layout)
-        self._pool = readers(examples.path)
-        self._loading: collections.deque[_Loading] = collections.deque()
-        # Two are enough. They serve again, since to claim so much memory anew takes time.
-        self._buffers = [
-            np.empty((self.layout.largest_window, *self.image_shape), np.uint8) for _ in range(2)
+        self.image_shape = dataset.image_shape
+        self.layout = dataset.layout(split, block_bytes=block_bytes, window_blocks=window_blocks)
+        self._shards = dataset.shard_readers(split, self.layout)
+        self._pool = reader_pool(dataset.path)
+        # The window in use and the next one, in this order.
+        self._windows: collections.deque[_LoadingWindow] = collections.deque()
+        # The unused buffers; there are two in total. They are reused, because allocating so much
+        # memory takes time.
+        self._free_buffers = [
+            np.empty((self.layout.max_window_examples, *self.image_shape), np.uint8)
+            for _ in range(2)
         ]
 
-    def fill(self, images: np.ndarray, order: ShuffleOrder, epoch: int, first: int) -> None:
-        done = 0
-        while done < len(images):
-            window = order.window_at(epoch, first + done)
-            loaded = self._loaded(window, order)
-            part = loaded[first + done - window.first :][: len(images) - done]
-            images[done : done + len(part)] = part
-            done += len(part)
+    def fill(self, images: np.ndarray, order: ShuffleOrder, epoch: int, start: int) -> None:
+        """See `ImageStore.fill`."""
+        num_filled = 0
+        while num_filled < len(images):
+            position = start + num_filled
+            window = order.window_at(epoch, position)
+            window_images = self._load(window, order)
+            part = window_images[position - window.start :][: len(images) - num_filled]
+            images[num_filled : num_filled + len(part)] = part
+            num_filled += len(part)
 
     def close(self) -> None:
+        """Stops the threads that read; reads that have not started are canceled."""
         self._pool.shutdown(cancel_futures=True)
 
-    def _loaded(self, window: Window, order: ShuffleOrder) -> np.ndarray:
-        """The examples of a window at their places; the next one is on its way then."""
-        while self._loading and not self._loading[0].window.is_same(window):
-            self._drop()
-        if not self._loading:
-            self._load(window)
-        while self._buffers:
-            self._load(order.after(self._loading[-1].window))
-        loading = self._loading[0]
+    def _load(self, window: Window, order: ShuffleOrder) -> np.ndarray:
+        """Waits for the images of a window, and starts to read the next window.
+
+        Returns:
+          The images in the order of the window, uint8 [examples, height, width, channels].
+        """
+        while self._windows and not self._windows[0].window.is_same(window):
+            self._drop_first()
+        if not self._windows:
+            self._start_reading(window)
+        while self._free_buffers:
+            self._start_reading(order.next_window(self._windows[-1].window))
+        loading = self._windows[0]
         for read in loading.reads:
             read.result()
-        # Not to be asked again at every step.
+        # All reads have succeeded: later calls need not check them again.
         loading.reads.clear()
         return loading.images[: len(window)]
 
-    def _load(self, window: Window) -> None:
-        images = self._buffers.pop()
-        places = np.empty(len(window), np.int64)
-        places[window.order] = np.arange(len(window))
+    def _start_reading(self, window: Window) -> None:
+        images = self._free_buffers.pop()
+        # The inverse of the permutation: where in the window each example goes.
+        targets = np.empty(len(window), np.int64)
+        targets[window.order] = np.arange(len(window))
         reads = [
             self._pool.submit(
                 self._shards[self.layout.shards[block]].read_images,
                 int(self.layout.numbers[block]),
                 images,
-                places[start:stop],
+                targets[start:stop],
             )
             for block, start, stop in zip(
-                window.blocks, window.starts[:-1], window.starts[1:], strict=True
+                window.blocks, window.offsets[:-1], window.offsets[1:], strict=True
             )
         ]
-        self._loading.append(_Loading(window, images, reads))
+        self._windows.append(_LoadingWindow(window, images, reads))
 
-    def _drop(self) -> None:
-        """Lets go of the first window, once nothing is written there any more."""
-        dropped = self._loading.popleft()
+    def _drop_first(self) -> None:
+        """Drops the first window, and frees its buffer once no thread writes to it."""
+        dropped = self._windows.popleft()
         running = [read for read in dropped.reads if not read.cancel()]
         concurrent.futures.wait(running)
-        self._buffers.append(dropped.images)
+        self._free_buffers.append(dropped.images)
+
+
+def cache_limit(cache_bytes: int | None) -> int:
+    """The maximum size of images in memory: `cache_bytes`, or a quarter of the free memory."""
+    return memory.free_memory() // 4 if cache_bytes is None else cache_bytes
 
 
 def open_store(
-    examples: PreparedDataset, split: str, *, cache_bytes: int | None = None
+    dataset: PreparedDataset, split: str, *, cache_bytes: int | None = None
 ) -> ImageStore:
-    """Holds a split in memory if it takes at most `cache_bytes` there, else streams it.
+    """Loads the images of a split into memory if they fit there, and otherwise streams them.
 
     Args:
-      examples: the set.
-      split: of it.
-      cache_bytes: without, a quarter of the free memory.
+      dataset: the prepared dataset.
+      split: name of the split to read.
+      cache_bytes: maximum size in bytes of images in memory; None: a quarter of the free memory.
 
     Raises:
       ConfigError: there is no such split.
-      WorkError: a shard is damaged; names the file and the record.
+      WorkError: a shard is damaged; the message names the file and the record.
     """
-    limit = memory.free_memory() // 4 if cache_bytes is None else cache_bytes
-    if examples.num_examples(split) * math.prod(examples.image_shape) > limit:
-        return StreamedImages(examples, split)
-    return InMemoryImages(examples.images(split), [count for _, count in examples.shards[split]])
+    if dataset.num_examples(split) * math.prod(dataset.image_shape) > cache_limit(cache_bytes):
+        return StreamedImages(dataset, split)
+    images = dataset.images(split)
+    return InMemoryImages(images, [shard.examples for shard in dataset.shards[split]])

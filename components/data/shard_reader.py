@@ -1,6 +1,7 @@
-"""The images of shards alone, in blocks of consecutive records, several at a time.
+"""Reads the images of shards by blocks, in any order and from several threads.
 
-What wants ids and labels too reads whole shards: `wire.read_blocks`.
+A block is a run of consecutive records of a shard (see `shuffle`). Only images are decoded;
+`codec.read_batches` also returns ids and labels.
 """
 
 import concurrent.futures
@@ -14,26 +15,24 @@ from etils import epath
 from components.base import files
 from components.base.errors import WorkError
 from components.base.shapes import Shape
-from components.data import codec
+from components.data import codec, tfrecord
 from components.data.shuffle import BlockLayout
 
-_READERS = 4
-_REMOTE_READERS = 16
-# Many threads wait for disks and networks, one decodes: it mostly holds Python's lock, and several
-# that fight over that take half as long again.
+_LOCAL_THREADS = 4
+_REMOTE_THREADS = 16
+# Many threads wait for disks and networks, but only one decodes at a time: decoding mostly holds
+# Python's global lock, and takes half as long again when several threads compete for it.
 _DECODING = threading.Lock()
 
 
 class ShardReader:
-    """A TFRecord file of examples, of which any block can be read.
-
-    Safe to use from several threads.
+    """Reads any block of a shard. Safe to use from several threads.
 
     Args:
-      path: the file.
-      num_examples: how many records it holds.
-      image_shape: of every image.
-      block_examples: records of a block; the last one holds the rest.
+      path: the shard, a TFRecord file of examples.
+      num_examples: number of its records.
+      image_shape: (height, width, channels) of every image.
+      block_examples: number of records per block; the last block may have fewer.
     """
 
     def __init__(
@@ -44,126 +43,140 @@ class ShardReader:
         self._image_shape = image_shape
         self._block_examples = block_examples
         self._lock = threading.Lock()
-        # int64 [blocks + 1], the byte at which each begins, once it is known.
-        self._starts: np.ndarray | None = None
+        # Offsets in the file at which blocks begin, and its size; int64 [blocks + 1].
+        self._offsets: np.ndarray | None = None
 
-    def read_images(self, block: int, images: np.ndarray, places: np.ndarray) -> None:
-        """Puts the images of a block at `places` of `images`, each record checked.
+    def read_images(self, block: int, images: np.ndarray, targets: np.ndarray) -> None:
+        """Reads the images of a block into given rows of an array; checks every record.
 
         Args:
-          block: its number in the shard.
-          images: uint8 [any, height, width, channels].
-          places: int64, where each image of the block belongs.
+          block: number of the block in the shard.
+          images: uint8 [M, height, width, channels], written in place.
+          targets: int64 [N], the row of `images` for each image of the block.
 
         Raises:
-          WorkError: a record is damaged, missing or of another kind; names the file and the record.
+          WorkError: a record is damaged, is missing or is not an example of this shape; the
+            message names the file and the record.
         """
         with self._lock:
-            if self._starts is None:
-                self._starts = self._find_starts()
-            starts = self._starts
-        if self._read(starts, block, images, places):
+            if self._offsets is None:
+                self._offsets = self._find_offsets()
+            offsets = self._offsets
+        if self._try_read(offsets, block, images, targets):
             return
-        # Records of many lengths may add up to what as many of one length take.
-        counted = self._counted_starts()
-        if (counted == starts).all() or not self._read(counted, block, images, places):
+        # `_find_offsets` may have guessed wrong: see there.
+        scanned = self._scan_offsets()
+        if (scanned == offsets).all() or not self._try_read(scanned, block, images, targets):
             raise codec.diagnose(self._path, self._image_shape, block * self._block_examples)
         with self._lock:
-            self._starts = counted
+            self._offsets = scanned
 
-    def _read(self, starts: np.ndarray, block: int, images: np.ndarray, places: np.ndarray) -> bool:
-        """Reads a block; False if something is wrong there."""
-        start, stop = starts[block : block + 2].tolist()
+    def _try_read(
+        self, offsets: np.ndarray, block: int, images: np.ndarray, targets: np.ndarray
+    ) -> bool:
+        """Reads a block; returns whether it is intact and at its offset."""
+        start, stop = offsets[block : block + 2].tolist()
         try:
             with self._path.open("rb") as file:
                 file.seek(start)
                 data = file.read(stop - start)
             with _DECODING:
-                codec.decode_images(data, images, places)
+                codec.decode_images(data, images, targets)
         except (ValueError, OSError):
             return False
         return True
 
-    def _find_starts(self) -> np.ndarray:
-        """Where blocks begin, int64 [blocks + 1].
+    def _find_offsets(self) -> np.ndarray:
+        """The offsets of the blocks, from the first header and the size of the file if possible.
 
-        Most often all records are as long as the first, and the file need not be read through to
-        know it: should only their sum be as if they were, then the checks of a block fail that is
-        read where none begins.
+        If the size is that of records which are all as long as the first, this assumes that they
+        are, and saves reading every header. Records of different lengths can have the same total;
+        then a block is read from a wrong offset, its checks fail, and `read_images` scans the file.
         """
         with contextlib.suppress(ValueError, OSError):
             with self._path.open("rb") as file:
-                record = codec.record_bytes(file.read(codec.HEADER_BYTES))
-            if files.status(self._path).size == self._num_examples * record:
-                return self._firsts() * record
-        return self._counted_starts()
+                length = tfrecord.record_length(file.read(tfrecord.HEADER_BYTES))
+            if files.stat(self._path).size == self._num_examples * length:
+                return self._block_starts() * length
+        return self._scan_offsets()
 
-    def _counted_starts(self) -> np.ndarray:
-        """Where blocks begin, from the header of every record."""
-        firsts = self._firsts()
-        starts = np.zeros(len(firsts), np.int64)
+    def _scan_offsets(self) -> np.ndarray:
+        """The offsets of the blocks, from the headers of all records."""
+        offsets = np.zeros(len(self._block_starts()), np.int64)
         number = end = 0
         try:
-            size = files.status(self._path).size
+            size = files.stat(self._path).size
             with self._path.open("rb") as file:
                 while end < size and number < self._num_examples:
                     if number % self._block_examples == 0:
-                        starts[number // self._block_examples] = end
-                    end += codec.record_bytes(file.read(codec.HEADER_BYTES))
+                        offsets[number // self._block_examples] = end
+                    end += tfrecord.record_length(file.read(tfrecord.HEADER_BYTES))
                     number += 1
                     file.seek(end)
         except (ValueError, OSError):
             raise codec.diagnose(self._path, self._image_shape, number) from None
         if end > size:
             raise codec.diagnose(self._path, self._image_shape, number - 1)
-        check_count(self._path, number + (end < size), self._num_examples)
-        starts[-1] = end
-        return starts
+        # Bytes after the last expected record are at least one more record.
+        check_num_records(self._path, number + (end < size), self._num_examples)
+        offsets[-1] = end
+        return offsets
 
-    def _firsts(self) -> np.ndarray:
-        """The first record of each block, and the number of all."""
-        firsts = np.arange(0, self._num_examples, self._block_examples, dtype=np.int64)
-        return np.append(firsts, self._num_examples)
+    def _block_starts(self) -> np.ndarray:
+        """The number of the first record of each block, and of all records; int64 [blocks + 1]."""
+        starts = np.arange(0, self._num_examples, self._block_examples, dtype=np.int64)
+        return np.append(starts, self._num_examples)
 
 
-def check_count(path: epath.Path, found: int, num_examples: int) -> None:
-    """Raises WorkError if a shard holds other than as many records as its manifest says."""
-    if found > num_examples:
+def check_num_records(path: epath.Path, num_records: int, expected: int) -> None:
+    """Compares the number of records in a shard with the number in the manifest.
+
+    Raises:
+      WorkError: they differ.
+    """
+    if num_records > expected:
         raise WorkError(
-            f"{path} holds more records than the {num_examples} that its manifest says; "
+            f"{path} holds more records than the {expected} that the manifest lists; "
             "prepare again with --overwrite"
         )
-    if found < num_examples:
+    if num_records < expected:
         raise WorkError(
-            f"{path} holds {found} records, its manifest says {num_examples}: record {found} "
-            "is missing; prepare again with --overwrite"
+            f"{path} holds {num_records} records, but the manifest lists {expected}: record "
+            f"{num_records} is missing; prepare again with --overwrite"
         )
 
 
-def readers(directory: epath.Path) -> concurrent.futures.ThreadPoolExecutor:
-    """Threads to read the shards in a directory with."""
-    count = _REMOTE_READERS if files.is_remote(directory) else _READERS
-    return concurrent.futures.ThreadPoolExecutor(count, thread_name_prefix="read")
+def reader_pool(directory: epath.Path) -> concurrent.futures.ThreadPoolExecutor:
+    """Starts the threads that read the shards in a directory."""
+    num_threads = _REMOTE_THREADS if files.is_remote(directory) else _LOCAL_THREADS
+    return concurrent.futures.ThreadPoolExecutor(num_threads, thread_name_prefix="read")
 
 
-def read_all(
+def read_all_images(
     shards: Sequence[ShardReader],
     layout: BlockLayout,
     images: np.ndarray,
     pool: concurrent.futures.ThreadPoolExecutor,
 ) -> None:
-    """Reads every image, in the order of the shards, and shuts the pool down.
+    """Reads the images of all shards, in order, and shuts down the pool.
 
-    Raises what `Shard.read_images` does.
+    Args:
+      shards: readers of the shards.
+      layout: the blocks of the shards.
+      images: uint8 [examples, height, width, channels], written in place.
+      pool: the threads to read with.
+
+    Raises:
+      WorkError: see `ShardReader.read_images`.
     """
 
     def read(block: int) -> None:
-        places = layout.firsts[block] + np.arange(layout.sizes[block])
-        shards[layout.shards[block]].read_images(int(layout.numbers[block]), images, places)
+        targets = layout.starts[block] + np.arange(layout.sizes[block])
+        shards[layout.shards[block]].read_images(int(layout.numbers[block]), images, targets)
 
     try:
         for reading in [pool.submit(read, block) for block in range(len(layout.sizes))]:
             reading.result()
     finally:
-        # After an error the others need not be read.
+        # After an error, do not read the remaining blocks.
         pool.shutdown(cancel_futures=True)

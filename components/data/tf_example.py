@@ -1,4 +1,7 @@
-"""One tf.Example at a time, by protobuf itself."""
+"""The tf.Example of one example, serialized and parsed by protobuf itself.
+
+`codec` does both for thousands of examples at once, and must produce the same bytes.
+"""
 
 import math
 import sys
@@ -8,35 +11,41 @@ from components.base.shapes import Shape, format_shape
 
 
 def serialize(example_id: bytes, image: bytes, label: int) -> bytes:
-    """One tf.Example; the same example gives the same bytes."""
-    example = _message()()
+    """Serializes one example; equal examples give equal bytes.
+
+    Args:
+      example_id: the id, in UTF-8.
+      image: the pixels, row by row.
+      label: the label, an int64.
+    """
+    example = _example_class()()
     feature = example.features.feature
     feature["id"].bytes_list.value.append(example_id)
     feature["image"].bytes_list.value.append(image)
     feature["label"].int64_list.value.append(label)
-    # Without this flag protobuf may write the map's entries in any order.
+    # Without this flag, protobuf may write the entries of a map in any order.
     return example.SerializeToString(deterministic=True)
 
 
 def features(payload: bytes) -> Any:
-    """The features of a serialized tf.Example by name: protobuf's map of Feature messages.
+    """The features of a serialized tf.Example: protobuf's map from names to Feature messages.
 
     Raises:
-      ValueError: it is none.
+      ValueError: `payload` is not a tf.Example.
     """
     from google.protobuf.message import DecodeError
 
     try:
-        return _message().FromString(payload).features.feature
+        return _example_class().FromString(payload).features.feature
     except DecodeError:
-        raise ValueError("is no tf.Example") from None
+        raise ValueError("is not a tf.Example") from None
 
 
-def parse(payload: bytes, image_shape: Shape) -> tuple[str, int]:
-    """The id and the label of one of our records.
+def id_and_label(payload: bytes, image_shape: Shape) -> tuple[str, int]:
+    """The id and the label of a serialized example of this project.
 
     Raises:
-      ValueError: it is of another kind.
+      ValueError: it lacks one of the features, or its image does not have the shape `image_shape`.
     """
     try:
         feature = features(payload)
@@ -44,18 +53,21 @@ def parse(payload: bytes, image_shape: Shape) -> tuple[str, int]:
         pixels = feature["image"].bytes_list.value[0]
         label = feature["label"].int64_list.value[0]
     except (ValueError, IndexError):
-        raise ValueError("has no id, image and label") from None
+        raise ValueError("does not have an id, an image and a label") from None
     size = math.prod(image_shape)
     if len(pixels) != size:
         raise ValueError(
-            f"has {len(pixels)} bytes of pixels, {format_shape(image_shape)} needs {size}"
+            f"has {len(pixels)} bytes of pixels; {format_shape(image_shape)} needs {size}"
         )
     return example_id, label
 
 
-def _message() -> Any:
-    """The class of tf.Example messages: TensorFlow's, where that is imported, else TFDS's, which
-    is the same and takes half a second."""
+def _example_class() -> Any:
+    """The class of tf.Example messages.
+
+    It is TensorFlow's if TensorFlow is loaded, and otherwise TFDS's equivalent, whose import takes
+    only half a second.
+    """
     if "tensorflow" in sys.modules:
         from tensorflow.core.example.example_pb2 import Example
 

@@ -1,7 +1,15 @@
-"""TFRecord framing: how serialized examples lie in a file.
+"""TFRecord framing: how records are stored in a file, and how to write, find and check them.
 
-Each record is `length (uint64) | crc(length) | payload | crc(payload)`, little-endian, with
-CRC-32C masked as TensorFlow does (tensorflow/core/lib/hash/crc32c.h). A whole file may be gzipped.
+A record is a header, a payload and a footer:
+
+    payload length (uint64), its checksum (uint32) | payload | checksum of the payload (uint32)
+
+Numbers are little-endian. A checksum is a CRC-32C, masked as TensorFlow does
+(tensorflow/core/lib/hash/crc32c.h). A whole file may be compressed with gzip.
+
+`frame` and `read_records` handle single records, of any TFRecord file. `record_ends`,
+`write_checksums` and `verify_checksums` handle thousands of records in a buffer at once, with
+NumPy. The length of a record includes its header and its footer.
 """
 
 import contextlib
@@ -11,115 +19,151 @@ import io
 import os
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
-from typing import IO
+from collections.abc import Iterator
+from typing import IO, TypeVar
 
 import google_crc32c
+import numpy as np
 from etils import epath
 
 from components.base.errors import WorkError
-from components.base.files import why
+from components.base.file_errors import error_reason
 
 _LENGTH = struct.Struct("<Q")
 _CRC = struct.Struct("<I")
-_HEADER_BYTES = _LENGTH.size + _CRC.size
+HEADER_BYTES = _LENGTH.size + _CRC.size
+FOOTER_BYTES = _CRC.size
+_FRAMING_BYTES = HEADER_BYTES + FOOTER_BYTES
+
 _BUFFER_BYTES = 1 << 20
 _PIECE_BYTES = 16 << 20
-_LONGEST_BYTES = 1 << 40
-_GZIP = b"\x1f\x8b\x08"
+_CHECKSUM_BYTES = 1 << 20
+_MAX_PAYLOAD_BYTES = 1 << 40
+_GZIP_MAGIC = b"\x1f\x8b\x08"
+
+_Crc = TypeVar("_Crc", int, np.ndarray)
 
 
-def masked_crc(data: bytes) -> int:
-    """The masked CRC-32C of `data`, as stored in a TFRecord."""
-    crc = google_crc32c.value(data)
+def _mask(crc: _Crc) -> _Crc:
+    """Masks a CRC-32C, or an array of them (uint32)."""
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
+def masked_crc(data: bytes) -> int:
+    """The masked CRC-32C of `data`."""
+    return _mask(google_crc32c.value(data))
+
+
 def frame(payload: bytes) -> bytes:
-    """One record: `payload` with its length and both checksums."""
+    """The record that holds `payload`."""
     length = _LENGTH.pack(len(payload))
     return b"".join(
         (length, _CRC.pack(masked_crc(length)), payload, _CRC.pack(masked_crc(payload)))
     )
 
 
-def write_records(path: epath.PathLike, payloads: Iterable[bytes]) -> None:
-    """Writes `payloads` to one TFRecord file."""
-    with epath.Path(path).open("wb") as file:
-        for payload in payloads:
-            file.write(frame(payload))
+def record_length(header: bytes) -> int:
+    """The length in bytes of the record that begins with `header`.
+
+    Args:
+      header: the first HEADER_BYTES bytes of the record, or fewer if the file ends there.
+
+    Raises:
+      ValueError: the header is truncated, or its checksum is wrong.
+    """
+    return _payload_length(header) + _FRAMING_BYTES
+
+
+# The records of a file have few different lengths, so most headers repeat.
+@functools.lru_cache(maxsize=4096)
+def _payload_length(header: bytes) -> int:
+    if len(header) < HEADER_BYTES:
+        raise ValueError("ends within a header")
+    length = header[: _LENGTH.size]
+    if _CRC.pack(masked_crc(length)) != header[_LENGTH.size :]:
+        raise ValueError("has a wrong length checksum")
+    return _LENGTH.unpack(length)[0]
 
 
 def read_records(path: epath.PathLike, *, skip: int = 0) -> Iterator[bytes]:
-    """Yields the payloads of one TFRecord file, in order, each checked.
+    """Yields the payloads of a TFRecord file, in order; checks every record.
 
-    The first `skip` records are passed over by their headers; their payloads are not checked.
+    Args:
+      path: the file, which may be compressed with gzip.
+      skip: number of records to skip at the beginning. Only their headers are checked.
 
     Raises:
-      WorkError: the file is truncated, damaged or cannot be read; names the file and the record's
-        number.
+      WorkError: the file is truncated, damaged or unreadable; the message names the file and the
+        number of the record.
     """
     path = epath.Path(path)
     number = 0
     try:
-        with _opened(path) as file:
-            while header := file.read(_HEADER_BYTES):
-                if len(header) < _HEADER_BYTES:
-                    raise _damaged(path, number, "ends within a header")
-                length = _length(header)
-                if length is None:
-                    raise _damaged(path, number, "has a wrong length checksum")
-                if length > _LONGEST_BYTES:
-                    raise _damaged(path, number, "is truncated")
+        with _open(path) as file:
+            while header := file.read(HEADER_BYTES):
+                length = _payload_length(header)
+                if length > _MAX_PAYLOAD_BYTES:
+                    raise ValueError("is truncated")
                 if number < skip:
-                    # To the last byte, since a file may be left behind without an error.
-                    file.seek(length + _CRC.size - 1, io.SEEK_CUR)
-                    if not file.read(1):
-                        raise _damaged(path, number, "is truncated")
+                    _skip_payload(file, length)
                 else:
-                    payload = _read(file, length)
-                    footer = file.read(_CRC.size)
-                    if len(footer) < _CRC.size:
-                        raise _damaged(path, number, "is truncated")
-                    if masked_crc(payload) != _CRC.unpack(footer)[0]:
-                        raise _damaged(path, number, "has a wrong payload checksum")
-                    yield payload
+                    yield _read_payload(file, length)
                 number += 1
     except (OSError, EOFError, zlib.error) as error:
-        raise _damaged(path, number, f"cannot be read ({why(error)})") from None
+        raise _damaged(path, number, f"cannot be read ({error_reason(error)})") from None
+    except ValueError as error:
+        raise _damaged(path, number, str(error)) from None
 
 
 @contextlib.contextmanager
-def _opened(path: epath.Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
-    """The file's records, unzipped where it is gzipped."""
-    # epath gives local files a buffer of 8 KB.
+def _open(path: epath.Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
+    """Opens the records of a file, decompressed if the file is compressed."""
+    # For local files, `open` takes a larger buffer than the 8 KB of epath.
     is_local = os.path.isfile(path)
     with open(path, "rb", _BUFFER_BYTES) if is_local else path.open("rb") as file:
-        header = file.read(_HEADER_BYTES)
+        is_compressed = _is_gzip(file.read(HEADER_BYTES))
         file.seek(0)
-        # The length of a record may begin like a gzip file, but not with the right checksum.
-        if header.startswith(_GZIP) and _length(header) is None:
-            with gzip.GzipFile(fileobj=file) as unzipped:
-                yield unzipped
+        if is_compressed:
+            with gzip.GzipFile(fileobj=file) as decompressed:
+                yield decompressed
         else:
             yield file
 
 
-# The records of a file have few lengths.
-@functools.lru_cache(maxsize=4096)
-def _length(header: bytes) -> int | None:
-    """The length that a record's header holds, None if its checksum is wrong."""
-    length = header[: _LENGTH.size]
-    if _CRC.pack(masked_crc(length)) != header[_LENGTH.size :]:
-        return None
-    return _LENGTH.unpack(length)[0]
+def _is_gzip(header: bytes) -> bool:
+    """Whether a file that begins with `header` is compressed with gzip."""
+    if not header.startswith(_GZIP_MAGIC):
+        return False
+    # A record whose length begins with the same bytes has a correct checksum.
+    try:
+        _payload_length(header)
+    except ValueError:
+        return True
+    return False
 
 
-def _read(file: IO[bytes] | gzip.GzipFile, length: int) -> bytes:
-    """`length` bytes, or fewer where the file ends before."""
-    if length <= _PIECE_BYTES:
-        return file.read(length)
-    # In pieces, since a length that the file does not hold must not claim its memory.
+def _skip_payload(file: IO[bytes] | gzip.GzipFile, length: int) -> None:
+    # Seeking past the end is not an error, so read the last byte of the record.
+    file.seek(length + FOOTER_BYTES - 1, io.SEEK_CUR)
+    if not file.read(1):
+        raise ValueError("is truncated")
+
+
+def _read_payload(file: IO[bytes] | gzip.GzipFile, length: int) -> bytes:
+    payload = file.read(length) if length <= _PIECE_BYTES else _read_long(file, length)
+    footer = file.read(FOOTER_BYTES)
+    if len(footer) < FOOTER_BYTES:
+        raise ValueError("is truncated")
+    if _mask(google_crc32c.value(payload)) != _CRC.unpack(footer)[0]:
+        raise ValueError("has a wrong payload checksum")
+    return payload
+
+
+def _read_long(file: IO[bytes] | gzip.GzipFile, length: int) -> bytes:
+    """Reads `length` bytes in pieces, or fewer if the file ends earlier.
+
+    A single read allocates memory for all of them, even if the file is far shorter.
+    """
     pieces = []
     while length and (piece := file.read(min(length, _PIECE_BYTES))):
         pieces.append(piece)
@@ -127,8 +171,86 @@ def _read(file: IO[bytes] | gzip.GzipFile, length: int) -> bytes:
     return b"".join(pieces)
 
 
-def _damaged(path: epath.Path, number: int, what: str) -> WorkError:
+def _damaged(path: epath.Path, number: int, reason: str) -> WorkError:
     return WorkError(
-        f"damaged TFRecord: record {number} of {path} {what}; "
-        "make the file again (prepare with --overwrite) or restore it from a copy"
+        f"damaged TFRecord: record {number} of {path} {reason}; "
+        "create the file again (prepare with --overwrite) or restore it from a copy"
     )
+
+
+def record_ends(data: bytes) -> np.ndarray:
+    """Finds the complete records in a buffer, without checking them.
+
+    Args:
+      data: records one after the other; the last one may be incomplete.
+
+    Returns:
+      The offset at which each complete record ends, int64 [N].
+    """
+    if len(data) < HEADER_BYTES:
+        return np.zeros(0, np.int64)
+    unpack_length = _LENGTH.unpack_from
+    length = unpack_length(data)[0] + _FRAMING_BYTES
+    if length > len(data):
+        return np.zeros(0, np.int64)
+    # Usually all records are as long as the first. Then the bytes at all multiples of its length
+    # are headers equal to the first one, which is one comparison of arrays.
+    count = len(data) // length
+    records = np.frombuffer(data, np.uint8, count * length).reshape(count, length)
+    headers = records[:, :HEADER_BYTES]
+    if not (headers == headers[0]).all():
+        count = 0
+    # The remaining records, or all of them if lengths differ, are followed one by one.
+    ends, end = [], count * length
+    while end + HEADER_BYTES <= len(data):
+        end += unpack_length(data, end)[0] + _FRAMING_BYTES
+        if end > len(data):
+            break
+        ends.append(end)
+    return np.append(length * np.arange(1, count + 1), np.array(ends, np.int64))
+
+
+def write_checksums(records: np.ndarray) -> None:
+    """Writes the footers of equally long records.
+
+    Args:
+      records: uint8 [N, length], one record per row, complete except for the footers.
+    """
+    checksums = _payload_checksums(records.tobytes(), records.shape[1])
+    records[:, -FOOTER_BYTES:] = checksums.astype("<u4")[:, np.newaxis].view(np.uint8)
+
+
+def verify_checksums(data: bytes, length: int) -> None:
+    """Compares the payloads of equally long records with the checksums in their footers.
+
+    Args:
+      data: the records, one after the other.
+      length: length of each record in bytes.
+
+    Raises:
+      ValueError: a payload does not match its checksum.
+    """
+    records = np.frombuffer(data, np.uint8).reshape(-1, length)
+    stored = np.ascontiguousarray(records[:, -FOOTER_BYTES:]).view("<u4")[:, 0]
+    if (_payload_checksums(data, length) != stored).any():
+        raise ValueError("has a wrong payload checksum")
+
+
+def _payload_checksums(data: bytes, length: int) -> np.ndarray:
+    """The masked CRC-32C of the payloads of equally long records, uint32 [N]."""
+    record = np.dtype(
+        [
+            ("header", f"V{HEADER_BYTES}"),
+            ("payload", f"V{length - _FRAMING_BYTES}"),
+            ("footer", f"V{FOOTER_BYTES}"),
+        ]
+    )
+    payloads = np.frombuffer(data, record)["payload"]
+    crcs = np.empty(len(payloads), np.uint32)
+    # `tolist` cuts out the payloads faster than slicing `data` in a loop, but holds all of its
+    # results, so it gets a limited number of records per call.
+    step = max(1, _CHECKSUM_BYTES // length)
+    for start in range(0, len(payloads), step):
+        part = payloads[start : start + step].tolist()
+        crcs[start : start + step] = np.fromiter(map(google_crc32c.value, part), np.uint32)
+    return _mask(crcs)

@@ -23,14 +23,22 @@ def learning_curves(
     subtitle: str,
     path: epath.PathLike,
 ) -> None:
-    """Draws loss, distortion and rate over the epochs, in nats per example.
+    """Draws the loss, the distortion and the rate over the epochs, in nats per example.
+
+    The last value of the held-out curve, or of the training curve if there is none, is written at
+    the right of each panel.
 
     Args:
-        epochs: their numbers.
-        train: "loss", "distortion" and "rate" on the training data, one value per epoch.
-        heldout: the same on held-out data, where "loss" is the negative ELBO and an epoch without
-            an evaluation has None. None without held-out data. Its last value is written
-            beside each panel (without held-out data, that of the training data).
+      epochs: the numbers of the epochs.
+      train: "loss", "distortion" and "rate" on the training data, one value per epoch.
+      heldout: the same on held-out data, where "loss" is the negative ELBO, with None for an epoch
+        without evaluation; None without held-out data.
+      title: title of the figure.
+      subtitle: text below the title.
+      path: PNG file to write.
+
+    Raises:
+      ValueError: a curve does not have one value per epoch.
     """
     splits: dict[str, tuple[Mapping[str, Sequence[float | None]], str]]
     splits = {"training loss": (train, TRAIN_COLOR)}
@@ -60,16 +68,18 @@ def learning_curves(
 def _draw_curve(
     axes: Axes, curve: Sequence[tuple[int, float | None]], color: str, label: str
 ) -> None:
-    """Draws a curve through those of its values that are known and finite."""
+    """Draws a curve through the points whose value is known and finite."""
     known = [(x, y) for x, y in curve if y is not None and np.isfinite(y)]
     if known:
+        # Markers show single points; on long curves they would merge into a thick line.
         marker = "o" if len(known) <= 20 else None
         axes.plot(*np.transpose(known), color=color, label=label, marker=marker, markersize=3)
 
 
 def _draw_last_value(axes: Axes) -> None:
-    """Writes where the last curve that was drawn ends, beside the panel."""
+    """Writes the last value of the curve that was drawn last, at the right of the panel."""
     if axes.lines:
         y, color = np.asarray(axes.lines[-1].get_ydata())[-1], axes.lines[-1].get_color()
-        place = axes.get_yaxis_transform()
-        axes.text(1.02, y, f"{y:.1f}", transform=place, va="center", color=color, weight="bold")
+        # x in units of the panel's width, y in data units.
+        transform = axes.get_yaxis_transform()
+        axes.text(1.02, y, f"{y:.1f}", transform=transform, va="center", color=color, weight="bold")

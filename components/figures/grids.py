@@ -1,5 +1,6 @@
-"""Figures made of images: the decoded latent space, samples, reconstructions."""
+"""Figures made of images: the decoded latent space, samples and reconstructions."""
 
+import math
 from collections.abc import Sequence
 
 import matplotlib
@@ -8,6 +9,7 @@ from etils import epath
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from components.figures.mosaic import check_images, mosaic, to_bytes
 from components.figures.style import DPI, INK, STYLE, new_figure, save
 
 
@@ -21,15 +23,23 @@ def latent_grid(
     axis_labels: tuple[str, str],
     path: epath.PathLike,
 ) -> None:
-    """Draws images decoded over a grid of the prior's quantiles, as one seamless mosaic.
+    """Draws images decoded over a grid of quantiles of the prior, as one seamless mosaic.
 
     Args:
-        images: [i, j] is decoded where the latent of the vertical axis is at `quantiles[i]` and
-            that of the horizontal axis at `quantiles[j]`. Row 0 is at the bottom, so that the
-            directions are those of the plot of the encodings.
-        quantiles: in increasing order.
+      images: images[i, j] is decoded from the latent at `quantiles[i]` of the vertical axis and
+        `quantiles[j]` of the horizontal axis. Row 0 is drawn at the bottom, so that directions
+        agree with the figure of the encodings.
+      quantiles: probabilities in increasing order.
+      title: title of the figure.
+      subtitle: text below the title.
+      axis_labels: labels of the horizontal and of the vertical axis.
+      path: PNG file to write.
+
+    Raises:
+      ValueError: the images have an unsupported shape or dtype, or not one row and one column per
+        quantile.
     """
-    _check_images(images)
+    check_images(images)
     count, (height, width) = len(quantiles), images.shape[2:4]
     if images.shape[:2] != (count, count):
         raise ValueError(
@@ -47,8 +57,18 @@ def latent_grid(
 
 @matplotlib.rc_context(STYLE)
 def image_grid(images: np.ndarray, *, title: str, subtitle: str, path: epath.PathLike) -> None:
-    """Draws images, such as samples from the prior, with small gaps between them."""
-    _check_images(images)
+    """Draws images, such as samples from the prior, with small gaps between them.
+
+    Args:
+      images: shape [rows, columns, height, width, channels].
+      title: title of the figure.
+      subtitle: text below the title.
+      path: PNG file to write.
+
+    Raises:
+      ValueError: the images have an unsupported shape or dtype.
+    """
+    check_images(images)
     gap = _gap(images)
     figure, _ = _show(mosaic(images, gap=(gap, gap)), tile=images.shape[2:4])
     save(figure, title, subtitle, path)
@@ -64,14 +84,20 @@ def reconstructions(
     subtitle: str,
     path: epath.PathLike,
 ) -> None:
-    """Draws images above their reconstructions, for each class a pair of rows.
+    """Draws images above their reconstructions, a pair of rows for each class.
 
     Args:
-        originals: images, each row of one class.
-        reconstructions: images of the same shape.
-        class_names: one per row of images.
+      originals: images, one class per row.
+      reconstructions: images of the same shape.
+      class_names: name of the class of each row.
+      title: title of the figure.
+      subtitle: text below the title.
+      path: PNG file to write.
+
+    Raises:
+      ValueError: the images have an unsupported shape or dtype, or the arguments do not match.
     """
-    _check_images(originals)
+    check_images(originals)
     if reconstructions.shape != originals.shape:
         raise ValueError(
             f"reconstructions must have the shape of the originals, {originals.shape}. "
@@ -79,12 +105,15 @@ def reconstructions(
         )
     count, (height, width), gap = len(originals), originals.shape[2:4], _gap(originals)
     if len(class_names) != count:
-        raise ValueError(f"class_names must hold {count} names. Received: {len(class_names)}")
-    above, below = _to_bytes(originals), _to_bytes(reconstructions)
-    line = np.full_like(above[:, :, :gap], 255)
-    pairs = np.concatenate([above, line, below], axis=2)
+        raise ValueError(f"class_names must contain {count} names. Received: {len(class_names)}")
+    above, below = to_bytes(originals), to_bytes(reconstructions)
+    # Each pair becomes one tall image, with a white gap between original and reconstruction.
+    white = np.full_like(above[:, :, :gap], 255)
+    pairs = np.concatenate([above, white, below], axis=2)
     figure, axes = _show(mosaic(pairs, gap=(5 * gap, gap)), tile=(height, width))
 
+    # Class names label each pair (major ticks); "original" and "reconstruction" label its two rows
+    # (minor ticks).
     tops = np.arange(count) * (2 * height + 6 * gap)
     rows = np.add.outer(tops, [0.5 * height, 1.5 * height + gap]).ravel()
     axes.set_yticks(tops + height + gap / 2, labels=class_names)
@@ -94,49 +123,24 @@ def reconstructions(
     save(figure, title, subtitle, path)
 
 
-def mosaic(images: np.ndarray, *, gap: tuple[int, int]) -> np.ndarray:
-    """Joins images into one picture, unsigned bytes [height, width, 3].
-
-    Args:
-        images: floats outside of [0, 1] are clipped.
-        gap: white pixels between two rows of images, and between two columns.
-    """
-    _check_images(images)
-    rows, columns, height, width = images.shape[:4]
-    sheet = np.full((rows, height + gap[0], columns, width + gap[1], 3), 255, np.uint8)
-    sheet[:, :height, :, :width] = _to_bytes(images).transpose(0, 2, 1, 3, 4)
-    picture = sheet.reshape(rows * (height + gap[0]), columns * (width + gap[1]), 3)
-    return picture[: len(picture) - gap[0], : picture.shape[1] - gap[1]]
-
-
-def _check_images(images: np.ndarray) -> None:
-    if images.ndim != 5 or images.shape[-1] not in (1, 3):
-        raise ValueError(
-            "images must have shape [rows, columns, height, width, channels], with 1 or 3 "
-            f"channels. Received: shape={images.shape}"
-        )
-    if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
-        raise ValueError(f"images must be uint8 or floats. Received: dtype={images.dtype}")
-
-
-def _to_bytes(images: np.ndarray) -> np.ndarray:
-    if images.dtype == np.uint8:
-        return images
-    return np.rint(255 * images.clip(0, 1)).astype(np.uint8)
-
-
 def _gap(images: np.ndarray) -> int:
-    """Returns a gap between images, in pixels, that looks the same for small and large ones."""
+    """Returns the gap between images in pixels, in proportion to their width."""
     return max(1, images.shape[3] // 32)
 
 
 def _show(picture: np.ndarray, tile: tuple[int, ...]) -> tuple[Figure, Axes]:
-    """Shows a picture enlarged by a whole number; the axes count its pixels from the top left.
+    """Shows a picture at an integer magnification; returns the figure and its axes.
 
-    `tile` is the size of one image in it, which must become neither tiny nor huge.
+    Data coordinates of the axes are the picture's pixels, counted from the top left.
+
+    Args:
+      picture: uint8, shape [height, width, 3].
+      tile: (height, width) of one image in the picture, which determines the magnification.
     """
     height, width = picture.shape[:2]
-    smallest, largest = -(-48 // min(tile)), max(1, 140 // max(tile))
+    # Enlarge a tile to about 140 figure pixels unless the picture becomes too large, but to at
+    # least 48, so that tiny images stay visible.
+    smallest, largest = math.ceil(48 / min(tile)), max(1, 140 // max(tile))
     scale = max(smallest, min(largest, 1400 // width, 1600 // height))
     figure = new_figure(scale * width / DPI, scale * height / DPI)
     axes = figure.add_axes((0, 0, 1, 1), xticks=[], yticks=[])

@@ -1,6 +1,7 @@
-"""The figure of the encodings: examples in latent space, coloured by class."""
+"""The figure of the encodings: examples in latent space, colored by class."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,12 +18,13 @@ from matplotlib.text import Annotation
 
 from components.figures.style import GRAY, POINT, STYLE, new_figure, save
 
-# Ten hues that stay apart for readers with red-green colour blindness as well.
+# Ten hues that readers with red-green color blindness can distinguish too.
 HUES = (
     "#0072b2", "#ffa90e", "#009e73", "#a3154f", "#66ccee",
     "#d55e00", "#b66dff", "#332288", "#5c3a1e", "#ff9da7",
 )  # fmt: skip
-MAX_NAMED_CLASSES = 3 * len(HUES)  # In three shades; more classes get a colour bar.
+# Each hue has three shades. More classes share a color bar.
+MAX_NAMED_CLASSES = 3 * len(HUES)
 
 
 @matplotlib.rc_context(STYLE)
@@ -36,28 +38,35 @@ def encodings(
     axis_labels: tuple[str, str],
     path: epath.PathLike,
 ) -> None:
-    """Draws encoded examples in latent space, coloured by class.
+    """Draws encoded examples in latent space, colored by class.
 
     Args:
-        points: floats [examples, 2]. The frame holds all but far outliers and points that are not
-            finite; it says how many those are.
-        labels: integers [examples], indices into `class_names`.
-        class_names: up to 30 are written at their class's median and in a legend; more are told
-            by a colour bar.
+      points: floats, shape [examples, 2]. The frame excludes distant outliers and points that are
+        not finite; a note gives their number.
+      labels: integers, shape [examples], indices into `class_names`.
+      class_names: up to 30 names are written at the median of their class and in a legend; more
+        are shown by a color bar.
+      title: title of the figure.
+      subtitle: text below the title.
+      axis_labels: labels of the horizontal and of the vertical axis.
+      path: PNG file to write.
+
+    Raises:
+      ValueError: shapes or labels do not match, or no point is finite.
     """
     if points.ndim != 2 or points.shape[1] != 2:
         raise ValueError(f"points must have shape [examples, 2]. Received: shape={points.shape}")
     if labels.shape != points.shape[:1]:
         raise ValueError(
-            f"labels must have shape [examples], here ({len(points)},). "
+            f"labels must have shape [examples], which is ({len(points)},). "
             f"Received: shape={labels.shape}"
         )
     finite = np.isfinite(points).all(axis=1)
     if not finite.any():
-        raise ValueError(f"points must hold at least one finite row. Received: {points}")
+        raise ValueError(f"points must have at least one finite row. Received: {points}")
     if labels.min() < 0 or labels.max() >= len(class_names):
         raise ValueError(
-            f"labels must lie in [0, {len(class_names)}), as there are so many class names. "
+            f"labels must be in [0, {len(class_names)}), the range of indices into class_names. "
             f"Received: {labels.min()} to {labels.max()}"
         )
     total = len(points)
@@ -69,7 +78,7 @@ def encodings(
     axes.set_ylabel(axis_labels[1])
 
     colors = _class_colors(len(class_names))
-    # Drawn in the order of their classes, the last class would cover the others.
+    # In random order: in the order of the classes, the last class would cover the others.
     order = np.random.default_rng(0).permutation(len(points))
     x, y = points[order].T
     area = np.clip(40_000 / len(points), 4.5, 36)  # In square points.
@@ -85,25 +94,31 @@ def encodings(
         _draw_names(axes, names, medians, colors[present])
     outside = total - int(((points >= low) & (points <= high)).all(axis=1).sum())
     if outside:
-        note = f"{outside:,} of {total:,} points lie outside of the frame"
+        note = f"{outside:,} of {total:,} points outside the frame"
         axes.set_title(note, loc="right", color=GRAY, fontsize=7.5)
     save(figure, title, subtitle, path)
 
 
 def _robust_limits(values: np.ndarray) -> tuple[float, float]:
-    """Returns axis limits that hold the central 99.6 % of the values and what is not far off."""
+    """Returns axis limits (low, high) that exclude distant outliers.
+
+    They include the central 99.6 % of the values and values at most 15 % of its range beyond it.
+    """
     values = np.sort(values)
-    # Among few values, each one counts.
-    trimmed = int(np.ceil(0.002 * len(values))) if len(values) >= 20 else 0
+    # With few values, none is an outlier.
+    trimmed = math.ceil(0.002 * len(values)) if len(values) >= 20 else 0
     low, high = values[trimmed], values[-1 - trimmed]
     reach = 0.15 * (high - low)
     low, high = max(values[0], low - reach), min(values[-1], high + reach)
-    margin = 0.04 * (high - low) or 1.0  # Equal values get a frame as well.
+    margin = 0.04 * (high - low) or 1.0  # 1.0 if all values are equal.
     return float(low - margin), float(high + margin)
 
 
 def _frame_size(width: float, height: float) -> tuple[float, float]:
-    """Returns a size in inches: with the same scale on both axes, unless one gets too short."""
+    """Returns a frame size (width, height) in inches for data of some width and height.
+
+    Both axes have the same scale, unless one would become too short.
+    """
     longest = max(width, height)
     if min(width, height) < 0.6 * longest:
         return 6, 6
@@ -111,7 +126,7 @@ def _frame_size(width: float, height: float) -> tuple[float, float]:
 
 
 def _class_colors(count: int) -> np.ndarray:
-    """Returns RGB colours [count, 3]."""
+    """Returns distinct RGB colors in [0, 1], shape [count, 3]."""
     if count > MAX_NAMED_CLASSES:
         return matplotlib.colormaps["turbo"](np.linspace(0.03, 0.97, count))[:, :3]
     hues = np.array([to_rgb(hue) for hue in HUES])
@@ -119,12 +134,13 @@ def _class_colors(count: int) -> np.ndarray:
 
 
 def _draw_legend(axes: Axes, names: Sequence[str], counts: np.ndarray, colors: np.ndarray) -> None:
-    """Lists the classes, and how often they occur, at the right of the frame."""
+    """Lists the classes with their numbers of examples, at the right of the frame."""
     dots = [Line2D([], [], linestyle="", marker="o", markersize=5, color=color) for color in colors]
     axes.legend(
         dots,
         [f"{name} ({count:,})" for name, count in zip(names, counts, strict=True)],
-        ncols=int(np.ceil(len(names) / (axes.bbox.height // (16 * POINT)))),
+        # As many columns as needed at 16 points per line.
+        ncols=math.ceil(len(names) / (axes.bbox.height // (16 * POINT))),
         loc="upper left",
         bbox_to_anchor=(1.02, 1),
         borderaxespad=0,
@@ -134,12 +150,15 @@ def _draw_legend(axes: Axes, names: Sequence[str], counts: np.ndarray, colors: n
 
 
 def _draw_color_bar(figure: Figure, axes: Axes, names: Sequence[str], colors: np.ndarray) -> None:
-    """Draws a step per class at the right of the frame, and names as many as there is room for."""
+    """Draws a color bar with a step per class at the right of the frame.
+
+    If there is no room for all names, every k-th is written.
+    """
     edges = np.arange(len(names) + 1) - 0.5
     steps = ScalarMappable(BoundaryNorm(edges, len(names)), ListedColormap(colors))
     bar = figure.colorbar(steps, cax=axes.inset_axes((1.03, 0, 0.03, 1)))
-    every = int(np.ceil(len(names) / (axes.bbox.height // (11 * POINT))))
-    bar.set_ticks(range(0, len(names), every), labels=names[::every])
+    stride = math.ceil(len(names) / (axes.bbox.height // (11 * POINT)))
+    bar.set_ticks(range(0, len(names), stride), labels=names[::stride])
     bar.minorticks_off()
     bar.outline.set_visible(False)
     bar.ax.invert_yaxis()
@@ -150,7 +169,7 @@ def _draw_names(
     axes: Axes, names: Sequence[str], medians: Sequence[np.ndarray], colors: np.ndarray
 ) -> None:
     """Writes the name of each class just above its median, with a white halo."""
-    # Light colours are hard to read.
+    # Light colors are hard to read: limit the brightness to 0.3, with the weights of Rec. 709.
     colors = colors * np.minimum(1, 0.3 / (colors @ (0.2126, 0.7152, 0.0722)))[:, None]
     style: dict[str, Any] = {"ha": "center", "va": "center", "weight": "bold"}
     texts = [
@@ -163,10 +182,11 @@ def _draw_names(
 
 
 def _separate(texts: list[Annotation]) -> None:
-    """Pushes overlapping texts apart vertically, a little at a time."""
+    """Moves overlapping texts apart vertically."""
     texts.sort(key=lambda text: text.get_window_extent().y0)
     boxes = np.array([text.get_window_extent().padded(POINT).extents for text in texts])
     start = boxes[:, 1].copy()
+    # Separating one pair may make another overlap, so repeat.
     for _ in range(100):
         for lower, upper in itertools.combinations(boxes, 2):
             overlap = np.minimum(lower[2:], upper[2:]) - np.maximum(lower[:2], upper[:2])

@@ -1,7 +1,8 @@
-"""What all figures share: type, colours, titles, and how they become PNG files.
+"""The common style of all figures: fonts, colors and titles; and saving them as PNG files.
 
-A figure is as large as its panels; labels, legend and titles hang outside, and the picture that is
-saved grows to hold them. So images are enlarged by whole numbers, and no text is cut off.
+A figure has the size of its panels. Labels, legends and titles are outside it, and the saved
+picture is enlarged to contain them. So images keep their integer magnification and no text is cut
+off.
 """
 
 import io
@@ -14,13 +15,13 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
 DPI = 160
-POINT = DPI / 72  # Pixels per point, the unit of type sizes.
+POINT = DPI / 72  # Pixels per point, the unit of font sizes.
 INK, GRAY, PALE = "#1a1a1a", "#707070", "#c8c8c8"
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8.5,
     "text.color": INK,
-    "text.parse_math": False,  # A class name may hold a dollar sign.
+    "text.parse_math": False,  # A class name may contain a dollar sign.
     "axes.edgecolor": PALE,
     "axes.formatter.useoffset": False,
     "axes.labelcolor": INK,
@@ -37,16 +38,25 @@ STYLE: dict[Any, Any] = {
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Returns a figure of a size in inches that can measure text."""
+    """Returns an empty figure, with a width and a height in inches."""
     figure = Figure(figsize=(width, height), dpi=DPI)
+    # The canvas lets texts and axes measure their extent in pixels.
     FigureCanvasAgg(figure)
     return figure
 
 
 def save(figure: Figure, title: str, subtitle: str, path: epath.PathLike) -> None:
-    """Writes the titles above all that was drawn, and the whole to a PNG file."""
+    """Writes the titles above everything drawn, and saves the figure as a PNG file.
+
+    Args:
+      figure: a figure made by `new_figure`.
+      title: title, in bold.
+      subtitle: text below the title, wrapped at the width of the drawing.
+      path: PNG file to write, which may be remote.
+    """
+    # The bounding box of everything drawn, in pixels.
     box = Bbox(figure.get_tightbbox().get_points() * DPI)
-    # Lines as wide as the drawing, of characters about 5 points wide, but not all too short.
+    # A character is about 5 points wide. A line has at least 60, even above a narrow drawing.
     lines = textwrap.fill(subtitle, max(60, int(box.width / (5 * POINT))))
     for text, space, size, weight, color in (
         (lines, 11 * POINT, 8.5, "normal", GRAY),
@@ -55,7 +65,8 @@ def save(figure: Figure, title: str, subtitle: str, path: epath.PathLike) -> Non
         x, y = figure.transFigure.inverted().transform((box.x0, box.y1 + space))
         line = figure.text(x, y, text, fontsize=size, weight=weight, color=color)
         box = Bbox.union([box, line.get_window_extent()])
-    cut = Bbox(box.padded(14 * POINT).get_points() / DPI)
+    cut = Bbox(box.padded(14 * POINT).get_points() / DPI)  # In inches.
     buffer = io.BytesIO()
+    # Without matplotlib's name and version, the bytes depend on the drawing alone.
     figure.savefig(buffer, format="png", dpi=DPI, bbox_inches=cut, metadata={"Software": None})
     epath.Path(path).write_bytes(buffer.getvalue())

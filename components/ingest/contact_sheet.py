@@ -1,257 +1,119 @@
-"""Contact sheets: examples of each class of a split, on one picture.
+"""Contact sheets: a picture with examples of each class of a split, drawn with Pillow."""
 
-Drawn with Pillow alone, in a tenth of a second; importing matplotlib takes longer than that, and so
-it is not done, though the font is the one that it brings and the other figures use.
-"""
-
-import dataclasses
 import functools
 import importlib.metadata
 import io
 import itertools
-import zlib
-from bisect import bisect_right
 from collections.abc import Sequence
 
 import numpy as np
 from etils import epath
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from components.base.arithmetic import ceil_div
 from components.data.examples import ExampleBatch
 
-# All in pixels.
-WIDTH, HEIGHT = 1600, 2400  # of the largest sheet
-MARGIN, GUTTER = 36, 6
-LARGEST = 128  # side of an image, else it is reduced
-ENLARGED = 96  # side up to which images are enlarged
-HEADER = 76  # from the title's top to the images
-LINE = 21  # from a line of text to the next
-LABEL = 240  # the widest column of class names
-READABLE = 100  # of a name, where its images or its count would leave it less
-
-COLUMNS = 16
-LINES = 10  # of images, where classes are too few to fill as many
-MOST_ROWS = 20  # of classes below each other, else they stand side by side
-INK, GRAY, PALE = "#1a1a1a", "#707070", "#e4e4e4"
-
-
-@dataclasses.dataclass
-class Sheet:
-    """What stands where, from the top left of the images.
-
-    Attributes:
-      tile: (width, height) of an image.
-      tiles: (x, y, the example's row) of each image.
-      texts: (x, y, text, colour) of each text.
-    """
-
-    tile: tuple[int, int]
-    tiles: list[tuple[int, int, int]] = dataclasses.field(default_factory=list)
-    texts: list[tuple[int, int, str, str]] = dataclasses.field(default_factory=list)
-
-
-@dataclasses.dataclass(frozen=True)
-class Class:
-    """A class, how many examples of it the split has, and rows of some of them."""
-
-    name: str
-    count: int
-    rows: list[int]
+COLUMNS, ROWS, MAX_CLASSES = 12, 10, 20
+# All in pixels. TILE is the longest side of an image; HEADER and LINE are the heights of the title
+# with its subtitle and of a line of text; LABEL is the width of the column of class names.
+TILE, GUTTER, MARGIN, MIN_WIDTH = 96, 4, 36, 800
+HEADER, LINE, LABEL = 76, 21, 250
+INK, GRAY, PALE = "#1a1a1a", "#707070", "#c8c8c8"
 
 
 def examples_per_class(num_classes: int) -> int:
-    """How many examples of a class a sheet of so many classes shows at most."""
-    return COLUMNS * max(1, LINES // num_classes)
+    """The maximum number of examples of a class on a sheet: several rows if the classes are few."""
+    return COLUMNS * max(1, ROWS // num_classes)
 
 
 def choose(labels: np.ndarray, *, num_classes: int, per_class: int) -> list[np.ndarray]:
-    """The rows of the first examples of each class, in the order given.
-
-    In the order of the shards, which is that of a digest, the first are a fair sample.
+    """Chooses the first examples of each class: a fair sample, since shards are ordered by hash.
 
     Args:
-      labels: integers, shape [N]; those of no class are passed over.
+      labels: integers, shape [N]; those outside 0..num_classes - 1 are skipped.
 
     Returns:
-      By class, at most `per_class` indices into `labels`, increasing.
+      For each class, at most `per_class` indices into `labels`, in ascending order.
     """
     order = np.argsort(labels, kind="stable")
     bounds = np.searchsorted(labels[order], np.arange(num_classes + 1))
-    return [order[first:last][:per_class] for first, last in itertools.pairwise(bounds)]
+    return [order[start:stop][:per_class] for start, stop in itertools.pairwise(bounds)]
 
 
 def draw(
     path: epath.PathLike,
-    block: ExampleBatch,
+    examples: ExampleBatch,
     *,
     title: str,
     class_names: Sequence[str],
     counts: Sequence[int] | np.ndarray,
 ) -> None:
-    """Writes a contact sheet to a PNG file; the same input gives the same bytes.
+    """Writes a contact sheet of the first MAX_CLASSES classes that have examples.
 
-    Up to 20 classes have a row each, or several where the classes are few; more stand side by side,
-    each with its name above. Classes of which the block has no example are left out, and so are
-    the last where even one example of each does not fit: the line below the title says how many.
+    Each class has its name and number of examples at the left, and images at the right.
 
     Args:
-      block: examples of the split; `choose` and `examples_per_class` say which suffice.
-      title: the dataset and the split; the number of examples, their size and the number of
-        classes stand below it.
-      class_names: by label.
-      counts: examples of each class in the whole split, by label.
+      path: the PNG file to write; equal arguments give equal bytes.
+      examples: examples of the split; those of `choose` with `examples_per_class` suffice.
+      title: the names of the dataset and the split.
+      class_names: names of the classes, by label.
+      counts: numbers of examples in the whole split, by label.
     """
-    num_classes = len(class_names)
-    chosen = choose(
-        block.labels, num_classes=num_classes, per_class=examples_per_class(num_classes)
-    )
-    classes = [
-        Class(_one_line(name), int(count), rows.tolist())
-        for name, count, rows in zip(class_names, counts, chosen, strict=True)
-        if len(rows)
-    ]
-    tile = _tile_size(block.shape)
-    most_rows = _fitting(HEIGHT - 2 * MARGIN - HEADER, max(tile[1], 2 * LINE), GUTTER)
-    if len(classes) <= min(MOST_ROWS, most_rows):
-        sheet, num_shown = _below_each_other(classes, tile), len(classes)
-    else:
-        sheet, num_shown = _side_by_side(classes, tile)
-    shown = f"{num_shown:,} of " if num_shown < num_classes else ""
-    facts = [
-        _plural(sum(map(int, counts)), "example"),
-        "×".join(map(str, block.shape)),
-        shown + _plural(num_classes, "class"),
-    ]
-    picture = _render(sheet, block.images, title, " · ".join(facts))
+    num_classes, per_class = len(class_names), examples_per_class(len(class_names))
+    chosen = choose(examples.labels, num_classes=num_classes, per_class=per_class)
+    shown = [label for label, rows in enumerate(chosen) if len(rows)][:MAX_CLASSES]
+    most = max((len(chosen[label]) for label in shown), default=0)
+    blank = _tile(np.zeros(examples.shape, np.uint8))  # Has the mode and the size of all tiles.
+    width = max(MIN_WIDTH, 2 * MARGIN + LABEL + min(most, COLUMNS) * (blank.width + GUTTER))
+    class_height = max(2 * LINE, ceil_div(most, COLUMNS) * (blank.height + GUTTER)) + 2 * GUTTER
+    height = 2 * MARGIN + HEADER + len(shown) * class_height
+    sheet = Image.new(blank.mode, (width, height), "white")
+
+    pen, title_font = ImageDraw.Draw(sheet), _font("-Bold", 24)
+    pen.text((MARGIN, MARGIN), _shorten(title, width - 2 * MARGIN, title_font), INK, title_font)
+    shape, classes = "×".join(map(str, examples.shape)), f"{len(shown)} of {num_classes:,} classes"
+    facts = f"{sum(map(int, counts)):,} examples · {shape} · {classes}"
+    pen.text((MARGIN, MARGIN + 37), facts, GRAY, _font())
+    for position, label in enumerate(shown):
+        top = MARGIN + HEADER + position * class_height
+        text_top = top + max(0, blank.height - 2 * LINE) // 2
+        name = _shorten(class_names[label], LABEL - MARGIN, _font())
+        pen.text((MARGIN, text_top), name, INK, _font())
+        pen.text((MARGIN, text_top + LINE), f"{counts[label]:,}", GRAY, _font())
+        for index, example in enumerate(chosen[label]):
+            row, column = divmod(index, COLUMNS)
+            left = MARGIN + LABEL + column * (blank.width + GUTTER)
+            place = (left, top + row * (blank.height + GUTTER))
+            sheet.paste(_tile(examples.images[example]), place)
     buffer = io.BytesIO()
-    # Enlarged images are runs of equal pixels: so this is the fastest, and no larger than others.
-    picture.save(buffer, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
+    sheet.save(buffer, "PNG")
     epath.Path(path).write_bytes(buffer.getvalue())
 
 
-def _tile_size(shape: tuple[int, int, int]) -> tuple[int, int]:
-    """(width, height) of an image on the sheet: enlarged by a whole number, or reduced."""
-    height, width, _ = shape
-    longest = max(height, width)
-    if longest > LARGEST:
-        return max(1, width * LARGEST // longest), max(1, height * LARGEST // longest)
-    scale = max(1, ENLARGED // longest)
-    return scale * width, scale * height
-
-
-def _below_each_other(classes: list[Class], tile: tuple[int, int]) -> Sheet:
-    """Each class in rows of its own, its name at their left."""
-    sheet, top = Sheet(tile), 0
-    names = [_shorten(item.name, LABEL) for item in classes]
-    counts = [f"{item.count:,}" for item in classes]
-    left = 3 * GUTTER + max(map(_length, names + counts), default=0)
-    columns = min(COLUMNS, _fitting(WIDTH - 2 * MARGIN - left, tile[0], GUTTER))
-    lines = max(1, LINES // max(1, len(classes)))
-    for item, name, count in zip(classes, names, counts, strict=True):
-        middle = top + max(0, tile[1] - 2 * LINE) // 2
-        sheet.texts += [(0, middle, name, INK), (0, middle + LINE, count, GRAY)]
-        rows = item.rows[: columns * lines]
-        for number, row in enumerate(rows):
-            line, column = divmod(number, columns)
-            x, y = left + column * (tile[0] + GUTTER), top + line * (tile[1] + GUTTER)
-            sheet.tiles.append((x, y, row))
-        height = -(-len(rows) // columns) * (tile[1] + GUTTER)
-        top += max(height, 2 * LINE + GUTTER) + (2 * GUTTER if lines > 1 else 0)
-    return sheet
-
-
-def _side_by_side(classes: list[Class], tile: tuple[int, int]) -> tuple[Sheet, int]:
-    """Each class as a strip of images, its name above; as many images as fit, and classes."""
-    gap, deep = 3 * GUTTER, LINE + 2 + tile[1]
-    for images in (8, 6, 5, 4, 3, 2, 1):
-        wide = max(READABLE, images * (tile[0] + GUTTER) - GUTTER)
-        columns = _fitting(WIDTH - 2 * MARGIN, wide, gap)
-        lines = _fitting(HEIGHT - 2 * MARGIN - HEADER, deep, 2 * GUTTER)
-        if columns * lines >= len(classes):
-            break
-    sheet, shown = Sheet(tile), classes[: columns * lines]
-    for number, item in enumerate(shown):
-        line, column = divmod(number, columns)
-        left, top = column * (wide + gap), line * (deep + 2 * GUTTER)
-        count = f"{item.count:,}"
-        room = wide - GUTTER - _length(count)
-        # Where both do not fit, the name is worth more than the count.
-        counted = room >= min(READABLE, _length(item.name))
-        name = _shorten(item.name, room if counted else wide)
-        sheet.texts.append((left, top, name, INK))
-        if counted:
-            sheet.texts.append((left + _length(name) + GUTTER, top, count, GRAY))
-        for place, row in enumerate(item.rows[:images]):
-            sheet.tiles.append((left + place * (tile[0] + GUTTER), top + LINE + 2, row))
-    return sheet, len(shown)
-
-
-def _render(sheet: Sheet, images: np.ndarray, title: str, subtitle: str) -> Image.Image:
-    title = _shorten(_one_line(title), WIDTH - 2 * MARGIN, title=True)
-    width, height = _size(sheet)
-    width = max(width, 2 * MARGIN + max(_length(title, title=True), _length(subtitle)))
-    gray = images.shape[-1] == 1
-    picture = Image.new("L" if gray else "RGB", (width, height), "white")
-    pen = ImageDraw.Draw(picture)
-    pen.text((MARGIN, MARGIN), title, INK, _font(title=True), anchor="la")
-    pen.text((MARGIN, MARGIN + 37), subtitle, GRAY, _font(), anchor="la")
-    for x, y, text, color in sheet.texts:
-        pen.text((MARGIN + x, MARGIN + HEADER + y), text, color, _font(), anchor="la")
-    reduced = sheet.tile[0] < images.shape[2]
-    resampling = Image.Resampling.HAMMING if reduced else Image.Resampling.NEAREST
-    for x, y, row in sheet.tiles:
-        tile = Image.fromarray(images[row, ..., 0] if gray else images[row])
-        x, y = MARGIN + x, MARGIN + HEADER + y
-        # A hairline, so that white images end somewhere.
-        pen.rectangle((x - 1, y - 1, x + sheet.tile[0], y + sheet.tile[1]), outline=PALE)
-        picture.paste(tile.resize(sheet.tile, resampling), (x, y))
-    return picture
-
-
-def _size(sheet: Sheet) -> tuple[int, int]:
-    """(width, height) of the picture, without its title."""
-    right = [x + sheet.tile[0] for x, _, _ in sheet.tiles]
-    right += [x + _length(text) for x, _, text, _ in sheet.texts]
-    bottom = [y + sheet.tile[1] for _, y, _ in sheet.tiles]
-    bottom += [y + LINE for _, y, _, _ in sheet.texts]
-    return 2 * MARGIN + max(right, default=0), 2 * MARGIN + HEADER + max(bottom, default=0)
-
-
-def _fitting(length: int, part: int, gap: int) -> int:
-    """How many parts fit into a length, with gaps between them; at least one."""
-    return max(1, (length + gap) // (part + gap))
+def _tile(image: np.ndarray) -> Image.Image:
+    """An image, enlarged by an integer or reduced to TILE, in a frame that shows its edges."""
+    longest = max(image.shape[:2])
+    scale = TILE // longest or TILE / longest  # A fraction if the image is larger than TILE.
+    picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+    width, height = (max(1, round(scale * side)) for side in picture.size)
+    resampling = Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.HAMMING
+    return ImageOps.expand(picture.resize((width, height), resampling), 1, PALE)
 
 
 @functools.cache
-def _font(title: bool = False) -> ImageFont.FreeTypeFont:
-    # Pillow's own font has the letters of English alone.
-    fonts = "matplotlib/mpl-data/fonts/ttf"
-    file = importlib.metadata.distribution("matplotlib").locate_file(
-        f"{fonts}/DejaVuSans-Bold.ttf" if title else f"{fonts}/DejaVuSans.ttf"
-    )
-    return ImageFont.truetype(str(file), 24 if title else 16)
+def _font(style: str = "", size: int = 16) -> ImageFont.FreeTypeFont:
+    """The font of the other figures, without importing matplotlib; Pillow's has few letters."""
+    files = importlib.metadata.distribution("matplotlib")
+    path = files.locate_file(f"matplotlib/mpl-data/fonts/ttf/DejaVuSans{style}.ttf")
+    return ImageFont.truetype(str(path), size)
 
 
-def _length(text: str, title: bool = False) -> int:
-    return int(np.ceil(_font(title).getlength(text)))
-
-
-def _one_line(text: str) -> str:
-    """The text without line breaks, nor bytes of file names that are no UTF-8: both stop Pillow."""
-    return " ".join(text.encode(errors="replace").decode().split())
-
-
-def _shorten(text: str, width: int, title: bool = False) -> str:
-    """The text, or as much of its beginning as fits into so many pixels, and an ellipsis."""
-    text = text[:WIDTH]
-    if _length(text, title) <= width:
+def _shorten(text: str, width: int, font: ImageFont.FreeTypeFont) -> str:
+    """The text in one line of at most `width` pixels, with an ellipsis if it is cut."""
+    # Line breaks, and bytes of file names that are not UTF-8, raise errors in Pillow.
+    text = " ".join(text.encode(errors="replace").decode().split())[:300]
+    if font.getlength(text) <= width:
         return text
-    longest = bisect_right(
-        range(len(text)), width, key=lambda end: _length(text[:end] + "…", title)
-    )
-    return text[: max(0, longest - 1)].rstrip() + "…"
-
-
-def _plural(number: int, noun: str) -> str:
-    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
-    return f"{number:,} {noun}{ending}"
+    while font.getlength(text + "…") > width:
+        text = text[:-1]
+    return text + "…"

@@ -1,27 +1,31 @@
-"""What images are turned into. Light, since the command line asks for it before any work."""
+"""The settings of image conversion.
+
+Separate from `convert`, which applies them, because the command line needs them early and must not
+import NumPy or Pillow.
+"""
 
 import dataclasses
 from typing import Any
 
-MAX_PIXELS = 2**25  # of an image that is read, or made
+MAX_PIXELS = 2**25  # Pixel limit per image, before and after conversion.
 
 
 @dataclasses.dataclass(frozen=True)
 class Conversion:
-    """What images are turned into; the default leaves them as they are.
+    """The target of a conversion. The default keeps size and channels.
 
     Attributes:
-      image_size: (height, width).
-      channels: 1 or 3.
+      image_size: (height, width) in pixels, or None to keep the size.
+      channels: 1 or 3, or None to keep the channels.
     """
 
     image_size: tuple[int, int] | None = None
     channels: int | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """As it stands in the manifest."""
+        """The settings as JSON values, for the manifest."""
         size = list(self.image_size) if self.image_size else None
         return {"image_size": size, "channels": self.channels}
 
 
-AS_IT_IS = Conversion()
+AS_IS = Conversion()

@@ -1,4 +1,8 @@
-"""Duplicates among the examples of runs: the same id, or the same pixels, wherever they lie."""
+"""Duplicates among the examples of sorted runs: examples with the same id, or with the same pixels.
+
+The runs hold a hash of each id and a digest of each image. Equal hashes are searched for first, in
+sorted arrays; only the few examples that share one are compared by their ids or whole digests.
+"""
 
 import collections
 import dataclasses
@@ -7,24 +11,28 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 import numpy as np
 from etils import epath
 
+from components.base.arithmetic import ceil_div
 from components.ingest import sorted_runs
 from components.ingest.sorted_runs import SortedRun
 
-# So many hashes are compared at a time, whatever there are in all: memory stays flat.
-_COMPARED_AT_ONCE = 4_000_000
+# A bound on memory: this many hashes, on average, are sorted in one pass over the runs.
+_HASHES_PER_PASS = 4_000_000
+
+# Reads a column of uint64 values, shape [N], from the file of a run.
+_ColumnReader = Callable[[epath.Path], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
-class Twin:
-    """An example that has a duplicate.
+class Duplicate:
+    """One of several examples with equal ids or equal pixels.
 
     Attributes:
-      run: the run it lies in.
-      row: its place there.
+      run: the run that holds the example.
+      row: its row in the run.
       id: its id.
-      digest: of its pixels.
-      hash: of its id.
-      label: its class.
+      digest: the digest of its pixels, in two halves.
+      hash: the hash of its id.
+      label: its label.
     """
 
     run: SortedRun
@@ -35,59 +43,76 @@ class Twin:
     label: int
 
 
-def of_ids(members: Sequence[SortedRun], directory: epath.Path) -> list[list[Twin]]:
-    """Groups of examples that have one id."""
-    return _groups(members, directory, column=sorted_runs.hash_column, key=lambda twin: twin.id)
+def find_by_id(runs: Sequence[SortedRun], directory: epath.Path) -> list[list[Duplicate]]:
+    """Finds the groups of examples that have the same id.
 
-
-def of_pixels(members: Sequence[SortedRun], directory: epath.Path) -> list[list[Twin]]:
-    """Groups of examples that have the same pixels; the runs are all of one shape."""
-    return _groups(
-        members,
-        directory,
-        column=lambda path: sorted_runs.digest_column(path)[:, 0],
-        key=lambda twin: twin.digest,
+    Args:
+      runs: the runs to search.
+      directory: the directory with their files.
+    """
+    return _find_groups(
+        runs, directory, read_column=sorted_runs.hash_column, key=lambda example: example.id
     )
 
 
-def _groups(
-    members: Sequence[SortedRun],
+def find_by_pixels(runs: Sequence[SortedRun], directory: epath.Path) -> list[list[Duplicate]]:
+    """Finds the groups of examples that have the same pixels.
+
+    Args:
+      runs: the runs to search, all of the same image shape.
+      directory: the directory with their files.
+    """
+    return _find_groups(
+        runs,
+        directory,
+        read_column=lambda path: sorted_runs.digest_column(path)[:, 0],
+        key=lambda example: example.digest,
+    )
+
+
+def _find_groups(
+    runs: Sequence[SortedRun],
     directory: epath.Path,
     *,
-    column: Callable[[epath.Path], np.ndarray],
-    key: Callable[[Twin], Hashable],
-) -> list[list[Twin]]:
-    paths = [directory / run.file for run in members]
-    repeated = _repeated(paths, column, sum(run.rows for run in members))
-    groups: dict[Hashable, list[Twin]] = collections.defaultdict(list)
+    read_column: _ColumnReader,
+    key: Callable[[Duplicate], Hashable],
+) -> list[list[Duplicate]]:
+    """Groups of examples with equal keys, among those with equal values in a column."""
+    paths = [directory / run.file for run in runs]
+    repeated = _repeated_values(paths, read_column, sum(run.rows for run in runs))
+    groups: dict[Hashable, list[Duplicate]] = collections.defaultdict(list)
     if repeated.size:
-        for run, path in zip(members, paths, strict=True):
-            for twin in _at(run, path, np.flatnonzero(np.isin(column(path), repeated))):
-                groups[key(twin)].append(twin)
-    # Examples may share a hash and still differ.
+        for run, path in zip(runs, paths, strict=True):
+            rows = np.flatnonzero(np.isin(read_column(path), repeated))
+            for example in _read_rows(run, path, rows):
+                groups[key(example)].append(example)
+    # Examples with the same hash may still have different keys.
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _repeated(
-    paths: Sequence[epath.Path], column: Callable[[epath.Path], np.ndarray], total: int
+def _repeated_values(
+    paths: Sequence[epath.Path], read_column: _ColumnReader, num_values: int
 ) -> np.ndarray:
-    """The values that a column has more than once, over all runs."""
-    parts = max(1, -(-total // _COMPARED_AT_ONCE))
+    """The values that occur more than once in a column of several runs.
+
+    Each pass compares the values of one residue class, so that memory is bounded.
+    """
+    num_passes = max(1, ceil_div(num_values, _HASHES_PER_PASS))
     repeated = [np.zeros(0, np.uint64)]
-    for part in range(parts):
-        columns = map(column, paths)
-        values = np.concatenate([each[each % parts == part] for each in columns])
+    for residue in range(num_passes):
+        columns = map(read_column, paths)
+        values = np.concatenate([column[column % num_passes == residue] for column in columns])
         values.sort()
         repeated.append(np.unique(values[1:][values[1:] == values[:-1]]))
     return np.concatenate(repeated)
 
 
-def _at(run: SortedRun, path: epath.Path, rows: np.ndarray) -> Iterator[Twin]:
-    """The examples at some rows of a run."""
+def _read_rows(run: SortedRun, path: epath.Path, rows: np.ndarray) -> Iterator[Duplicate]:
+    """The examples at the given rows of a run."""
     if not rows.size:
         return
     hashes, digests = sorted_runs.hash_column(path), sorted_runs.digest_column(path)
     ids, labels = sorted_runs.id_and_label_columns(path)
     for row in rows.tolist():
         low, high = digests[row].tolist()
-        yield Twin(run, row, ids[row], (low, high), int(hashes[row]), int(labels[row]))
+        yield Duplicate(run, row, ids[row], (low, high), int(hashes[row]), int(labels[row]))

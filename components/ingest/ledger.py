@@ -1,62 +1,28 @@
-"""The ledger: every input is in exactly one shard row, or in quarantine with a reason."""
+"""The ledger: a check that every input is kept as one example or is in quarantine with a reason.
+
+Workers tally the inputs they read, keep and set aside. The stage adds the tallies up and compares
+them. A checksum of ids makes sure that not only the numbers agree, but the inputs themselves.
+"""
 
 import collections
 import dataclasses
-import enum
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from components.base import console
 from components.base.errors import WorkError
 
 
-class Reason(enum.StrEnum):
-    """Why an input is no example."""
-
-    EMPTY = "empty"
-    WRONG_TYPE = "wrong_type"
-    UNDECODABLE = "undecodable"
-    UNREADABLE = "unreadable"
-    TOO_LARGE = "too_large"
-    WRONG_SHAPE = "wrong_shape"
-    BAD_LABEL = "bad_label"
-    DUPLICATE_KEY = "duplicate_key"
-    DUPLICATE_CONTENT = "duplicate_content"
-
-
-class UnusableError(ValueError):
-    """An input that no example can be made of. Its text is one line for people."""
-
-    def __init__(self, reason: Reason, detail: str):
-        super().__init__(detail)
-        self.reason = reason
-
-
-@dataclasses.dataclass(frozen=True)
-class Rejected:
-    """An input that is no example, and why.
-
-    Attributes:
-      label: its class, where that is known.
-      detail: the reason for people, one line.
-    """
-
-    id: str
-    split: str
-    label: int | None
-    reason: Reason
-    detail: str
-
-
 @dataclasses.dataclass
-class Account:
-    """A set of inputs, counted so that two sets that differ are told apart.
+class InputTally:
+    """Counts of a set of inputs, with a checksum that identifies the set.
 
     Attributes:
-      by_label: how many have each label; under None those whose label is not known.
-      by_reason: how many were set aside for each reason; empty for a set that was kept.
-      checksum: the sum of the ids' hashes, modulo 2**64.
+      by_label: number of inputs by label; None is the key of unknown labels.
+      by_reason: number of inputs by the reason why they were set aside; empty for kept inputs.
+      checksum: sum of the hashes of the ids, modulo 2**64.
     """
 
     by_label: collections.Counter[int | None] = dataclasses.field(
@@ -67,26 +33,34 @@ class Account:
 
     @property
     def total(self) -> int:
+        """Number of inputs."""
         return self.by_label.total()
 
     def add(
         self, hashes: np.ndarray, labels: Iterable[int | None], *, reason: str | None = None
     ) -> None:
-        """Counts inputs by the hashes of their ids, uint64 [N], and their N labels."""
+        """Adds inputs to the tally.
+
+        Args:
+          hashes: hashes of the inputs' ids, uint64, shape [N].
+          labels: the N labels.
+          reason: why these inputs were set aside; None if they were not.
+        """
         self.by_label.update(labels)
         if reason is not None:
             self.by_reason[reason] += len(hashes)
-        # Added up with a wrap at 2**64, as uint64 does.
+        # Both sums wrap around at 2**64, so they do not depend on the order.
         self.checksum = (self.checksum + int(hashes.sum(dtype=np.uint64))) % 2**64
 
-    def __add__(self, other: "Account") -> "Account":
-        return Account(
+    def __add__(self, other: "InputTally") -> "InputTally":
+        return InputTally(
             self.by_label + other.by_label,
             self.by_reason + other.by_reason,
             (self.checksum + other.checksum) % 2**64,
         )
 
     def as_json(self) -> dict[str, Any]:
+        """The tally as JSON values, for `from_json`."""
         return {
             "by_label": [[label, count] for label, count in self.by_label.items()],
             "by_reason": dict(self.by_reason),
@@ -94,8 +68,9 @@ class Account:
         }
 
     @staticmethod
-    def from_json(value: Mapping[str, Any]) -> "Account":
-        return Account(
+    def from_json(value: Mapping[str, Any]) -> "InputTally":
+        """Restores a tally from the values of `as_json`."""
+        return InputTally(
             collections.Counter(dict(map(tuple, value["by_label"]))),
             collections.Counter(value["by_reason"]),
             value["checksum"],
@@ -103,30 +78,37 @@ class Account:
 
 
 def reconcile(
-    inputs: Mapping[str, Account],
-    kept: Mapping[str, Account],
-    quarantined: Mapping[str, Account],
+    inputs: Mapping[str, InputTally],
+    kept: Mapping[str, InputTally],
+    quarantined: Mapping[str, InputTally],
     *,
     class_names: Sequence[str],
 ) -> dict[str, Any]:
-    """The account of every input, by split and class, as it stands in the manifest.
+    """Checks that the tallies of kept and quarantined inputs add up to that of all inputs.
 
-    Each argument has an account for each of the source's splits.
+    Args:
+      inputs: the tally of all inputs, by split of the source.
+      kept: the tally of the inputs that became examples, by the same splits.
+      quarantined: the tally of the inputs that were set aside, by the same splits.
+      class_names: names of the classes, by label.
+
+    Returns:
+      The ledger for the manifest: counts by split and class, JSON values.
 
     Raises:
-      WorkError: some input is neither kept nor in quarantine, or is both.
+      WorkError: an input is neither kept nor in quarantine, or is both.
     """
     ledger = {}
-    for split, account in inputs.items():
-        both = kept[split] + quarantined[split]
-        if (account.by_label, account.checksum) != (both.by_label, both.checksum):
+    for split, tally in inputs.items():
+        outcome = kept[split] + quarantined[split]
+        if (tally.by_label, tally.checksum) != (outcome.by_label, outcome.checksum):
             raise WorkError(
-                f"the ledger of {split} does not add up: {account.total:,} inputs, "
+                f"the ledger of {split} does not add up: {console.counted(tally.total, 'input')}, "
                 f"{kept[split].total:,} kept, {quarantined[split].total:,} in quarantine; nothing "
-                "was published, please report this as a bug"
+                "was published; please report this bug"
             )
         ledger[split] = {
-            "inputs": account.total,
+            "inputs": tally.total,
             "kept": kept[split].total,
             "quarantined": quarantined[split].total,
             "reasons": dict(sorted(quarantined[split].by_reason.items())),
@@ -136,12 +118,16 @@ def reconcile(
                     "kept": kept[split].by_label[label],
                     "quarantined": quarantined[split].by_label[label],
                 }
-                for label, count in sorted(
-                    account.by_label.items(), key=lambda item: (item[0] is None, item[0] or 0)
-                )
+                for label, count in sorted(tally.by_label.items(), key=_unknown_last)
             },
         }
     return ledger
+
+
+def _unknown_last(label_and_count: tuple[int | None, int]) -> tuple[bool, int]:
+    """A sort key: by label, with the unknown label at the end."""
+    label, _ = label_and_count
+    return label is None, label or 0
 
 
 def _class_name(label: int | None, class_names: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
-"""What is known of a set of images after one pass over them.
+"""Statistics of the pixels and labels of a set of images, computed in one pass.
 
-Kept are counts alone, so that parts are merged without loss, in any order; all else follows from
-them. Intensities are those of the pixels, 0 to 255.
+Only counts are stored; mean, variance and range are derived from them. So the statistics of parts
+merge exactly, in any order. Intensities are pixel values from 0 to 255.
 """
 
 import dataclasses
@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from components.ingest.convert import MODES
+
 INTENSITIES = np.arange(256)
-MODES = {1: "L", 3: "RGB"}  # Pillow's names for images of so many channels.
 
 
 @dataclasses.dataclass(eq=False)
@@ -20,8 +21,8 @@ class Statistics:
     """Counts of intensities and labels.
 
     Attributes:
-      histogram: int64, shape [channels, 256]: how often each intensity occurs.
-      labels: int64, shape [classes]: examples by label.
+      histogram: number of pixels by channel and intensity: int64, shape [channels, 256].
+      labels: number of examples by label: int64, shape [classes].
     """
 
     histogram: np.ndarray
@@ -29,17 +30,18 @@ class Statistics:
 
     @staticmethod
     def empty(channels: int, num_classes: int) -> "Statistics":
+        """Statistics of no examples."""
         return Statistics(np.zeros((channels, 256), np.int64), np.zeros(num_classes, np.int64))
 
     def add(self, images: np.ndarray, labels: np.ndarray) -> None:
-        """Counts examples.
+        """Adds examples.
 
         Args:
           images: uint8, shape [N, height, width, channels].
           labels: integers, shape [N].
 
         Raises:
-          ValueError: they are no such examples; then nothing was counted.
+          ValueError: a shape, a type or a label is invalid; nothing is added.
         """
         channels, num_classes = len(self.histogram), len(self.labels)
         if images.ndim != 4 or images.shape[-1] != channels or images.dtype != np.uint8:
@@ -51,52 +53,55 @@ class Statistics:
             raise ValueError(
                 f"labels must have shape [{len(images)}]. Received: {list(labels.shape)}"
             )
-        refused = labels[(labels < 0) | (labels >= num_classes)]
-        if refused.size:
+        invalid = labels[(labels < 0) | (labels >= num_classes)]
+        if invalid.size:
             raise ValueError(
-                f"labels must lie in 0..{num_classes - 1}. Received: {np.unique(refused).tolist()}"
+                f"labels must be in 0..{num_classes - 1}. Received: {np.unique(invalid).tolist()}"
             )
         if images.size:
             self.histogram += _histogram(images)
             self.labels += np.bincount(labels, minlength=num_classes)
 
     def merge(self, other: "Statistics") -> None:
-        """Adds what another has counted."""
+        """Adds the counts of `other`, which has the same channels and classes."""
         shapes = [(part.histogram.shape, part.labels.shape) for part in (self, other)]
         if shapes[0] != shapes[1]:
-            raise ValueError(f"only counts of equal shapes merge. Received: {shapes}")
+            raise ValueError(f"only statistics of equal shapes can be merged. Received: {shapes}")
         self.histogram += other.histogram
         self.labels += other.labels
 
     @property
     def num_examples(self) -> int:
+        """Number of examples."""
         return int(self.labels.sum())
 
     @property
     def mean(self) -> np.ndarray:
-        """Float64, shape [channels]; nan where nothing was counted."""
+        """Mean intensity: float64, shape [channels]; nan without examples."""
         return np.array([_moments(counts)[0] for counts in self.histogram])
 
     @property
     def variance(self) -> np.ndarray:
-        """Of the population: float64, shape [channels]; nan where nothing was counted."""
+        """Population variance: float64, shape [channels]; nan without examples."""
         return np.array([_moments(counts)[1] for counts in self.histogram])
 
     @property
     def minimum(self) -> np.ndarray:
-        """The lowest intensities: int64, shape [channels]; 255 where nothing was counted."""
+        """Lowest intensity: int64, shape [channels]; 255 without examples."""
         return np.where(self.histogram > 0, INTENSITIES, 255).min(axis=1)
 
     @property
     def maximum(self) -> np.ndarray:
-        """The highest intensities: int64, shape [channels]; 0 where nothing was counted."""
+        """Highest intensity: int64, shape [channels]; 0 without examples."""
         return np.where(self.histogram > 0, INTENSITIES, 0).max(axis=1)
 
     def as_json(self) -> dict[str, Any]:
+        """The counts as JSON values, for `from_json`."""
         return {"histogram": self.histogram.tolist(), "labels": self.labels.tolist()}
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> "Statistics":
+        """Restores statistics from the values of `as_json`."""
         return Statistics(
             np.array(values["histogram"], np.int64), np.array(values["labels"], np.int64)
         )
@@ -108,15 +113,15 @@ def describe(
     class_names: Sequence[str],
     bytes_by_shard: Mapping[str, Mapping[str, int]],
 ) -> dict[str, Any]:
-    """What people and tools want to know of each split, as JSON values.
+    """Summarizes each split in JSON values, for people and tools.
 
     Args:
-      per_split: what was counted, by split.
-      class_names: by label.
-      bytes_by_shard: by split, the size of each file.
+      per_split: the statistics, by split.
+      class_names: names of the classes, by label.
+      bytes_by_shard: sizes of the shards, by split and file name.
 
     Returns:
-      By split, `examples`, `examples_by_class`, `channels` and `bytes_by_shard`. Of each channel
+      By split: `examples`, `examples_by_class`, `channels` and `bytes_by_shard`. Each channel has
       `mean`, `variance`, `min`, `max` and `histogram`; a split without examples has no channels.
     """
     return {
@@ -143,18 +148,23 @@ def _describe_channels(statistics: Statistics) -> list[dict[str, Any]]:
 
 
 def _histogram(images: np.ndarray) -> np.ndarray:
-    """How often each intensity occurs: int64, [channels, 256]."""
+    """Number of pixels by channel and intensity: int64, shape [channels, 256]."""
     count, height, width, channels = images.shape
-    # Pillow counts bytes where they lie, 2 to 5 times as fast as bincount, which makes them int64.
+    # Pillow counts bytes in place. `np.bincount` converts them to int64 first and takes 2 to 5
+    # times as long. All images together form one tall picture.
     pixels, mode = np.ascontiguousarray(images), MODES[channels]
     picture = Image.frombuffer(mode, (height * width, count), pixels, "raw", mode, 0, 1)
     return np.array(picture.histogram(), np.int64).reshape(channels, 256)
 
 
 def _moments(counts: np.ndarray) -> tuple[float, float]:
-    """Mean and variance of intensities: whole numbers until the one division, so no digit is lost.
+    """Mean and variance of intensities, exact up to the final division.
 
-    Python's whole numbers, as n Σv² may pass 64 bits from 12 million pixels on.
+    mean = Σv / n and variance = (n Σv² - (Σv)²) / n². The sums are Python integers, since n Σv² may
+    exceed 64 bits from 12 million pixels on.
+
+    Args:
+      counts: number of pixels by intensity, shape [256].
     """
     n = int(counts.sum())
     if not n:

@@ -1,22 +1,22 @@
-"""Held-out metrics: rate, distortion and ELBO of every example, and means with intervals."""
+"""Rate, distortion and ELBO per example."""
 
 import dataclasses
 
 import numpy as np
 import tensorflow as tf
 
-from components.model.vae import VAE, to_unit
-
-_BATCH = 1000
+from components.model.encode import BATCH_SIZE
+from components.model.pixels import to_unit
+from components.model.vae import VAE
 
 
 @dataclasses.dataclass(frozen=True)
-class Elbo:
-    """The ELBO's two parts for every example, in nats.
+class ElboTerms:
+    """The two terms of the ELBO for N examples, in nats.
 
     Attributes:
-      rates: the rate of each latent dimension, in closed form, [N, latents].
-      distortion: -E_q[log p(x|z)], as the mean over draws of z, [N].
+      rates: rate of each latent dimension, in closed form, float32, shape [N, latents].
+      distortion: -E_q[log p(x|z)], estimated by a mean over draws of z, float32, shape [N].
     """
 
     rates: np.ndarray
@@ -24,40 +24,41 @@ class Elbo:
 
     @property
     def rate(self) -> np.ndarray:
-        """KL(q(z|x) || p(z)), [N]."""
-        # Added up in float64, so that the order of the dimensions does not show.
+        """KL(q(z|x) || p(z)) in nats, float32, shape [N]."""
+        # Summed in float64 and rounded once, so that the order of the dimensions does not matter.
         return self.rates.sum(axis=-1, dtype=np.float64).astype(np.float32)
 
     @property
     def elbo(self) -> np.ndarray:
-        """Shape [N]."""
+        """-(rate + distortion) in nats, float32, shape [N]."""
         return -(self.rate + self.distortion)
 
 
-def elbo(vae: VAE, images: np.ndarray, *, seed: int, samples: int = 1) -> Elbo:
-    """The ELBO of uint8 images [N, height, width, channels], each counted once.
+def estimate_elbo(vae: VAE, images: np.ndarray, *, seed: int, samples: int = 1) -> ElboTerms:
+    """The terms of the ELBO for each of N images.
 
     Args:
       vae: the model.
-      images: what to score.
-      seed: of the draws of z, which depend on nothing else.
-      samples: draws of z per example.
+      images: uint8, shape [N, height, width, channels], N > 0.
+      seed: seed of the draws of z. The draws depend only on it, on N and on the model's latents.
+      samples: draws of z per image.
     """
     rng = np.random.default_rng(np.random.SeedSequence([seed, len(images)]))
     all_rates, distortions = [], []
-    for first in range(0, len(images), _BATCH):
-        batch = images[first : first + _BATCH]
+    for first in range(0, len(images), BATCH_SIZE):
+        batch = images[first : first + BATCH_SIZE]
         draws = []
         for _ in range(samples):
             noise = rng.standard_normal((len(batch), vae.latents), np.float32)
             rates, distortion = _score(vae, batch, noise)
             draws.append(distortion.numpy())
+        # The rates are in closed form: they are the same for every draw.
         all_rates.append(rates.numpy())
         distortions.append(np.mean(draws, axis=0))
-    return Elbo(np.concatenate(all_rates), np.concatenate(distortions))
+    return ElboTerms(np.concatenate(all_rates), np.concatenate(distortions))
 
 
-# Of the module, so that a model is traced once, not once an epoch.
+# At module level, so that a model is traced once instead of at every evaluation.
 @tf.function(reduce_retracing=True, autograph=False)
 def _score(vae: VAE, batch: tf.Tensor, noise: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return vae.rates_and_distortion(to_unit(batch), noise)

@@ -1,19 +1,19 @@
-"""Means over examples, with intervals."""
+"""The mean of a metric over examples, with a confidence interval."""
 
 import dataclasses
 
 import numpy as np
 
-_Z_95 = 1.959963984540054  # the normal distribution's 97.5 % quantile
+_Z_95 = 1.959963984540054  # The 97.5 % quantile of the standard normal distribution.
 
 
 @dataclasses.dataclass(frozen=True)
 class Mean:
-    """A mean over examples.
+    """A mean over examples, in the unit of the values.
 
     Attributes:
       value: the mean.
-      half_width: of its 95 % interval, from the examples' standard deviation.
+      half_width: half the width of its 95 % confidence interval; infinite for a single example.
     """
 
     value: float
@@ -21,8 +21,10 @@ class Mean:
 
     @staticmethod
     def of(values: np.ndarray) -> "Mean":
+        """The mean of one value per example, shape [N], N > 0."""
         values = values.astype(np.float64)
         if len(values) < 2:
             return Mean(float(values.mean()), float("inf"))
-        deviation = values.std(ddof=1) / np.sqrt(len(values))
-        return Mean(float(values.mean()), float(_Z_95 * deviation))
+        # By the central limit theorem, the interval is mean ± z s / √N.
+        standard_error = values.std(ddof=1) / np.sqrt(len(values))
+        return Mean(float(values.mean()), float(_Z_95 * standard_error))

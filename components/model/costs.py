@@ -1,8 +1,9 @@
-"""What training a model costs: floating-point operations, parameters and memory, by its layers.
+"""The costs of training a model: floating-point operations, parameters and memory.
 
-Counted are the dense and the (transposed) convolution layers, in which nearly all the work lies:
-two operations, a multiplication and an addition, for each factor of a kernel and each place that it
-is laid on, padding included. Activations, sampling, the likelihood and the update are not counted.
+Only dense and (transposed) convolution layers count, which do nearly all of the work. They take two
+operations, a multiplication and an addition, for each weight of a kernel and each position the
+kernel is applied at, padding included. Activation functions, sampling, the likelihood and the
+weight update are not counted.
 """
 
 import dataclasses
@@ -16,12 +17,12 @@ _FLOAT32_BYTES = 4
 
 @dataclasses.dataclass(frozen=True)
 class Costs:
-    """What networks cost.
+    """The costs of networks.
 
     Attributes:
-      parameters: how many numbers are learnt.
-      forward_flops: operations of one example's way through all layers.
-      activations: numbers that all layers give for one example.
+      parameters: number of trainable parameters.
+      forward_flops: floating-point operations of a forward pass, per example.
+      activations: number of elements in the outputs of all layers, per example.
     """
 
     parameters: int
@@ -30,22 +31,26 @@ class Costs:
 
     @property
     def training_flops(self) -> int:
-        """Of one example in one step: forward, and backward to every kernel and every input.
+        """Floating-point operations of a training step, per example.
 
-        The first layer needs no gradient of its input; it is counted all the same, as is usual.
+        The backward pass costs twice the forward pass: one product for the gradient of each kernel
+        and one for the gradient of each input. The first layer needs no gradient of its input, but
+        it is conventionally counted.
         """
         return 3 * self.forward_flops
 
 
 @dataclasses.dataclass(frozen=True)
 class Memory:
-    """What a replica holds while it trains, in bytes: an estimate.
+    """An estimate of the memory of one replica during training, in bytes.
 
     Attributes:
-      parameters, gradients, slots, average: float32, of each parameter; slots are the optimizer's,
-        average the moving one of the weights.
-      activations: kept for the gradients of one micro-batch.
-      data: examples held.
+      parameters: the weights, in float32.
+      gradients: a float32 number per parameter.
+      slots: the optimizer's state per parameter, in float32.
+      average: the moving average of the weights, in float32.
+      activations: layer outputs of one micro-batch, kept for the backward pass.
+      data: training examples in memory.
     """
 
     parameters: int
@@ -57,16 +62,17 @@ class Memory:
 
     @property
     def total(self) -> int:
+        """The sum of all parts, in bytes."""
         return sum(dataclasses.astuple(self))
 
 
 def count(*networks: keras.Model) -> Costs:
-    """What built networks cost together, such as a VAE's encoder and decoder.
+    """Counts the costs of built networks, such as a VAE's encoder and decoder.
 
     Raises:
-      ValueError: a layer has a kernel that is none of those known here.
+      ValueError: a layer has a kernel but is of an unknown type.
     """
-    layers = [layer for network in networks for layer in _layers(network)]
+    layers = [layer for network in networks for layer in _leaf_layers(network)]
     return Costs(
         parameters=sum(math.prod(w.shape) for n in networks for w in n.trainable_weights),
         forward_flops=sum(map(_flops, layers)),
@@ -83,15 +89,15 @@ def memory(
     data_bytes: int = 0,
     activation_bytes: int = _FLOAT32_BYTES,
 ) -> Memory:
-    """An estimate of what a replica holds.
+    """Estimates the memory of one replica.
 
     Args:
-      costs: the model's.
-      micro_batch: examples whose gradients the replica computes at once.
-      num_slots: numbers that the optimizer keeps for each parameter.
+      costs: costs of the model.
+      micro_batch: number of examples in a backward pass of the replica.
+      num_slots: numbers that the optimizer keeps per parameter.
       averages: whether a moving average of the weights is kept.
-      data_bytes: of the examples held in memory.
-      activation_bytes: of one number that an inner layer gives; 2 in half precision.
+      data_bytes: size of the training examples held in memory, in bytes.
+      activation_bytes: size of an element of a layer's output, in bytes: 4, or 2 in half precision.
     """
     weights = _FLOAT32_BYTES * costs.parameters
     return Memory(
@@ -104,24 +110,24 @@ def memory(
     )
 
 
-def _layers(layer: keras.Layer) -> Iterator[keras.Layer]:
-    """The innermost layers, inputs apart."""
+def _leaf_layers(layer: keras.Layer) -> Iterator[keras.Layer]:
+    """Iterates over the layers inside nested models, except input layers."""
     if isinstance(layer, keras.Model):
         for inner in layer.layers:
-            yield from _layers(inner)
+            yield from _leaf_layers(inner)
     elif not isinstance(layer, keras.layers.InputLayer):
         yield layer
 
 
 def _flops(layer: keras.Layer) -> int:
-    """Operations of one example's way through a layer."""
+    """Counts the floating-point operations of a layer's forward pass, per example."""
     if not hasattr(layer, "kernel"):
         return 0
     if isinstance(layer, keras.layers.Conv2DTranspose):
-        # Its kernel is laid on each place of the input, a convolution's on each of the output.
-        places = math.prod(layer.input.shape[1:-1])
+        # It applies its kernel at each position of the input; a convolution, of the output.
+        positions = math.prod(layer.input.shape[1:-1])
     elif isinstance(layer, keras.layers.Dense | keras.layers.Conv2D):
-        places = math.prod(layer.output.shape[1:-1])
+        positions = math.prod(layer.output.shape[1:-1])
     else:
         raise ValueError(f"cannot count the operations of a {type(layer).__name__} layer")
-    return 2 * places * math.prod(layer.kernel.shape)
+    return 2 * positions * math.prod(layer.kernel.shape)

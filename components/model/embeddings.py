@@ -1,4 +1,4 @@
-"""Embeddings as Parquet: one row an example, with its posterior.
+"""Embeddings as Parquet files: one row per example, with the parameters of its posterior.
 
 Columns: `id` (string), `label` (int64), `mean` and `log_variance` (fixed-size lists of float32).
 """
@@ -16,13 +16,13 @@ from components.base import artifacts
 
 @dataclasses.dataclass(frozen=True)
 class Embeddings:
-    """Posteriors of N examples.
+    """The posteriors of N examples.
 
     Attributes:
-      ids: N texts.
-      labels: int64 [N].
-      means: float32 [N, latents]; the embedding proper.
-      log_variances: float32 [N, latents].
+      ids: the ids of the examples, N strings.
+      labels: int64, shape [N].
+      means: posterior means, which are the embeddings; float32, shape [N, latents].
+      log_variances: posterior log-variances, float32, shape [N, latents].
     """
 
     ids: Sequence[str]
@@ -32,7 +32,7 @@ class Embeddings:
 
 
 def write(embeddings: Embeddings, path: epath.PathLike) -> None:
-    """Writes one Parquet file, whole or not at all."""
+    """Writes embeddings to one Parquet file, atomically."""
     latents = embeddings.means.shape[1]
 
     def vectors(values: np.ndarray) -> pa.Array:
@@ -46,6 +46,7 @@ def write(embeddings: Embeddings, path: epath.PathLike) -> None:
             "log_variance": vectors(embeddings.log_variances),
         }
     )
+    # Through memory, because `path` may be remote.
     buffer = pa.BufferOutputStream()
     pq.write_table(table, buffer)
     with artifacts.atomic_write(path) as temporary:
@@ -53,7 +54,7 @@ def write(embeddings: Embeddings, path: epath.PathLike) -> None:
 
 
 def read(path: epath.PathLike) -> Embeddings:
-    """Reads what `write` wrote."""
+    """Reads a file that `write` wrote."""
     table = pq.read_table(pa.BufferReader(epath.Path(path).read_bytes()))
 
     def vectors(name: str) -> np.ndarray:

@@ -1,17 +1,29 @@
-"""The embeddings of images: their posterior means, computed in batches."""
+"""Encoding of many images: the parameters of their posteriors, computed in batches."""
 
 import numpy as np
 import tensorflow as tf
 
-from components.model.vae import VAE, to_unit
+from components.model.pixels import to_unit
+from components.model.vae import VAE
 
-_BATCH = 1000
+BATCH_SIZE = 1000  # images that are on the device at once
 
 
 def encode(vae: VAE, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Posterior means and log-variances of uint8 images; both [N, latents], float32."""
-    parts = [_encode(vae, images[i : i + _BATCH]) for i in range(0, len(images), _BATCH)]
-    means, log_variances = zip(*parts, strict=True)
+    """The posterior means (the embeddings) and log-variances of images.
+
+    Args:
+      vae: the model.
+      images: uint8, shape [N, height, width, channels], N > 0.
+
+    Returns:
+      Means and log-variances, both float32, shape [N, latents].
+    """
+    batches = [
+        _encode(vae, images[first : first + BATCH_SIZE])
+        for first in range(0, len(images), BATCH_SIZE)
+    ]
+    means, log_variances = zip(*batches, strict=True)
     return np.concatenate(means), np.concatenate(log_variances)
 
 

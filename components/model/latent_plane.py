@@ -1,4 +1,4 @@
-"""The latent space, seen in two dimensions."""
+"""A plane through the latent space, for figures in two dimensions."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,13 +9,14 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Plane:
-    """A plane through the latent space.
+    """A plane through the latent space, with its own coordinate system.
 
     Attributes:
-      center: [latents].
-      axes: [2, latents], orthonormal rows.
-      scales: [2], standard deviation of the embeddings along each axis; 1 for the prior's own.
-      names: of the two axes.
+      center: the origin, shape [latents].
+      axes: orthonormal rows, shape [2, latents]. With one latent dimension, the second row is zero.
+      scales: standard deviation along each axis, shape [2]: that of the embeddings, or 1 if the
+        axes are latent dimensions, whose prior is standard normal.
+      names: name of each axis.
     """
 
     center: np.ndarray
@@ -25,15 +26,23 @@ class Plane:
 
     @staticmethod
     def of(means: np.ndarray) -> "Plane":
-        """The latent space itself if it has two dimensions, else the plane of the two leading
-        principal components of `means` [N, latents]."""
+        """The plane that shows embeddings best.
+
+        With at most two latent dimensions, it is the latent space itself; with more, it is spanned
+        by the two leading principal components.
+
+        Args:
+          means: embeddings, shape [N, latents].
+        """
         latents = means.shape[1]
         if latents <= 2:
             axes = np.eye(2, latents, dtype=np.float32)
             return Plane(np.zeros(latents), axes, np.ones(2), ("latent 1", "latent 2"))
+        # Principal components are the right singular vectors of the centered data. Their variances
+        # are the squared singular values divided by N.
         center = means.mean(axis=0)
         _, singular, components = np.linalg.svd(means - center, full_matrices=False)
-        # A component's sign is arbitrary; its largest entry is made positive.
+        # The sign of a component is arbitrary: make its largest entry positive.
         largest = np.abs(components).argmax(axis=1)
         components *= np.sign(components[np.arange(len(components)), largest])[:, np.newaxis]
         shares = np.square(singular) / np.square(singular).sum()
@@ -44,12 +53,21 @@ class Plane:
         return Plane(center, components[:2], scales, (first, second))
 
     def project(self, means: np.ndarray) -> np.ndarray:
-        """Coordinates in the plane, [N, 2]."""
+        """The coordinates of embeddings [N, latents] in the plane, shape [N, 2]."""
         return (means - self.center) @ self.axes.T
 
     def grid(self, quantiles: Sequence[float]) -> np.ndarray:
-        """Latents [Q * Q, latents] at the normal distribution's `quantiles`; rows go up the
-        second axis, columns along the first."""
+        """The latents of a square grid of points in the plane.
+
+        Args:
+          quantiles: Q probabilities in (0, 1). Along each axis, the grid is at these quantiles of
+            a normal distribution with the axis's scale.
+
+        Returns:
+          Latents, float32, shape [Q * Q, latents]. The point at row i and column j, with index
+          Q * i + j, is at quantile j of the first axis and quantile i of the second.
+        """
+        # z = center + Σ_k scale_k Φ⁻¹(quantile_k) axis_k
         steps = np.array([NormalDist().inv_cdf(quantile) for quantile in quantiles])
         vertical, horizontal = np.meshgrid(steps, steps, indexing="ij")
         points = np.stack([horizontal.ravel(), vertical.ravel()], axis=1) * self.scales

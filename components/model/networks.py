@@ -1,20 +1,59 @@
-"""The networks of a VAE: encoders (image to posterior parameters) and decoders (latent to logits).
+"""The network architectures of a VAE, each an encoder and a decoder.
 
-Each builder returns an uncalled `keras.Sequential`. Layers compute in `dtype` (a Keras dtype
-policy); the last one, which gives means, log-variances or logits, always in float32.
+An encoder maps images to the posterior's parameters, a decoder maps latents to the likelihood's
+logits. Each builder returns a `keras.Sequential` with weights. Its layers compute in `dtype` (a
+Keras dtype policy), except the output layer, which always computes in float32: it gives means,
+log-variances or logits.
 """
 
+import dataclasses
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 import keras
 
+from components.base.arithmetic import ceil_div
 from components.base.shapes import Shape
 
 
-def mlp_encoder(image_shape: Shape, *, latents: int, widths: Sequence[int], dtype: str):
-    """[batch, height, width, channels] -> [batch, 2 * latents], one hidden layer a width."""
+class NetworkBuilder(Protocol):
+    """Builds an encoder or a decoder."""
+
+    def __call__(
+        self, image_shape: Shape, *, latents: int, widths: Sequence[int], dtype: str
+    ) -> keras.Sequential:
+        """A network for images of the given shape.
+
+        Args:
+          image_shape: (height, width, channels).
+          latents: number of latent dimensions.
+          widths: layer widths in the encoder's order; a decoder reverses them.
+          dtype: Keras dtype policy of the inner layers.
+        """
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """One architecture of encoder and decoder.
+
+    Attributes:
+      encoder: builds [batch, height, width, channels] -> [batch, 2 * latents], the means followed
+        by the log-variances.
+      decoder: builds [batch, latents] -> logits [batch, height, width, channels].
+      is_convolutional: whether the network contains convolutions.
+    """
+
+    encoder: NetworkBuilder
+    decoder: NetworkBuilder
+    is_convolutional: bool
+
+
+def mlp_encoder(
+    image_shape: Shape, *, latents: int, widths: Sequence[int], dtype: str
+) -> keras.Sequential:
+    """An encoder with one hidden dense layer per width."""
     return keras.Sequential(
         [
             keras.Input(image_shape),
@@ -26,8 +65,10 @@ def mlp_encoder(image_shape: Shape, *, latents: int, widths: Sequence[int], dtyp
     )
 
 
-def mlp_decoder(image_shape: Shape, *, latents: int, widths: Sequence[int], dtype: str):
-    """[batch, latents] -> logits [batch, height, width, channels]: the encoder's mirror."""
+def mlp_decoder(
+    image_shape: Shape, *, latents: int, widths: Sequence[int], dtype: str
+) -> keras.Sequential:
+    """The mirror image of `mlp_encoder`."""
     return keras.Sequential(
         [
             keras.Input((latents,)),
@@ -41,8 +82,16 @@ def mlp_decoder(image_shape: Shape, *, latents: int, widths: Sequence[int], dtyp
 
 def conv_encoder(
     image_shape: Shape, *, latents: int, widths: Sequence[int], dtype: str, kernel: int = 4
-):
-    """As `mlp_encoder`; a convolution of stride 2 for each width but the last, then a dense one."""
+) -> keras.Sequential:
+    """An encoder with a stride-2 convolution per width except the last, then a dense layer.
+
+    Args:
+      image_shape: (height, width, channels).
+      latents: number of latent dimensions.
+      widths: the channels of each convolution, then the width of the dense layer.
+      dtype: Keras dtype policy of the inner layers.
+      kernel: height and width of the convolution kernels, in pixels.
+    """
     *channels, dense = widths
     return keras.Sequential(
         [
@@ -59,9 +108,10 @@ def conv_encoder(
     )
 
 
-def conv_decoder(image_shape: Shape, *, latents: int, widths: Sequence[int], dtype: str):
-    """As `mlp_decoder`, with transposed convolutions; the image is cropped from a grid of whole
-    strides, so any height and width will do."""
+def conv_decoder(
+    image_shape: Shape, *, latents: int, widths: Sequence[int], dtype: str
+) -> keras.Sequential:
+    """The mirror image of `conv_encoder`, with stride-2 transposed convolutions."""
     *channels, dense = widths
     grid, cropping = _grid(image_shape, len(channels))
     return keras.Sequential(
@@ -81,9 +131,14 @@ def conv_decoder(image_shape: Shape, *, latents: int, widths: Sequence[int], dty
     )
 
 
-def keras_conv_decoder(image_shape: Shape, *, latents: int, widths: Sequence[int], dtype: str):
-    """As `conv_decoder`, in the form of Keras's example: kernels of 3, no dense layer before the
-    grid's, and a last transposed convolution at the image's own size."""
+def keras_conv_decoder(
+    image_shape: Shape, *, latents: int, widths: Sequence[int], dtype: str
+) -> keras.Sequential:
+    """The decoder of the VAE example in the Keras documentation (keras.io/examples/generative/vae).
+
+    It differs from `conv_decoder` in three ways: its kernels are 3 x 3, it has no dense layer of
+    width `widths[-1]`, and a transposed convolution of stride 1 follows the strided ones.
+    """
     channels = widths[:-1]
     grid, cropping = _grid(image_shape, len(channels))
     return keras.Sequential(
@@ -102,21 +157,23 @@ def keras_conv_decoder(image_shape: Shape, *, latents: int, widths: Sequence[int
     )
 
 
-def _grid(image_shape: Shape, strides: int) -> tuple[tuple[int, int], tuple[tuple[int, int], ...]]:
-    """The grid of whole strides of 2 that covers an image, and what to crop from it."""
-    stride = 2**strides
-    height, width = (-(-side // stride) for side in image_shape[:2])
+def _grid(
+    image_shape: Shape, num_strides: int
+) -> tuple[tuple[int, int], tuple[tuple[int, int], ...]]:
+    """The grid (height, width) that a decoder starts from, and the cropping of its output.
+
+    `num_strides` layers double the grid's height and width. The grid is the smallest that covers
+    the image, and the excess rows and columns are cropped, so images may have any size.
+    """
+    # Each of the encoder's convolutions halves its input and rounds up, which gives the same grid.
+    stride = 2**num_strides
+    height, width = (ceil_div(side, stride) for side in image_shape[:2])
     cropping = (0, height * stride - image_shape[0]), (0, width * stride - image_shape[1])
     return (height, width), cropping
 
 
-NETWORKS: dict[str, tuple[Callable[..., keras.Sequential], Callable[..., keras.Sequential]]] = {
-    "mlp": (mlp_encoder, mlp_decoder),
-    "conv": (conv_encoder, conv_decoder),
-    "keras_conv": (functools.partial(conv_encoder, kernel=3), keras_conv_decoder),
-}
-
-
-def is_convolutional(network: str) -> bool:
-    """Whether a network is made of convolutions."""
-    return network != "mlp"
+MLP = Network(mlp_encoder, mlp_decoder, is_convolutional=False)
+CONV = Network(conv_encoder, conv_decoder, is_convolutional=True)
+KERAS_CONV = Network(
+    functools.partial(conv_encoder, kernel=3), keras_conv_decoder, is_convolutional=True
+)

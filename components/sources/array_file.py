@@ -1,4 +1,8 @@
-"""Arrays stored in files, read block by block whatever their headers promise."""
+"""Arrays in files, read batch by batch.
+
+The header of a file is not trusted: memory is bounded by what the file holds, not by the size that
+its header announces.
+"""
 
 import contextlib
 import dataclasses
@@ -14,15 +18,17 @@ import numpy as np
 from etils import epath
 
 from components.base.errors import ConfigError, WorkError
-from components.base.files import why
-from components.sources.source import BLOCK_BYTES
+from components.base.file_errors import error_reason
+from components.sources.source import BATCH_BYTES
 
-ENDS = "it ends there"
-_GOES_ON = "it goes on, though its header names no more"
+TRUNCATED = "the data ends there"
+_TRAILING_DATA = "it continues beyond the size that its header announces"
 _CHUNK_BYTES = 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
-# What Python's readers raise over damaged or unreadable files.
-_DAMAGE = (
+# Flags of a zip member: encrypted (bits 0 and 6) or patch data (bit 5).
+_UNREADABLE_FLAGS = 0x61
+# The exceptions that Python's readers raise for damaged or unreadable files.
+_READ_ERRORS = (
     OSError,
     EOFError,
     NotImplementedError,
@@ -33,12 +39,16 @@ _DAMAGE = (
 
 
 @contextlib.contextmanager
-def opened(path: epath.Path, member: str = "") -> Iterator[io.BufferedIOBase]:
-    """The bytes of a file, plain or gzipped, or of a member of a zip archive.
+def open_stream(path: epath.Path, member: str = "") -> Iterator[io.BufferedIOBase]:
+    """Opens a file, plain or gzipped, or a member of a zip archive; yields its decompressed bytes.
+
+    Args:
+      path: the file or archive.
+      member: name of the member; "" for a file that is not an archive.
 
     Raises:
-      ConfigError: the member is encrypted or compressed as numpy never does.
-      WorkError: the file cannot be opened.
+      ConfigError: the member is encrypted, or compressed in a way that NumPy never uses.
+      WorkError: the file cannot be read.
     """
     try:
         with contextlib.ExitStack() as stack:
@@ -47,56 +57,61 @@ def opened(path: epath.Path, member: str = "") -> Iterator[io.BufferedIOBase]:
                 archive = stack.enter_context(zipfile.ZipFile(cast(Any, file)))
                 yield stack.enter_context(_open_member(path, archive, member))
                 return
-            # Told by its content: browsers unpack files and leave them their .gz.
-            gzipped = file.read(2) == _GZIP_MAGIC
+            # The content decides: browsers decompress files and leave the .gz in their names.
+            is_gzipped = file.read(2) == _GZIP_MAGIC
             file.seek(0)
-            yield stack.enter_context(gzip.GzipFile(fileobj=file)) if gzipped else file
-    except _DAMAGE as error:
-        raise WorkError(f"{path} cannot be read: {why(error)}; restore it") from None
+            yield stack.enter_context(gzip.GzipFile(fileobj=file)) if is_gzipped else file
+    except _READ_ERRORS as error:
+        raise WorkError(f"{path} cannot be read: {error_reason(error)}; restore the file") from None
 
 
 def _open_member(path: epath.Path, archive: zipfile.ZipFile, member: str) -> zipfile.ZipExtFile:
     info = archive.getinfo(member)
-    encrypted_or_patched = info.flag_bits & 0x61
-    if encrypted_or_patched or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+    is_known = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+    if info.flag_bits & _UNREADABLE_FLAGS or not is_known:
         raise ConfigError(
-            f"{path}: {member} is encrypted or compressed as numpy never does; save it again with "
-            "np.savez_compressed"
+            f"{path}: {member} is encrypted, or compressed in a way that NumPy never uses; save it "
+            "again with np.savez_compressed"
         )
     return cast(zipfile.ZipExtFile, archive.open(info))
 
 
-def read_fully(stream: io.BufferedIOBase, size: int) -> tuple[bytearray, str]:
-    """`size` bytes; or those there are and why there are no more, ENDS or the damage.
+def read_up_to(stream: io.BufferedIOBase, size: int) -> tuple[bytearray, str]:
+    """Reads `size` bytes, or all bytes up to the end of the stream or the first damage.
 
-    Memory follows what the file holds: a header may ask for any size.
+    Memory is bounded by what the stream holds, not by `size`.
+
+    Returns:
+      The bytes, and why there are fewer than `size`: TRUNCATED, a description of the damage, or ""
+      if none are missing.
     """
     data = bytearray()
     try:
-        # Where a file is damaged, read drops what it has by then. Remote files know no read1.
+        # `read` discards the bytes before the damage, `read1` returns them. Remote files have no
+        # `read1`.
         read = getattr(stream, "read1", stream.read)
         while len(data) < size:
             chunk = read(min(size - len(data), _CHUNK_BYTES))
             if not chunk:
-                return data, ENDS
+                return data, TRUNCATED
             data += chunk
-    except _DAMAGE as error:
-        return data, why(error)
+    except _READ_ERRORS as error:
+        return data, error_reason(error)
     return data, ""
 
 
 @dataclasses.dataclass(frozen=True)
 class StoredArray:
-    """Images or labels that lie row by row behind a header.
+    """An array of images or labels that a file holds row by row after a header.
 
     Attributes:
-      name: the file, and the array in it, for messages.
+      name: name of the file and of the array in it, for messages.
       path: the file.
-      member: the name in it, where it is to be read as a zip archive.
-      shape: [N, ...], as the header says.
-      dtype: of one number.
-      start: the byte, of the file or the member, with which the numbers begin.
-      cuttable: whether reading can begin at any row.
+      member: name of the member, if the file is to be read as a zip archive; otherwise "".
+      shape: [N, ...], from the header.
+      dtype: type of an element.
+      start: offset of the first element in the file or member, in bytes.
+      seekable: whether reading can start at any row.
     """
 
     name: str
@@ -105,50 +120,58 @@ class StoredArray:
     shape: tuple[int, ...]
     dtype: np.dtype
     start: int
-    cuttable: bool
+    seekable: bool
 
     @property
     def rows(self) -> int:
+        """Number of images or labels."""
         return self.shape[0]
 
     @property
     def row_bytes(self) -> int:
+        """Size of one image or label, in bytes."""
         return math.prod(self.shape[1:]) * self.dtype.itemsize
 
-    def check_size(self, held: int) -> None:
-        """Raises WorkError unless `held` bytes of numbers are what the header promises."""
-        if held < self.rows * self.row_bytes:
-            self._fail(held // max(1, self.row_bytes), ENDS)
-        if held > self.rows * self.row_bytes:
-            self._fail(self.rows, _GOES_ON)
+    def check_size(self, num_bytes: int) -> None:
+        """Raises WorkError unless the file holds as many bytes of elements as its header announces.
 
-    def blocks(self, first: int, count: int, at_a_time: int) -> Iterator[np.ndarray]:
-        """The rows from `first` on, shape [at_a_time or fewer, ...].
+        Args:
+          num_bytes: size of the file or member without its header.
+        """
+        if num_bytes < self.rows * self.row_bytes:
+            self._fail(num_bytes // max(1, self.row_bytes), TRUNCATED)
+        if num_bytes > self.rows * self.row_bytes:
+            self._fail(self.rows, _TRAILING_DATA)
+
+    def batches(self, first: int, count: int, batch_rows: int) -> Iterator[np.ndarray]:
+        """Yields `count` rows from row `first` on, in batches of shape [batch_rows or fewer, ...].
+
+        An array that is not seekable can only be read as a whole: from row 0, with all its rows.
 
         Raises:
-          WorkError: the file is damaged; names the row.
+          WorkError: the file is damaged; the message names the row.
         """
-        with opened(self.path, self.member) as stream:
-            if self.cuttable:
+        with open_stream(self.path, self.member) as stream:
+            if self.seekable:
                 stream.seek(self.start + first * self.row_bytes)
             else:
-                read_fully(stream, self.start)  # To seek would switch zip's checksum off.
-            for row in range(first, first + count, at_a_time):
-                wanted = min(at_a_time, first + count - row)
-                data, flaw = read_fully(stream, wanted * self.row_bytes)
+                read_up_to(stream, self.start)  # Seeking would disable the zip checksum.
+            for row in range(first, first + count, batch_rows):
+                rows = min(batch_rows, first + count - row)
+                data, flaw = read_up_to(stream, rows * self.row_bytes)
                 if flaw:
                     self._fail(row + len(data) // self.row_bytes, flaw)
-                yield np.frombuffer(data, self.dtype).reshape(wanted, *self.shape[1:])
-            if not self.cuttable:
-                # Checksums are compared at the very end, so one byte more is asked for.
-                extra, flaw = read_fully(stream, 1)
-                if extra or flaw != ENDS:
-                    self._fail(self.rows, flaw or _GOES_ON)
+                yield np.frombuffer(data, self.dtype).reshape(rows, *self.shape[1:])
+            if not self.seekable:
+                # Zip and gzip compare checksums at the end of the data, so read past it.
+                extra, flaw = read_up_to(stream, 1)
+                if extra or flaw != TRUNCATED:
+                    self._fail(self.rows, flaw or _TRAILING_DATA)
 
     def read(self) -> np.ndarray:
-        """All of it, shape [N, ...]."""
-        empty = np.zeros((0, *self.shape[1:]), self.dtype)
-        return np.concatenate([empty, *self.blocks(0, self.rows, BLOCK_BYTES)])
+        """The whole array, shape [N, ...]."""
+        empty = np.zeros((0, *self.shape[1:]), self.dtype)  # np.concatenate needs one array.
+        return np.concatenate([empty, *self.batches(0, self.rows, BATCH_BYTES)])
 
     def _fail(self, row: int, flaw: str) -> NoReturn:
         noun = "image" if len(self.shape) > 2 else "label"

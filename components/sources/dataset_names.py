@@ -1,4 +1,8 @@
-"""The names of datasets, and where prepared ones lie. Light: a command line must answer at once."""
+"""Names of datasets, and the directories in which TFDS prepared them.
+
+The command line checks names before any work starts, so this module imports no TFDS: that import
+takes a second.
+"""
 
 import functools
 import os
@@ -10,65 +14,92 @@ from components.base.errors import ConfigError, nearest
 
 AUTO = "auto"
 AUTO_DATASET = "fashion_mnist"
-GARMENTS = "synthetic_garments"
-AUTO_CHOICES = (AUTO_DATASET, GARMENTS)
+SYNTHETIC_GARMENTS = "synthetic_garments"
+AUTO_CHOICES = (AUTO_DATASET, SYNTHETIC_GARMENTS)
 
 
 def default_data_dir() -> str:
-    """Where TFDS keeps its datasets: TFDS_DATA_DIR, or a folder in the home directory."""
+    """The directory in which TFDS keeps its datasets: TFDS_DATA_DIR, or one in the home directory.
+
+    The path may begin with `~`.
+    """
     return os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
 
 
-def expanded(path: str) -> epath.Path:
+def expand_user(path: str) -> epath.Path:
+    """A path with the home directory in place of a leading `~`."""
     return epath.Path(path).expanduser()
 
 
 def is_path(dataset: str, data_dir: epath.PathLike) -> bool:
-    """Whether `dataset` is a path; a name that TFDS knows, or has prepared, is none."""
+    """Whether `dataset` is a path rather than the name of a dataset.
+
+    The name of a dataset that TFDS knows or has prepared takes precedence over a file or folder of
+    the same name; `./mnist` is always a path.
+    """
     if "://" in dataset or dataset.startswith(("/", "./", "../", "~")) or dataset in (".", ".."):
         return True
-    if _first_part(dataset) in _known() or find_prepared(dataset, data_dir) is not None:
+    if _is_known(dataset) or find_prepared(dataset, data_dir) is not None:
         return False
-    return any(sign in dataset for sign in "*?") or expanded(dataset).exists()
+    return any(wildcard in dataset for wildcard in "*?") or expand_user(dataset).exists()
 
 
-def check(dataset: str, data_dir: epath.PathLike, features: str) -> None:
-    """Raises ConfigError unless `dataset` is a path that exists, prepared, or known to TFDS."""
-    path = is_path(dataset, data_dir)
-    if features and not path:
-        raise ConfigError(f"--features is for paths of TFRecord files; {dataset!r} is a name")
-    if path:
-        if not features and not expanded(dataset).exists():
-            raise ConfigError(f"nothing is at {dataset}; name a path that exists, or a dataset")
-    elif _first_part(dataset) not in _known() and find_prepared(dataset, data_dir) is None:
+def check_dataset(dataset: str, data_dir: epath.PathLike, features: str) -> None:
+    """Checks that `dataset` exists.
+
+    Args:
+      dataset: a name or a path; with `features` it may be a pattern.
+      data_dir: directory in which TFDS keeps its datasets.
+      features: the value of --features; "" if it is not given.
+
+    Raises:
+      ConfigError: `dataset` is neither a path that exists nor the name of a dataset that TFDS knows
+        or has prepared; or `features` is given for a name.
+    """
+    if is_path(dataset, data_dir):
+        # Whether a pattern matches any file is checked when the source is opened.
+        if not features and not expand_user(dataset).exists():
+            raise ConfigError(
+                f"there is no file or folder {dataset}; pass a path that exists, or the name of a "
+                "dataset"
+            )
+    elif features:
         raise ConfigError(
-            f"unknown dataset {dataset!r}; {nearest(dataset, _known())} (and any path, and any "
-            f"TFDS dataset prepared under --data_dir {data_dir})"
+            f"--features is for paths of TFRecord files, but {dataset!r} is the name of a dataset; "
+            "remove --features, or pass a path"
+        )
+    elif not _is_known(dataset) and find_prepared(dataset, data_dir) is None:
+        raise ConfigError(
+            f"unknown dataset {dataset!r}; {nearest(dataset, _known_names())}; a path, or any "
+            f"dataset that TFDS prepared under --data_dir {data_dir}, is accepted too"
         )
 
 
-def _first_part(dataset: str) -> str:
-    """mnist of mnist/config:3.0.1."""
-    return dataset.partition(":")[0].partition("/")[0]
+def _is_known(dataset: str) -> bool:
+    # The name is mnist in mnist/config:3.0.1.
+    return dataset.partition(":")[0].partition("/")[0] in _known_names()
 
 
 @functools.cache
-def _known() -> frozenset[str]:
-    return frozenset({*_tfds_names(), AUTO, GARMENTS})
+def _known_names() -> frozenset[str]:
+    return frozenset({*_tfds_names(), AUTO, SYNTHETIC_GARMENTS})
 
 
 def find_prepared(dataset: str, data_dir: epath.PathLike) -> epath.Path | None:
-    """The folder in which TFDS prepared `name[/config][:version]` below `data_dir`, if any.
+    """The directory in which TFDS prepared a dataset, or None if there is none.
 
-    TFDS's own search would do, but importing TFDS costs a second and this is asked at every call.
-    Without a version the newest is taken, as TFDS does.
+    TFDS has such a search, but importing TFDS takes a second and every command needs the answer.
+
+    Args:
+      dataset: `name[/config][:version]`. Without a version, the newest one is found, as in TFDS.
+      data_dir: directory in which TFDS keeps its datasets.
     """
     name, _, version = dataset.partition(":")
     root = epath.Path(data_dir).expanduser() / name
     if version:
         candidates = [root / version]
     elif root.is_dir():
-        candidates = sorted((p for p in root.iterdir() if _version(p)), key=_version)
+        candidates = sorted((path for path in root.iterdir() if _version(path)), key=_version)
     else:
         candidates = []
     prepared = [path for path in candidates if (path / "dataset_info.json").exists()]
@@ -76,11 +107,14 @@ def find_prepared(dataset: str, data_dir: epath.PathLike) -> epath.Path | None:
 
 
 def _version(path: epath.Path) -> tuple[int, ...]:
-    """(3, 0, 1) of .../3.0.1; () where the name is no version."""
+    """The version that a directory is named after: (3, 0, 1) for .../3.0.1; () if there is none."""
     parts = path.name.split(".")
     return tuple(map(int, parts)) if len(parts) == 3 and all(map(str.isdigit, parts)) else ()
 
 
 def _tfds_names() -> list[str]:
-    """The names TFDS knows, in the version this project pins; asking TFDS costs a second."""
+    """The names that the pinned version of TFDS knows, from a file: importing TFDS takes a second.
+
+    A test compares the file with TFDS.
+    """
     return resources.files("components.sources").joinpath("tfds_names.txt").read_text().split()

@@ -1,33 +1,39 @@
-"""Names of files and folders turned into ids, class names and dataset names."""
+"""Escapes names of files and folders for use as ids, class names and dataset names."""
 
 import re
 
 _MAX_LENGTH = 100
 
-# "%" itself, so that no two names become one; control characters and what separates lines; bytes
-# that were no UTF-8 (surrogates); and space at the ends, which TFDS strips from class names.
+# Control characters and line separators; bytes that are not UTF-8 (lone surrogates, see
+# `os.fsdecode`); white space at either end, which TFDS strips from class names; and "%" itself, so
+# that the escaping can be undone.
 _ESCAPED = re.compile(r"[%\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]|\A\s+|\s+\Z")
 
 
-def printable(name: str) -> str:
-    """A file's name on one line, in UTF-8, what cannot stand there percent-encoded: `a%0Ab`.
+def escape(name: str) -> str:
+    r"""Percent-encodes characters that cannot be printed on one line of UTF-8: `a\nb` -> `a%0Ab`.
 
-    Different names stay different.
+    Different names have different results.
+
+    Args:
+      name: a file's name or path, as `os.fsdecode` returns it.
     """
-    return _ESCAPED.sub(_percent_encoded, name)
+    return _ESCAPED.sub(_percent_encode, name)
 
 
-def _percent_encoded(match: re.Match[str]) -> str:
+def _percent_encode(match: re.Match[str]) -> str:
     text = match[0]
-    # os.fsdecode's stand-ins for single bytes; no file's name holds other surrogates.
+    # os.fsdecode maps a byte that is not UTF-8 to U+DC80..U+DCFF. Other surrogates do not occur in
+    # file names; they are encoded as if they were characters.
     errors = "surrogateescape" if "\udc80" <= text <= "\udcff" else "surrogatepass"
     return "".join(f"%{byte:02X}" for byte in text.encode(errors=errors))
 
 
-def dataset_name(text: str) -> str:
-    """A name that TFDS takes for a dataset, made from a folder's: `My-Cats` -> `my_cats`.
+def to_dataset_name(text: str) -> str:
+    """A valid TFDS dataset name from the name of a folder or file: `My-Cats` -> `my_cats`.
 
-    Cut where the names of shards, which begin with it, would be too long for a file system.
+    The result is at most 100 characters long: the names of shards begin with it, and file systems
+    limit the length of names.
     """
     name = re.sub("[^a-z0-9]+", "_", text.lower()).strip("_")
     if not name:

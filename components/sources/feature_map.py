@@ -1,4 +1,4 @@
-"""Which features of a tf.Example hold the image, the label and the id, and what they hold."""
+"""Which features of a tf.Example hold the image, the label and the id, and how to read them."""
 
 import contextlib
 import dataclasses
@@ -9,98 +9,120 @@ from typing import Any
 import numpy as np
 
 from components.base.errors import ConfigError
-from components.base.shapes import format_shape
+from components.base.shapes import Shape, format_shape
 from components.data.examples import CHANNELS
-from components.ingest.ledger import Reason, UnusableError
-from components.sources.escaping import printable
+from components.ingest.rejection import Reason, UnusableError
+from components.sources.escaping import escape
 from components.sources.source import MAX_LABEL
 
-_SHAPED = re.compile("(.+):([0-9]+)x([0-9]+)x([0-9]+)")
+_FEATURE_WITH_SHAPE = re.compile("(.+):([0-9]+)x([0-9]+)x([0-9]+)")
 
 
 @dataclasses.dataclass(frozen=True)
 class FeatureMap:
-    """Which features of a tf.Example hold what.
+    """Names of the features that hold the parts of an example.
 
     Attributes:
-      image: the image: an encoded file, or raw pixels if there is a shape.
-      shape: (height, width, channels) of raw pixels.
-      label: the label, a number or a text; None: the images have none.
-      id: the id, a text; None: the record's place is its id.
+      image: feature with the image: an encoded file, or raw pixels if `shape` is given.
+      shape: (height, width, channels) of raw pixels; None for encoded files.
+      label: feature with the label, a number or a text; None if the images have no labels.
+      id: feature with the id, a text; None to use the position of the record as its id.
     """
 
     image: str
-    shape: tuple[int, int, int] | None = None
+    shape: Shape | None = None
     label: str | None = None
     id: str | None = None
 
     @staticmethod
     def parse(text: str) -> "FeatureMap":
-        """The map that `image=FEATURE[:HxWxC],label=FEATURE,id=FEATURE` means.
+        """Parses `image=FEATURE[:HxWxC],label=FEATURE,id=FEATURE`, where only `image` is required.
 
         Raises:
-          ConfigError: the text is no such map.
+          ConfigError: the text is not of this form.
         """
         fields: dict[str, Any] = {}
         for part in text.split(","):
             key, _, feature = part.partition("=")
             if key not in ("image", "label", "id") or key in fields or not feature:
-                raise _unusable(text, f"{part!r} is not understood")
+                raise _format_error(text, f"{part!r} is not understood")
             if "=" in feature:
-                raise _unusable(text, f"{feature!r} holds a second '='")
+                raise _format_error(text, f"{feature!r} holds a second '='")
             fields[key] = feature
         if "image" not in fields:
-            raise _unusable(text, "it names no image")
-        if shaped := _SHAPED.fullmatch(fields["image"]):
-            height, width, channels = map(int, shaped.groups()[1:])
+            raise _format_error(text, "image=FEATURE is missing")
+        if match := _FEATURE_WITH_SHAPE.fullmatch(fields["image"]):
+            height, width, channels = map(int, match.groups()[1:])
             if not height or not width or channels not in CHANNELS:
-                raise _unusable(text, "HxWxC are height, width and 1 or 3 channels")
-            fields |= {"image": shaped[1], "shape": (height, width, channels)}
+                raise _format_error(text, "HxWxC must be height, width and 1 or 3 channels")
+            fields |= {"image": match[1], "shape": (height, width, channels)}
         return FeatureMap(**fields)
 
     def as_text(self) -> str:
-        """What `parse` makes this map of."""
+        """The text that `parse` parses to this map."""
         shape = f":{format_shape(self.shape)}" if self.shape else ""
-        others = {"label": self.label, "id": self.id}
-        named = [f"{key}={feature}" for key, feature in others.items() if feature is not None]
-        return ",".join([f"image={self.image}{shape}", *named])
+        optional = {"label": self.label, "id": self.id}
+        parts = [f"{key}={feature}" for key, feature in optional.items() if feature is not None]
+        return ",".join([f"image={self.image}{shape}", *parts])
 
 
-def _unusable(text: str, why: str) -> ConfigError:
+def _format_error(text: str, detail: str) -> ConfigError:
     return ConfigError(
         f"--features must be image=FEATURE[:HxWxC],label=FEATURE,id=FEATURE, for example "
-        f"image=image/encoded,label=image/class/label: {why}. Received: {text!r}"
+        f"image=image/encoded,label=image/class/label: {detail}. Received: {text!r}"
     )
 
 
-def label_of(feature: Any, name: str) -> int | str:
-    """What stands as the label in a record. Raises UnusableError where it can be none."""
+def read_label(feature: Any, name: str) -> int | str:
+    """Reads a record's label, a number or an escaped text.
+
+    Args:
+      feature: the features of a record by name, as `example_template.parse` returns them.
+      name: name of the feature with the label.
+
+    Raises:
+      UnusableError: the feature does not hold exactly one valid label.
+    """
     numbers = feature[name].int64_list.value
     texts = feature[name].bytes_list.value
     if len(numbers) == 1 and 0 <= numbers[0] <= MAX_LABEL:
         return numbers[0]
     with contextlib.suppress(UnicodeDecodeError):
         if len(texts) == 1 and texts[0]:
-            return printable(texts[0].decode())
-    raise no_label(name, [*numbers[:3], *texts[:3]])
+            return escape(texts[0].decode())
+    raise bad_label(name, [*numbers[:3], *texts[:3]])
 
 
-def no_label(name: str, found: object) -> UnusableError:
-    """That `found` in the feature `name` is no label."""
-    return UnusableError(Reason.BAD_LABEL, f"no label in feature {name!r}: {str(found)[:60]}")
+def bad_label(name: str, value: object) -> UnusableError:
+    """The error for a feature `name` whose `value` is not a label."""
+    return UnusableError(Reason.BAD_LABEL, f"no label in feature {name!r}: {str(value)[:60]}")
 
 
-def id_of(feature: Any, name: str) -> str:
-    """A record's own id. Raises UnusableError where it has none."""
+def read_id(feature: Any, name: str) -> str:
+    """Reads a record's id, escaped. Raises UnusableError if there is none.
+
+    Args:
+      feature: the features of a record by name, as `example_template.parse` returns them.
+      name: name of the feature with the id.
+    """
     values = feature[name].bytes_list.value
     with contextlib.suppress(UnicodeDecodeError):
         if len(values) == 1 and values[0]:
-            return printable(values[0].decode())
+            return escape(values[0].decode())
     raise UnusableError(Reason.UNDECODABLE, f"no id in feature {name!r}")
 
 
-def image_of(feature: Any, name: str, shape: tuple[int, int, int] | None) -> bytes:
-    """An encoded image, or raw pixels row by row. Raises UnusableError where there are none."""
+def read_image(feature: Any, name: str, shape: Shape | None) -> bytes:
+    """Reads a record's image: an encoded file, or raw pixels row by row.
+
+    Args:
+      feature: the features of a record by name, as `example_template.parse` returns them.
+      name: name of the feature with the image.
+      shape: shape of raw pixels; None for an encoded file.
+
+    Raises:
+      UnusableError: there is no image, or its pixels do not have this shape.
+    """
     values = feature[name].bytes_list.value
     if shape is None:
         if not values:
@@ -109,16 +131,17 @@ def image_of(feature: Any, name: str, shape: tuple[int, int, int] | None) -> byt
     numbers = feature[name].int64_list.value
     if not values and not numbers:
         raise UnusableError(Reason.UNDECODABLE, f"no pixels in feature {name!r}")
-    held = len(values[0]) if values else len(numbers)
-    if held != math.prod(shape):
+    count = len(values[0]) if values else len(numbers)
+    if count != math.prod(shape):
         raise UnusableError(
             Reason.WRONG_SHAPE,
-            f"{held} pixel values in feature {name!r}, {format_shape(shape)} is {math.prod(shape)}",
+            f"{count} pixel values in feature {name!r}, but {format_shape(shape)} has "
+            f"{math.prod(shape)}",
         )
     if values:
         return values[0]
-    # As TFDS stores a uint8 tensor without an encoding.
-    pixels = np.fromiter(numbers, np.int64, held)
+    # TFDS stores a uint8 tensor without an encoding as a list of numbers.
+    pixels = np.fromiter(numbers, np.int64, count)
     if pixels.min() < 0 or pixels.max() > 255:
         raise UnusableError(Reason.WRONG_TYPE, f"values outside 0..255 in feature {name!r}")
     return pixels.astype(np.uint8).tobytes()

@@ -1,6 +1,6 @@
-"""Numpy's files as a source: an .npz archive, an .npy file, or a folder of .npy files.
+"""NumPy files as a source: an .npz archive, an .npy file, or a folder of .npy files.
 
-Nothing is unpickled, and no array of images is loaded whole.
+Nothing is unpickled, and an array of images is never loaded as a whole.
 """
 
 import dataclasses
@@ -16,29 +16,31 @@ from etils import epath
 from components.base import files
 from components.base.errors import ConfigError, WorkError
 from components.data.examples import SPLITS
-from components.sources.array_file import ENDS, StoredArray, opened, read_fully
+from components.sources.array_file import TRUNCATED, StoredArray, open_stream, read_up_to
 from components.sources.array_source import (
     SLICE_BYTES,
     ArraySource,
     ArraySplit,
-    folder_name,
 )
-from components.sources.escaping import dataset_name, printable
-from components.sources.source import split_named
+from components.sources.escaping import escape, to_dataset_name
+from components.sources.source import folder_name, split_from_name
 
-# Numpy's own readers refuse longer ones.
+# NumPy's own readers refuse longer headers.
 _HEADER_BYTES = 1 << 14
+# The local header of a zip member has 30 bytes; the last 4 are the lengths of the two fields that
+# follow it, name and extra.
+_ZIP_HEADER_BYTES = 30
 _KINDS = {
     **dict.fromkeys(("images", "x", "data"), "images"),
     **dict.fromkeys(("labels", "y", "target"), "labels"),
 }
-_UNDERSTOOD = (
+_KNOWN_NAMES = (
     "train_images, train_labels, val_images, … (MedMNIST), x_train, y_train, x_test, … (Keras), "
-    "images and labels, x and y, data and target, or one array alone"
+    "images and labels, x and y, data and target, or one array of any name"
 )
 
 
-def is_arrays(path: epath.Path) -> bool:
+def is_numpy(path: epath.Path) -> bool:
     """Whether a path is an .npz or .npy file, or a folder with .npy files directly in it."""
     if path.is_dir():
         return any(_is_npy(file) for file in path.iterdir())
@@ -47,55 +49,60 @@ def is_arrays(path: epath.Path) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class NumpySource(ArraySource):
-    """The arrays of an .npz, an .npy, or a folder of .npy files.
+    """The arrays of an .npz file, an .npy file, or a folder of .npy files.
 
-    Their names say what they are: those of MedMNIST (`train_images`, `val_labels`, …), of Keras
-    (`x_train`, …), `images` and `labels`, `x` and `y`, `data` and `target`; other arrays beside
-    them are left alone, and an array alone is the training images whatever its name.
+    The names of the arrays are those of MedMNIST (`train_images`, `val_labels`, …), those of Keras
+    (`x_train`, …), `images` and `labels`, `x` and `y`, or `data` and `target`. Arrays of other
+    names are ignored. A single array holds the training images, whatever its name.
 
-    Images are uint8, uint16 or bool, [N, height, width] or [N, height, width, channels]. Labels
-    are integers, [N] or [N, 1]; where an image has several (MedMNIST's chestmnist), the images are
-    taken as `unlabelled`.
+    Images are uint8, uint16 or bool, shape [N, height, width] or [N, height, width, channels].
+    Labels are integers, shape [N] or [N, 1]. Images with several labels each, as in MedMNIST's
+    chestmnist, are `unlabelled`.
     """
 
     @property
     def name(self) -> str:
-        return dataset_name(folder_name(self.path) if self.path.is_dir() else self.path.stem)
+        return to_dataset_name(folder_name(self.path) if self.path.is_dir() else self.path.stem)
 
     @property
     def _files(self) -> list[epath.Path]:
-        return sorted({path for path, _ in self._taken.values()})
+        return sorted({path for path, _ in self._arrays_by_role.values()})
 
     @functools.cached_property
-    def _taken(self) -> dict[tuple[str, str], tuple[epath.Path, str]]:
-        """By split and kind: the file and the member of the archive that it is."""
-        found = self._found()
-        taken: dict[tuple[str, str], str] = {}
-        for name in found:
-            if (role := _role(name)) is None:
-                continue
-            if role in taken:
-                raise ConfigError(
-                    f"{self.path}: both {taken[role]} and {name} are {' '.join(role)}; "
-                    "rename or remove one"
-                )
-            taken[role] = name
-        if not taken and len(found) == 1:
-            taken = {("train", "images"): next(iter(found))}
-        if not taken or any((split, "images") not in taken for split, _ in taken):
-            raise ConfigError(
-                f"{self.path} holds {_listed(found) or 'no arrays'}; understood are {_UNDERSTOOD}"
-            )
-        return {role: found[name] for role, name in taken.items()}
+    def _arrays_by_role(self) -> dict[tuple[str, str], tuple[epath.Path, str]]:
+        """(file, archive member) of each array that is read, by (split, "images" or "labels").
 
-    def _found(self) -> dict[str, tuple[epath.Path, str]]:
-        """Every array's name, with its file and the member of the archive that it is."""
+        Raises:
+          ConfigError: two arrays have the same role, there are no images, or labels have no images.
+        """
+        arrays = self._list_arrays()
+        names: dict[tuple[str, str], str] = {}
+        for name in arrays:
+            if (role := _parse_role(name)) is None:
+                continue
+            if role in names:
+                raise ConfigError(
+                    f"{self.path}: both {names[role]} and {name} are {' '.join(role)}; "
+                    "rename or remove one of them"
+                )
+            names[role] = name
+        if not names and len(arrays) == 1:
+            names = {("train", "images"): next(iter(arrays))}
+        if not names or any((split, "images") not in names for split, _ in names):
+            raise ConfigError(
+                f"{self.path} holds {_enumerate(arrays) or 'no arrays'}; name the arrays "
+                f"{_KNOWN_NAMES}"
+            )
+        return {role: arrays[name] for role, name in names.items()}
+
+    def _list_arrays(self) -> dict[str, tuple[epath.Path, str]]:
+        """(file, archive member) of every array, by its name; the member is "" for .npy files."""
         if self.path.is_dir():
-            files = [path for path in sorted(self.path.iterdir()) if _is_npy(path)]
-            return {path.stem: (path, "") for path in files}
+            npy_files = [path for path in sorted(self.path.iterdir()) if _is_npy(path)]
+            return {path.stem: (path, "") for path in npy_files}
         if self.path.suffix == ".npy":
             return {self.path.stem: (self.path, "")}
-        with opened(self.path) as file, zipfile.ZipFile(file) as archive:
+        with open_stream(self.path) as file, zipfile.ZipFile(file) as archive:
             members = [name for name in archive.namelist() if name.endswith(".npy")]
         return {member.removesuffix(".npy"): (self.path, member) for member in members}
 
@@ -103,14 +110,15 @@ class NumpySource(ArraySource):
     def _splits(self) -> Mapping[str, ArraySplit]:
         splits = {}
         for split in SPLITS:
-            if (split, "images") not in self._taken:
+            if (split, "images") not in self._arrays_by_role:
                 continue
             labels = None
-            if (split, "labels") in self._taken:
-                labels = _array(*self._taken[split, "labels"], whole=True)
-                is_one_each = len(labels.shape) == 1 or labels.shape[1:] == (1,)
-                labels = labels if is_one_each else None
-            splits[split] = ArraySplit(_array(*self._taken[split, "images"]), labels)
+            if (split, "labels") in self._arrays_by_role:
+                labels = _read_header(*self._arrays_by_role[split, "labels"], sliced=False)
+                has_one_label_each = len(labels.shape) == 1 or labels.shape[1:] == (1,)
+                labels = labels if has_one_label_each else None
+            images = _read_header(*self._arrays_by_role[split, "images"], sliced=True)
+            splits[split] = ArraySplit(images, labels)
         return splits
 
 
@@ -118,64 +126,83 @@ def _is_npy(path: epath.Path) -> bool:
     return path.suffix == ".npy" and not path.name.startswith(".")
 
 
-def _role(name: str) -> tuple[str, str] | None:
-    """The split and the kind that an array's name means: `x_train` -> (train, images)."""
+def _parse_role(name: str) -> tuple[str, str] | None:
+    """The split and the kind that an array's name stands for: `x_train` -> (train, images)."""
     match name.lower().split("_"):
         case [kind] if kind in _KINDS:
             return "train", _KINDS[kind]
         case [one, other]:
-            for kind, part in ((one, other), (other, one)):
-                if kind in _KINDS and (split := split_named(part)):
+            for kind, split_name in ((one, other), (other, one)):
+                if kind in _KINDS and (split := split_from_name(split_name)):
                     return split, _KINDS[kind]
     return None
 
 
-def _listed(names: Iterable[str], count: int = 12) -> str:
-    names = [printable(name) for name in names]
-    return ", ".join(names[:count]) + (f" and {len(names) - count} more" if names[count:] else "")
+def _enumerate(names: Iterable[str], limit: int = 12) -> str:
+    """The names, separated by commas; at most the first `limit`."""
+    names = [escape(name) for name in names]
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if names[limit:] else "")
 
 
-def _array(path: epath.Path, member: str, *, whole: bool = False) -> StoredArray:
-    """The header of an array. With `whole` it will not be read in slices.
+def _read_header(path: epath.Path, member: str, *, sliced: bool) -> StoredArray:
+    """Reads the header of an array.
+
+    Args:
+      path: the .npy file or .npz archive.
+      member: name of the archive's member; "" for an .npy file.
+      sliced: whether the array is to be read in slices if that is possible.
 
     Raises:
-      ConfigError: it is an array of objects, or lies in Fortran's order.
-      WorkError: it is none, or its header says other than what is there.
+      ConfigError: it is an array of objects, a single number, or in Fortran order.
+      WorkError: it is not an array, or its size is not the one in its header.
     """
-    name = f"{path}: {printable(member.removesuffix('.npy'))}" if member else f"{path}"
-    with opened(path, member) as stream:
-        head, flaw = read_fully(stream, _HEADER_BYTES)
-    if flaw not in ("", ENDS):
+    name = f"{path}: {escape(member.removesuffix('.npy'))}" if member else f"{path}"
+    with open_stream(path, member) as stream:
+        head, flaw = read_up_to(stream, _HEADER_BYTES)
+    # Most files are shorter than the longest header.
+    if flaw not in ("", TRUNCATED):
         raise WorkError(f"{name} cannot be read: {flaw}; restore the file")
-    shape, fortran_order, dtype, start = _header(name, bytes(head))
-    if dtype.hasobject:
-        raise ConfigError(f"{name} holds Python objects, which are never loaded; save numbers")
-    if not shape:
-        raise ConfigError(f"{name} is a single number; images have [N, height, width]")
-    if fortran_order and len(shape) > 1:
-        raise ConfigError(
-            f"{name} lies in Fortran's order; save it again after np.ascontiguousarray"
-        )
+    shape, fortran_order, dtype, start = _parse_header(name, bytes(head))
+    _check_layout(name, shape, fortran_order, dtype)
+    array = StoredArray(name, path, member, shape, dtype, start, seekable=not member)
     if not member:
-        array = StoredArray(name, path, "", shape, dtype, start, cuttable=True)
-        array.check_size(files.status(path).size - start)
+        array.check_size(files.stat(path).size - start)
         return array
-    array = StoredArray(name, path, member, shape, dtype, start, cuttable=False)
-    with opened(path) as file, zipfile.ZipFile(file) as archive:
+    with open_stream(path) as file, zipfile.ZipFile(file) as archive:
         info = archive.getinfo(member)
         array.check_size(info.file_size - start)
-        if info.compress_type != zipfile.ZIP_STORED or info.file_size <= SLICE_BYTES or whole:
+        is_small = info.file_size <= SLICE_BYTES
+        if info.compress_type != zipfile.ZIP_STORED or is_small or not sliced:
             return array
-        file.seek(info.header_offset + 26)
-        lengths = np.frombuffer(file.read(4), "<u2")
-    # What is stored lies in the archive as in a file of its own. Many workers can read that, at
-    # the price of zip's checksum.
-    start += info.header_offset + 30 + int(lengths.sum())
-    return StoredArray(name, path, "", shape, dtype, start, cuttable=True)
+        start += _member_offset(file, info)
+    # An uncompressed member is a contiguous part of the archive. Many workers can read it in
+    # parallel, but without the zip checksum, which covers the whole member.
+    return dataclasses.replace(array, member="", start=start, seekable=True)
 
 
-def _header(name: str, head: bytes) -> tuple[tuple[int, ...], bool, np.dtype, int]:
-    """Shape, whether in Fortran's order, type, and the byte at which the numbers begin."""
+def _check_layout(name: str, shape: tuple[int, ...], fortran_order: bool, dtype: np.dtype) -> None:
+    """Raises ConfigError unless an array's elements are numbers that are stored row by row."""
+    if dtype.hasobject:
+        raise ConfigError(
+            f"{name} holds Python objects, which are never loaded; save an array of numbers"
+        )
+    if not shape:
+        raise ConfigError(
+            f"{name} is a single number; save images with shape [N, height, width], labels with [N]"
+        )
+    if fortran_order and len(shape) > 1:
+        raise ConfigError(f"{name} is in Fortran order; save it again after np.ascontiguousarray")
+
+
+def _member_offset(archive: io.BufferedIOBase, info: zipfile.ZipInfo) -> int:
+    """Offset of a member's data in an archive, in bytes."""
+    archive.seek(info.header_offset + _ZIP_HEADER_BYTES - 4)
+    name_and_extra = np.frombuffer(archive.read(4), "<u2")
+    return info.header_offset + _ZIP_HEADER_BYTES + int(name_and_extra.sum())
+
+
+def _parse_header(name: str, head: bytes) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+    """Shape, whether in Fortran order, type, and the offset of the first element in bytes."""
     stream = io.BytesIO(head)
     try:
         version = np.lib.format.read_magic(stream)
@@ -187,6 +214,6 @@ def _header(name: str, head: bytes) -> tuple[tuple[int, ...], bool, np.dtype, in
             raise ValueError("a negative size")
     except (ValueError, TypeError, SyntaxError, tokenize.TokenError):
         raise WorkError(
-            f"{name} is no array of numpy's, or its header is damaged; restore the file"
+            f"{name} is not a NumPy array, or its header is damaged; restore the file"
         ) from None
     return shape, fortran_order, dtype, stream.tell()

@@ -1,43 +1,45 @@
-"""What prepare published, as a source: its kept examples, with their own ids."""
+"""A prepared dataset as a source: the examples that an earlier run kept, with their ids."""
 
 import dataclasses
 import functools
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from etils import epath
 
-from components.base.artifacts import Input
+from components.base.manifest import Input
 from components.data import codec
 from components.data.examples import ExampleBatch
 from components.data.prepared_dataset import PreparedDataset
-from components.ingest.ledger import Rejected
-from components.sources.source import Slice, UnlistedInputs
+from components.ingest.rejection import Rejected
+from components.sources.source import IndivisibleFingerprint, Slice
 
 
 @dataclasses.dataclass(frozen=True)
-class PreparedSource(UnlistedInputs):
-    """A prepared directory.
+class PreparedSource(IndivisibleFingerprint):
+    """The output directory of the prepare stage.
 
     Attributes:
       path: the directory.
-      is_validation_cut: whether its validation split was cut out of train; it is train again here.
+      validation_from_train: whether prepare took the validation split from train; this source then
+        returns its examples as part of train.
     """
 
     path: epath.Path
-    is_validation_cut: bool
+    validation_from_train: bool
 
     @functools.cached_property
-    def _set(self) -> PreparedDataset:
+    def _dataset(self) -> PreparedDataset:
         return PreparedDataset.open(self.path)
 
     @property
     def name(self) -> str:
-        return self._set.dataset
+        return self._dataset.name
 
     @property
     def input(self) -> Input:
-        return self._set.artifact.as_input()
+        return self._dataset.artifact.as_input()
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -45,26 +47,26 @@ class PreparedSource(UnlistedInputs):
 
     @property
     def class_names(self) -> list[str]:
-        return self._set.class_names
+        return self._dataset.class_names
 
     @property
     def num_examples(self) -> Mapping[str, int]:
-        counts: dict[str, int] = {}
+        counts: Counter[str] = Counter()
         for part in self.slices():
-            counts[part.split] = counts.get(part.split, 0) + part.examples
+            counts[part.split] += part.examples
         return counts
 
     def slices(self) -> list[Slice]:
         slices: list[Slice] = []
-        filled: dict[str, int] = {}
-        for split, shards in self._set.shards.items():
-            is_cut = split == "validation" and self.is_validation_cut
-            source_split = "train" if is_cut else split
-            for file, count in shards:
-                first = filled.get(source_split, 0)
-                slices.append(Slice(source_split, file, first, count))
-                filled[source_split] = first + count
+        counts: Counter[str] = Counter()  # examples in the slices so far, by the source's split
+        for split, shards in self._dataset.shards.items():
+            is_from_train = split == "validation" and self.validation_from_train
+            source_split = "train" if is_from_train else split
+            for shard in shards:
+                first = counts[source_split]
+                slices.append(Slice(source_split, shard.file, first, shard.examples))
+                counts[source_split] += shard.examples
         return slices
 
     def read(self, part: Slice) -> Iterator[ExampleBatch | Rejected]:
-        yield from codec.read_batches(self.path / part.name, self._set.image_shape)
+        yield from codec.read_batches(self.path / part.name, self._dataset.image_shape)

@@ -1,4 +1,4 @@
-"""Sources of images, and how the one a user names is found."""
+"""Opens the source of images that a user names."""
 
 import dataclasses
 from typing import TYPE_CHECKING
@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 from etils import epath
 
 from components.base.errors import ConfigError, WorkError
-from components.ingest.conversion import Conversion
+from components.ingest.conversion import AS_IS, Conversion
 from components.sources import dataset_names
-from components.sources.escaping import printable
+from components.sources.escaping import escape
 
 if TYPE_CHECKING:
     from components.sources.source import Source
@@ -18,41 +18,47 @@ _IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 
 @dataclasses.dataclass(frozen=True)
 class SourceRequest:
-    """A source as a user asks for it.
+    """A source as the user requests it.
 
     Attributes:
-      dataset: a name that TFDS knows, `synthetic_garments`, `auto`, or a path.
-      data_dir: where TFDS keeps its datasets; "": where it does by default.
-      features: of TFRecord files: which features hold what; see `FeatureMap.parse`.
-      conversion: what the images are turned into.
-      size, seed: of synthetic_garments.
+      dataset: the name of a TFDS dataset, `synthetic_garments`, `auto`, or a path.
+      data_dir: directory in which TFDS keeps its datasets; "" for TFDS's default.
+      features: names of the features in TFRecord files; see `FeatureMap.parse`. "" for all other
+        sources.
+      conversion: size and channels to convert the images to.
+      size: number of training images of `synthetic_garments`.
+      seed: seed of `synthetic_garments`.
     """
 
     dataset: str
     data_dir: str = ""
     features: str = ""
-    conversion: Conversion = dataclasses.field(default_factory=Conversion)
+    conversion: Conversion = AS_IS
     size: int = 60_000
     seed: int = 0
 
 
-def resolve(request: SourceRequest) -> tuple["Source", list[str]]:
-    """The source that is asked for, downloaded where need be, and notes that the user should read.
+def open_source(request: SourceRequest) -> tuple["Source", list[str]]:
+    """Opens the source that a user requests.
 
-    `auto` is fashion_mnist where that is prepared or can be downloaded, else synthetic_garments; a
-    name given outright never falls back.
+    A TFDS dataset that is not prepared yet is downloaded and prepared. `auto` means fashion_mnist
+    if that is prepared or can be downloaded, and synthetic_garments otherwise. A dataset that is
+    requested by its own name is never replaced by another.
+
+    Returns:
+      The source, and notes for the user.
 
     Raises:
-      ConfigError: no such dataset, or the path holds no images.
-      WorkError: it is not prepared and cannot be downloaded.
+      ConfigError: there is no such dataset, or the path holds no images.
+      WorkError: the dataset is not prepared and cannot be downloaded.
     """
     dataset = request.dataset
     data_dir = request.data_dir or dataset_names.default_data_dir()
-    dataset_names.check(dataset, data_dir, request.features)
+    dataset_names.check_dataset(dataset, data_dir, request.features)
     if dataset_names.is_path(dataset, data_dir):
-        return _at(request), []
-    if dataset == dataset_names.GARMENTS:
-        return _garments(request), []
+        return _open_path(request), []
+    if dataset == dataset_names.SYNTHETIC_GARMENTS:
+        return _synthetic_garments(request), []
     name = dataset_names.AUTO_DATASET if dataset == dataset_names.AUTO else dataset
     from components.sources.tfds_source import TfdsSource, download
 
@@ -63,52 +69,59 @@ def resolve(request: SourceRequest) -> tuple["Source", list[str]]:
     except WorkError as error:
         if dataset != dataset_names.AUTO:
             raise
-        note = f"dataset auto became {dataset_names.GARMENTS}, drawn images; the reason: {error}"
-        return _garments(request), [note]
+        note = (
+            f"dataset auto became {dataset_names.SYNTHETIC_GARMENTS} (drawn images), because "
+            f"{name} is not available: {error}"
+        )
+        return _synthetic_garments(request), [note]
 
 
-def _garments(request: SourceRequest) -> "Source":
+def _synthetic_garments(request: SourceRequest) -> "Source":
     from components.sources.synthetic import SyntheticSource
 
     return SyntheticSource(request.size, request.seed, request.conversion)
 
 
-def _at(request: SourceRequest) -> "Source":
-    """The source at a path, told by what lies there."""
+def _open_path(request: SourceRequest) -> "Source":
+    """The source at a path; the names of the files there determine its kind."""
     from components.sources import idx, numpy_files
     from components.sources.folder import FolderSource
     from components.sources.tfds_source import TfdsSource
     from components.sources.tfrecords import FeatureMap, TfrecordsSource
 
-    path = dataset_names.expanded(request.dataset)
+    path = dataset_names.expand_user(request.dataset)
     if request.features:
         features = FeatureMap.parse(request.features)
         return TfrecordsSource(request.dataset, features, request.conversion)
     if (path / "dataset_info.json").exists():
         return TfdsSource(path.parent.name, path, request.conversion)
     if idx.is_idx(path):
-        _check_no_images(path, "IDX")
+        _check_holds_no_images(path, "IDX")
         return idx.IdxSource(path, request.conversion)
-    if numpy_files.is_arrays(path):
-        _check_no_images(path, ".npy")
+    if numpy_files.is_numpy(path):
+        _check_holds_no_images(path, ".npy")
         return numpy_files.NumpySource(path, request.conversion)
     if path.is_dir():
         return FolderSource(path, request.conversion)
     raise ConfigError(
-        f"{path} is no folder, .npz, .npy or IDX file; if it is a TFRecord file, say with "
-        "--features which features hold what: image=FEATURE,label=FEATURE"
+        f"{path} is not a folder, .npz, .npy or IDX file; if it is a TFRecord file, name its "
+        "features: --features image=FEATURE,label=FEATURE"
     )
 
 
-def _check_no_images(path: epath.Path, kind: str) -> None:
-    """Raises ConfigError where a folder with files of `kind` may be meant as one of images."""
+def _check_holds_no_images(path: epath.Path, kind: str) -> None:
+    """Raises ConfigError for a folder of array files that may be meant as a folder of images.
+
+    Args:
+      path: a file or folder.
+      kind: the kind of array files that were found in the folder, for the message.
+    """
     if not path.is_dir():
         return
-    others = sorted(other for other in path.iterdir() if not other.name.startswith("."))
-    for other in others:
-        if other.suffix.lower() in _IMAGE_SUFFIXES or other.is_dir():
+    for entry in sorted(entry for entry in path.iterdir() if not entry.name.startswith(".")):
+        if entry.suffix.lower() in _IMAGE_SUFFIXES or entry.is_dir():
             raise ConfigError(
-                f"{path} holds {kind} files and {printable(other.name)}: it can be read as arrays "
+                f"{path} holds {kind} files and {escape(entry.name)}, so it may be read as arrays "
                 f"or as a folder of images; name the {kind} file itself, or move one of the two "
                 "away"
             )

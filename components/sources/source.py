@@ -1,25 +1,28 @@
-"""What every source of images is and does."""
+"""The interface of all sources of images, and what their implementations share."""
 
 import dataclasses
 import math
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from etils import epath
 
-from components.base.artifacts import Input
+from components.base.manifest import Input
 from components.data.examples import ExampleBatch
-from components.ingest import images
 from components.ingest.conversion import Conversion
-from components.ingest.ledger import Rejected, UnusableError
+from components.ingest.convert import convert_all
+from components.ingest.decode import ShapeGroup, decode_all
+from components.ingest.rejection import Rejected, UnusableError
 
-# Small images are decoded this many at a time; a block of large ones is cut by its bytes.
-BLOCK_EXAMPLES = 8192
-BLOCK_BYTES = 16 << 20
-UNLABELLED = "unlabelled"  # the class of images that have none
+# A batch of small images is limited by their number, a batch of large images by its bytes.
+BATCH_EXAMPLES = 8192
+BATCH_BYTES = 16 << 20
+UNLABELLED = "unlabelled"  # name of the class of images without a label
 MAX_LABEL = 65_535
 
-_SPLITS = {
+_SPLIT_BY_NAME = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
     **dict.fromkeys(("test", "testing", "t10k"), "test"),
@@ -28,14 +31,14 @@ _SPLITS = {
 
 @dataclasses.dataclass(frozen=True)
 class Slice:
-    """A part of a source that one worker reads at a time.
+    """A part of a source that is read by one worker as a unit.
 
     Attributes:
-      split: the source's own split.
-      name: what is read: a file's name, relative to the source; a block's number.
-      first: the index within the split of the slice's first input.
-      examples: how many inputs it holds.
-      files: the inputs themselves, where each is a file of its own.
+      split: name of the source's split that the inputs belong to.
+      name: where the inputs are: a file's name relative to the source, or a label for messages.
+      first: index of the first input within the split.
+      examples: number of inputs.
+      files: names of the inputs relative to the source, if each input is a separate file.
     """
 
     split: str
@@ -45,8 +48,14 @@ class Slice:
     files: tuple[str, ...] = ()
 
 
-class Encoded(NamedTuple):
-    """An input whose image is still an encoded file."""
+class EncodedExample(NamedTuple):
+    """An example before its image is decoded.
+
+    Attributes:
+      id: the example's id.
+      label: the example's label.
+      data: an encoded image file, or raw pixels if the source knows their shape.
+    """
 
     id: str
     label: int
@@ -54,83 +63,107 @@ class Encoded(NamedTuple):
 
 
 class Source(Protocol):
-    """A picklable object that names its slices and reads one at a time, on any worker."""
+    """A picklable object that divides a dataset into slices and reads them on any worker."""
 
     @property
     def name(self) -> str:
-        """The dataset's name, as it stands in file names."""
+        """The dataset's name in the names of the output files."""
 
     @property
     def input(self) -> Input:
-        """Where the images lie and a digest of them; answers without TensorFlow or TFDS."""
+        """The path and the fingerprint of the images. Needs neither TensorFlow nor TFDS."""
 
     def fingerprint_without(self, ids: Collection[str]) -> str:
-        """A digest of all inputs but some, if each is a file of its own; else of the whole."""
+        """The fingerprint without the inputs `ids`, if each input is a separate file.
+
+        Sources that store many inputs per file return the whole fingerprint.
+        """
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What a user can set of it; JSON values, for the manifest."""
+        """The user's settings of this source, as JSON values for the manifest."""
 
     @property
     def class_names(self) -> list[str]:
-        """The label's names, by label."""
+        """Names of the classes; a label is an index into them."""
 
     @property
     def num_examples(self) -> Mapping[str, int]:
-        """Inputs by split: `train`, and `validation` and `test` where the source has them."""
+        """Number of inputs by split: `train`, `validation` and `test`, those that exist."""
 
     def slices(self) -> list[Slice]:
-        """All of the source, in parts; the same in the same order at every call."""
+        """All slices of the source, in the same order at every call."""
 
     def read(self, part: Slice) -> Iterator[ExampleBatch | Rejected]:
-        """Blocks of one shape each, and what could not be read, each input exactly once.
+        """Reads a slice.
+
+        Yields:
+          Batches of images of the same shape, and rejected inputs. Each input of the slice is
+          yielded exactly once.
 
         Raises:
-          WorkError: the file is damaged; names it and the record.
+          WorkError: a file that holds many images is damaged; the message names the file and the
+            place in it.
         """
 
 
-class UnlistedInputs:
-    """A source whose inputs are no files of their own: nothing can be left out of its digest."""
+class IndivisibleFingerprint:
+    """Mixin for sources that store many inputs per file.
+
+    Their fingerprint covers whole files, so it cannot leave out single inputs.
+    """
 
     def fingerprint_without(self: Source, ids: Collection[str]) -> str:
         return self.input.fingerprint
 
 
 def example_id(split: str, index: int) -> str:
-    """The stable id of a source's example: its split and its place in it."""
+    """The id of an example that is identified by its split and its index within the split."""
     return f"{split}-{index:08d}"
 
 
-def split_named(name: str) -> str | None:
-    """The split that a folder or part of a file name means: `val` -> `validation`."""
-    return _SPLITS.get(name.lower())
+def split_from_name(name: str) -> str | None:
+    """The split that a folder or a part of a file name stands for: `val` -> `validation`."""
+    return _SPLIT_BY_NAME.get(name.lower())
 
 
-def images_per_block(shape: tuple[int, ...], image_bytes: int, conversion: Conversion) -> int:
-    """How many images make a block, whether more is read for it or more comes out.
+def folder_name(folder: epath.Path) -> str:
+    """The last part of a folder's absolute path, so that `.` has a name too."""
+    return os.path.basename(os.path.abspath(folder))
+
+
+def images_per_batch(shape: tuple[int, ...], image_bytes: int, conversion: Conversion) -> int:
+    """Number of images in a batch of at most BATCH_BYTES before and after conversion.
 
     Args:
-      shape: of an image as it is read, [height, width] or [height, width, channels].
-      image_bytes: of it.
-      conversion: what it is turned into.
+      shape: shape of an image in the source, [height, width] or [height, width, channels].
+      image_bytes: size of an image in the source, in bytes.
+      conversion: size and channels that the images are converted to.
     """
     height, width = conversion.image_size or shape[:2]
     channels = conversion.channels or math.prod(shape[2:])
-    return max(1, min(BLOCK_EXAMPLES, BLOCK_BYTES // max(image_bytes, height * width * channels)))
+    return max(1, min(BATCH_EXAMPLES, BATCH_BYTES // max(image_bytes, height * width * channels)))
 
 
-def convert_block(
+def convert_batch(
     split: str,
     ids: Sequence[str],
     pixels: np.ndarray,
     labels: np.ndarray,
     conversion: Conversion,
 ) -> Iterator[ExampleBatch | Rejected]:
-    """The images of one shape, shape [N, ...], as one block; where that cannot be, all rejected."""
+    """Converts images of the same shape to one batch; rejects them all if they cannot be converted.
+
+    Args:
+      split: name of the split, for rejected inputs.
+      ids: N ids.
+      pixels: shape [N, height, width] or [N, height, width, channels].
+      labels: integers, shape [N].
+      conversion: size and channels to convert the images to.
+    """
     labels = labels.astype(np.int64)
     try:
-        converted = images.convert_all(pixels, conversion)
+        converted = convert_all(pixels, conversion)
     except UnusableError as error:
         for key, label in zip(ids, labels.tolist(), strict=True):
             yield Rejected(key, split, label, error.reason, str(error))
@@ -138,36 +171,42 @@ def convert_block(
         yield ExampleBatch(list(ids), converted, labels)
 
 
-def decode_blocks(
-    split: str, inputs: Iterable[Encoded | Rejected], conversion: Conversion
+def decode_batches(
+    split: str, inputs: Iterable[EncodedExample | Rejected], conversion: Conversion
 ) -> Iterator[ExampleBatch | Rejected]:
-    """Decodes encoded images as they come, gathered to blocks of one shape each.
+    """Decodes encoded images and groups them into batches of one shape each.
 
-    Memory is bounded: by the inputs of one batch and by a block of each shape among them.
+    Memory is bounded: about BATCH_BYTES of encoded images, and about BATCH_BYTES of decoded images
+    of each shape.
+
+    Args:
+      split: name of the split, for rejected inputs.
+      inputs: the encoded images; rejected inputs are passed on.
+      conversion: size and channels to convert the images to.
     """
-    batch: list[Encoded] = []
+    encoded: list[EncodedExample] = []
     size = 0
     for item in inputs:
         if isinstance(item, Rejected):
             yield item
             continue
-        batch.append(item)
+        encoded.append(item)
         size += len(item.data)
-        if len(batch) == BLOCK_EXAMPLES or size >= BLOCK_BYTES:
-            yield from _decode_batch(split, batch, conversion)
-            batch, size = [], 0
-    yield from _decode_batch(split, batch, conversion)
+        if len(encoded) == BATCH_EXAMPLES or size >= BATCH_BYTES:
+            yield from _decode(split, encoded, conversion)
+            encoded, size = [], 0
+    yield from _decode(split, encoded, conversion)
 
 
-def _decode_batch(
-    split: str, batch: list[Encoded], conversion: Conversion
+def _decode(
+    split: str, encoded: list[EncodedExample], conversion: Conversion
 ) -> Iterator[ExampleBatch | Rejected]:
-    for decoded in images.decode_all([item.data for item in batch], conversion, BLOCK_BYTES):
-        if isinstance(decoded, images.ShapeGroup):
-            members = [batch[row] for row in decoded.rows]
-            labels = np.array([item.label for item in members], np.int64)
-            yield ExampleBatch([item.id for item in members], decoded.images, labels)
+    for decoded in decode_all([item.data for item in encoded], conversion, BATCH_BYTES):
+        if isinstance(decoded, ShapeGroup):
+            items = [encoded[row] for row in decoded.rows]
+            labels = np.array([item.label for item in items], np.int64)
+            yield ExampleBatch([item.id for item in items], decoded.images, labels)
         else:
             row, error = decoded
-            item = batch[row]
+            item = encoded[row]
             yield Rejected(item.id, split, item.label, error.reason, str(error))

@@ -1,4 +1,4 @@
-"""The built-in source `synthetic_garments`: drawn, so it needs no file and no network."""
+"""The built-in source `synthetic_garments`: drawn images, without any file or network."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -6,47 +6,51 @@ from typing import Any
 
 import numpy as np
 
-from components.base.artifacts import Input, fingerprint
+from components.base.arithmetic import ceil_div
+from components.base.manifest import Input, fingerprint
 from components.data.examples import ExampleBatch
-from components.ingest import images
-from components.ingest.conversion import Conversion
-from components.ingest.ledger import Rejected
+from components.ingest.conversion import AS_IS, Conversion
+from components.ingest.convert import convert_all
+from components.ingest.rejection import Rejected
 from components.sources import garments
-from components.sources.dataset_names import GARMENTS
-from components.sources.source import Slice, UnlistedInputs, example_id
+from components.sources.dataset_names import SYNTHETIC_GARMENTS
+from components.sources.source import IndivisibleFingerprint, Slice, example_id
 
-_VERSION = 1  # Raise it whenever the drawing changes, so that older artifacts are told apart.
+# Part of the fingerprint: increase it whenever the drawn pixels change.
+_VERSION = 1
 _SPLITS = ("train", "test")
-_DRAWN_AT_ONCE = 1000  # Another number gives other pixels.
-_PER_SLICE = 8 * _DRAWN_AT_ONCE
+# Images that are drawn from one random generator. Changing this number changes the pixels.
+_IMAGES_PER_DRAW = 1000
+_IMAGES_PER_SLICE = 8 * _IMAGES_PER_DRAW
+_TRAIN_IMAGES_PER_TEST_IMAGE = 6  # as in MNIST and Fashion-MNIST
 
 
 @dataclasses.dataclass(frozen=True)
-class SyntheticSource(UnlistedInputs):
-    """Garments drawn from a seed.
+class SyntheticSource(IndivisibleFingerprint):
+    """Garments that are drawn at random, with the classes of Fashion-MNIST.
 
     Attributes:
-      size: number of training images; a sixth as many, rounded up, are the test images.
-      seed: of the drawing; the same seed gives the same pixels.
-      conversion: what the images are turned into.
+      size: number of training images. There is one test image for every six, rounded up.
+      seed: seed of the drawing; the same seed draws the same pixels.
+      conversion: size and channels to convert the images to.
     """
 
     size: int = 60_000
     seed: int = 0
-    conversion: Conversion = dataclasses.field(default_factory=Conversion)
+    conversion: Conversion = AS_IS
 
     @property
     def name(self) -> str:
-        return GARMENTS
+        return SYNTHETIC_GARMENTS
 
     @property
     def input(self) -> Input:
-        return Input(None, fingerprint([GARMENTS, _VERSION, self.size, self.seed]))
+        return Input(None, fingerprint([SYNTHETIC_GARMENTS, _VERSION, self.size, self.seed]))
 
     @property
     def settings(self) -> dict[str, Any]:
-        drawn = {"synthetic_size": self.size, "synthetic_seed": self.seed}
-        return drawn | self.conversion.as_json()
+        own_settings = {"synthetic_size": self.size, "synthetic_seed": self.seed}
+        return own_settings | self.conversion.as_json()
 
     @property
     def class_names(self) -> list[str]:
@@ -54,22 +58,22 @@ class SyntheticSource(UnlistedInputs):
 
     @property
     def num_examples(self) -> Mapping[str, int]:
-        return {"train": self.size, "test": -(-self.size // 6)}
+        return {"train": self.size, "test": ceil_div(self.size, _TRAIN_IMAGES_PER_TEST_IMAGE)}
 
     def slices(self) -> list[Slice]:
         return [
-            Slice(split, "drawn", first, min(_PER_SLICE, size - first))
+            Slice(split, "drawn", first, min(_IMAGES_PER_SLICE, size - first))
             for split, size in self.num_examples.items()
-            for first in range(0, size, _PER_SLICE)
+            for first in range(0, size, _IMAGES_PER_SLICE)
         ]
 
     def read(self, part: Slice) -> Iterator[ExampleBatch | Rejected]:
         end = part.first + part.examples
-        for first in range(part.first, end, _DRAWN_AT_ONCE):
-            indices = np.arange(first, min(first + _DRAWN_AT_ONCE, end))
+        for first in range(part.first, end, _IMAGES_PER_DRAW):
+            indices = np.arange(first, min(first + _IMAGES_PER_DRAW, end))
             labels = indices % len(garments.CLASS_NAMES)
-            # What is drawn at once owns its randomness, so that any worker may draw it.
-            seed = [self.seed, _SPLITS.index(part.split), first // _DRAWN_AT_ONCE]
+            # A generator per draw, so that the pixels do not depend on which worker draws them.
+            seed = [self.seed, _SPLITS.index(part.split), first // _IMAGES_PER_DRAW]
             rng = np.random.default_rng(np.random.SeedSequence(seed))
-            drawn = images.convert_all(garments.draw_garments(labels, rng), self.conversion)
-            yield ExampleBatch([example_id(part.split, int(i)) for i in indices], drawn, labels)
+            pixels = convert_all(garments.draw_garments(labels, rng), self.conversion)
+            yield ExampleBatch([example_id(part.split, int(i)) for i in indices], pixels, labels)

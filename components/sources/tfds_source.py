@@ -1,6 +1,7 @@
-"""Any TFDS image dataset: found where TFDS prepared it, or downloaded and prepared by TFDS.
+"""Image datasets of TensorFlow Datasets (TFDS) as a source.
 
-Prepared files are read directly (TFRecord, tf.Example, PNG): the workers need no TensorFlow.
+TFDS downloads and prepares a dataset. The prepared files are read without it (TFRecord, tf.Example,
+PNG), so workers need no TensorFlow.
 """
 
 import dataclasses
@@ -15,42 +16,43 @@ from typing import TYPE_CHECKING, Any
 from etils import epath
 
 from components.base import console, files
-from components.base.artifacts import Input, fingerprint
-from components.base.errors import ConfigError, WorkError
+from components.base.errors import ConfigError, WorkError, one_line
+from components.base.manifest import Input, fingerprint
 from components.data import tfrecord
 from components.data.examples import CHANNELS, SPLITS, ExampleBatch
-from components.ingest.conversion import Conversion
+from components.ingest.conversion import AS_IS, Conversion
 from components.ingest.example_template import FeatureExtractor
-from components.ingest.ledger import Reason, Rejected, UnusableError
+from components.ingest.rejection import Reason, Rejected, UnusableError
 from components.sources.source import (
     UNLABELLED,
-    Encoded,
+    EncodedExample,
+    IndivisibleFingerprint,
     Slice,
-    UnlistedInputs,
-    decode_blocks,
+    decode_batches,
     example_id,
-    split_named,
+    split_from_name,
 )
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
-_NETWORK_SECONDS = 8
-# A part of a file is found by passing over the records before it, so there should be few.
+_MESSAGE_LENGTH = 300  # of an error of TFDS, in characters
+_NETWORK_TIMEOUT = 8  # seconds
+# Large, because reading a slice skips all records of the file before it.
 _RECORDS_PER_SLICE = 16_384
-_TEXTS = (".json", ".txt")
+_TEXT_SUFFIXES = (".json", ".txt")
 
 
 @dataclasses.dataclass(frozen=True)
-class _Facts:
-    """What a dataset says of itself.
+class _DatasetInfo:
+    """What TFDS knows about a dataset.
 
     Attributes:
-      image_key: the feature that holds the image.
-      label_key: the one that holds the label, if there is one.
-      class_names: the label's names, by label.
-      channels: as declared; None where images may differ.
-      files: by split, (name, number of records) of each file.
+      image_key: name of the feature with the image.
+      label_key: name of the feature with the label; None if there is none.
+      class_names: names of the classes; a label is an index into them.
+      channels: number of channels of all images; None if it is not declared.
+      files: (file name, number of records) of the files of each split.
     """
 
     image_key: str
@@ -61,21 +63,21 @@ class _Facts:
 
 
 @dataclasses.dataclass(frozen=True)
-class TfdsSource(UnlistedInputs):
-    """A TFDS dataset prepared in `path` (the folder with dataset_info.json).
+class TfdsSource(IndivisibleFingerprint):
+    """A dataset that TFDS has prepared.
 
-    Its splits may have other names for train, validation and test (`val`, `dev`). Others (`extra`,
-    `unsupervised`) are left out; the first question after the images says so.
+    A split may have another common name for train, validation or test (`val`, `dev`). All other
+    splits (`extra`, `unsupervised`) are ignored with a warning.
 
     Attributes:
-      dataset: the name that was asked for.
-      path: where it lies.
-      conversion: what the images are turned into.
+      dataset: the dataset's name as the user gave it.
+      path: the directory with dataset_info.json.
+      conversion: size and channels to convert the images to.
     """
 
     dataset: str
     path: epath.Path
-    conversion: Conversion = dataclasses.field(default_factory=Conversion)
+    conversion: Conversion = AS_IS
 
     @property
     def name(self) -> str:
@@ -83,20 +85,24 @@ class TfdsSource(UnlistedInputs):
 
     @property
     def input(self) -> Input:
-        found = sorted(p for p in self.path.iterdir() if not p.name.startswith("."))
-        # The shards are told by their sizes: reading them all would cost seconds, and each record
-        # carries its own checksum.
-        described = [
-            (p.name, p.read_text() if p.suffix in _TEXTS else files.status(p).size) for p in found
+        paths = sorted(path for path in self.path.iterdir() if not path.name.startswith("."))
+        # Shards count by their sizes only. Reading them would take seconds, and the checksum of
+        # each record is verified later.
+        contents = [
+            (
+                path.name,
+                path.read_text() if path.suffix in _TEXT_SUFFIXES else files.stat(path).size,
+            )
+            for path in paths
         ]
-        return Input(self.path, fingerprint(described))
+        return Input(self.path, fingerprint(contents))
 
     @property
     def settings(self) -> dict[str, Any]:
         return self.conversion.as_json()
 
     @functools.cached_property
-    def _facts(self) -> _Facts:
+    def _info(self) -> _DatasetInfo:
         import tensorflow_datasets as tfds
 
         info = tfds.builder_from_directory(self.path).info
@@ -104,70 +110,67 @@ class TfdsSource(UnlistedInputs):
         image_key = _image_key(self.dataset, info)
         labels = [key for key in features if isinstance(features[key], tfds.features.ClassLabel)]
         label_key = "label" if "label" in labels else next(iter(labels), None)
-        return _Facts(
+        return _DatasetInfo(
             image_key,
             label_key,
             list(features[label_key].names) if label_key else [UNLABELLED],
             features[image_key].shape[-1],
             {
-                split: [
-                    (self._checked(file), length)
-                    for file, length in zip(
-                        info.splits[name].filenames, info.splits[name].shard_lengths, strict=True
-                    )
-                ]
-                for split, name in self._taken(list(info.splits)).items()
+                split: self._files(info.splits[name])
+                for split, name in self._split_names(list(info.splits)).items()
             },
         )
 
-    def _taken(self, names: Collection[str]) -> dict[str, str]:
-        """The dataset's name for each split that is read; warns of the others.
+    def _split_names(self, names: Collection[str]) -> dict[str, str]:
+        """The dataset's own name for each split that is read; warns if it has other splits.
 
         Raises:
-          ConfigError: there is none to be read.
+          ConfigError: none of its splits is read.
         """
-        taken: dict[str, str] = {}
-        # A name that is the split's own goes before one that means it.
+        own_names: dict[str, str] = {}
+        # If a dataset has both `validation` and `dev`, the first is its validation split.
         for name in sorted(names, key=lambda name: (name not in SPLITS, name)):
-            if split := split_named(name):
-                taken.setdefault(split, name)
-        left_out = ", ".join(sorted(set(names) - set(taken.values())))
-        if not taken:
+            if split := split_from_name(name):
+                own_names.setdefault(split, name)
+        ignored = ", ".join(sorted(set(names) - set(own_names.values())))
+        if not own_names:
             raise ConfigError(
                 f"dataset {self.dataset!r} has no split train, validation or test; it has: "
-                f"{left_out or 'none'}; name another dataset"
+                f"{ignored or 'none'}; name another dataset"
             )
-        if left_out:
+        if ignored:
             _warn_once(
-                f"{self.dataset}: only {', '.join(taken.values())} are read, not the dataset's "
-                f"other splits: {left_out}"
+                f"{self.dataset}: reading only the splits {', '.join(own_names.values())}; "
+                f"ignoring: {ignored}"
             )
-        return {split: taken[split] for split in SPLITS if split in taken}
+        return {split: own_names[split] for split in SPLITS if split in own_names}
 
-    def _checked(self, file: str) -> str:
-        if ".tfrecord" not in file:
-            raise ConfigError(
-                f"{self.path / file} is no TFRecord file; prepare the dataset with "
-                "file_format=tfrecord"
-            )
-        return file
+    def _files(self, split_info: "tfds.core.SplitInfo") -> list[tuple[str, int]]:
+        """(file name, number of records) of a split's files."""
+        for file in split_info.filenames:
+            if ".tfrecord" not in file:
+                raise ConfigError(
+                    f"{self.path / file} is not a TFRecord file; prepare the dataset with "
+                    "file_format=tfrecord"
+                )
+        return list(zip(split_info.filenames, split_info.shard_lengths, strict=True))
 
     @property
     def class_names(self) -> list[str]:
-        return self._facts.class_names
+        return self._info.class_names
 
     @property
     def num_examples(self) -> Mapping[str, int]:
         return {
-            split: sum(length for _, length in members)
-            for split, members in self._facts.files.items()
+            split: sum(length for _, length in split_files)
+            for split, split_files in self._info.files.items()
         }
 
     def slices(self) -> list[Slice]:
         slices = []
-        for split, members in self._facts.files.items():
+        for split, split_files in self._info.files.items():
             first = 0
-            for file, length in members:
+            for file, length in split_files:
                 for skip in range(0, length, _RECORDS_PER_SLICE):
                     count = min(_RECORDS_PER_SLICE, length - skip)
                     slices.append(Slice(split, file, first + skip, count))
@@ -175,27 +178,28 @@ class TfdsSource(UnlistedInputs):
         return slices
 
     def read(self, part: Slice) -> Iterator[ExampleBatch | Rejected]:
-        # As TensorFlow's decoders do, images become what the dataset says that they are.
-        declared = self._facts.channels if self._facts.channels in CHANNELS else None
+        # TFDS decodes all images to the number of channels that the dataset declares.
+        declared = self._info.channels if self._info.channels in CHANNELS else None
         channels = self.conversion.channels or declared
         conversion = dataclasses.replace(self.conversion, channels=channels)
-        return decode_blocks(part.split, self._inputs(part), conversion)
+        return decode_batches(part.split, self._inputs(part), conversion)
 
-    def _inputs(self, part: Slice) -> Iterator[Encoded | Rejected]:
-        facts = self._facts
-        cut = _cutter(facts.image_key, facts.label_key)
-        num_classes = len(facts.class_names)
-        first, length = self._place(part)
-        skip = part.first - first
+    def _inputs(self, part: Slice) -> Iterator[EncodedExample | Rejected]:
+        """Yields the records of a slice."""
+        info = self._info
+        extract = _feature_extractor(info.image_key, info.label_key)
+        num_classes = len(info.class_names)
+        file_first, file_length = self._locate(part)
+        skip = part.first - file_first
         path = self.path / part.name
-        number = skip - 1
-        # To the file's end if this is its last part: it may hold more than it should.
-        stop = None if skip + part.examples == length else part.examples
-        payloads = itertools.islice(tfrecord.read_records(path, skip=skip), stop)
-        for number, record in enumerate(payloads, skip):
-            key = example_id(part.split, first + number)
+        records_seen = skip
+        # The last slice of a file is read to the end of the file, to detect surplus records.
+        limit = None if skip + part.examples == file_length else part.examples
+        for record in itertools.islice(tfrecord.read_records(path, skip=skip), limit):
+            key = example_id(part.split, file_first + records_seen)
+            records_seen += 1
             try:
-                image, label = cut(record)
+                image, label = extract(record)
             except UnusableError as error:
                 yield Rejected(key, part.split, None, error.reason, str(error))
                 continue
@@ -204,39 +208,47 @@ class TfdsSource(UnlistedInputs):
                 detail = f"label {label} is outside 0..{num_classes - 1}"
                 yield Rejected(key, part.split, None, Reason.BAD_LABEL, detail)
                 continue
-            yield Encoded(key, label, image)
-        if number + 1 != skip + part.examples:
+            yield EncodedExample(key, label, image)
+        if records_seen != skip + part.examples:
             raise WorkError(
-                f"{path} holds {number + 1} records, its dataset_info.json says {length}: restore "
-                "it, or have TFDS prepare the dataset again"
+                f"{path} holds {records_seen} records, its dataset_info.json says {file_length}: "
+                "restore the file, or delete the dataset and let TFDS prepare it again"
             )
 
-    def _place(self, part: Slice) -> tuple[int, int]:
-        """The index within the split of a file's first record, and how many records it has."""
+    def _locate(self, part: Slice) -> tuple[int, int]:
+        """The index in the split of the first record of a slice's file, and the file's length."""
         first = 0
-        for file, length in self._facts.files[part.split]:
+        for file, length in self._info.files[part.split]:
             if file == part.name:
                 return first, length
             first += length
         raise ValueError(f"no file {part.name!r} in {part.split}")
 
 
+# Workers unpickle the source with every slice; the cache keeps it from warning again.
 @functools.cache
 def _warn_once(message: str) -> None:
     console.warn(message)
 
 
+# Cached because an extractor learns the layout of the records, which all slices share.
 @functools.cache
-def _cutter(image_key: str, label_key: str | None) -> FeatureExtractor:
-    """One for all slices that a worker reads: what it learns of the records serves again."""
+def _feature_extractor(image_key: str, label_key: str | None) -> FeatureExtractor:
     return FeatureExtractor(image_key, label_key)
 
 
 def download(dataset: str, data_dir: epath.PathLike) -> epath.Path:
-    """Has TFDS download and prepare `dataset` under `data_dir`; returns the folder.
+    """Lets TFDS download and prepare a dataset.
+
+    Args:
+      dataset: `name[/config][:version]`.
+      data_dir: directory in which TFDS keeps its datasets.
+
+    Returns:
+      The directory of the prepared dataset.
 
     Raises:
-      ConfigError: TFDS knows no such config or version of the dataset.
+      ConfigError: TFDS does not know the dataset, or it has no images.
       WorkError: the dataset's server does not answer, or TFDS fails.
     """
     import tensorflow_datasets as tfds
@@ -244,59 +256,61 @@ def download(dataset: str, data_dir: epath.PathLike) -> epath.Path:
     try:
         builder = tfds.builder(dataset, data_dir=epath.Path(data_dir).expanduser())
     except (ValueError, AssertionError, tfds.core.DatasetNotFoundError) as error:
-        raise ConfigError(f"TFDS has no dataset {dataset!r}: {_one_line(error)}") from None
-    _image_key(dataset, builder.info)  # Better refused now than after gigabytes.
-    # TFDS itself would retry for minutes.
+        raise ConfigError(
+            f"TFDS has no dataset {dataset!r}: {one_line(error, length=_MESSAGE_LENGTH)}; correct "
+            "its name, config or version"
+        ) from None
+    _image_key(dataset, builder.info)  # Fail before the download, not after it.
+    # TFDS would retry for minutes.
     for url in list(builder.url_infos or {})[:1]:
         if not _answers(url):
             raise WorkError(
                 f"dataset {dataset!r} is not prepared under {data_dir} and {url} does not answer; "
                 "point --data_dir at a prepared copy, or use --dataset synthetic_garments, "
-                "which needs none"
+                "which needs no download"
             )
     try:
         builder.download_and_prepare(file_format="tfrecord")
-    except Exception as error:  # TFDS raises whatever its many datasets do.
-        raise WorkError(f"TFDS could not prepare {dataset!r}: {_one_line(error)}") from error
+    except Exception as error:  # Each TFDS dataset raises its own errors.
+        raise WorkError(
+            f"TFDS could not prepare {dataset!r}: {one_line(error, length=_MESSAGE_LENGTH)}; "
+            "prepare it with TFDS, then run the same command again"
+        ) from error
     return epath.Path(builder.data_dir)
 
 
 def _image_key(dataset: str, info: "tfds.core.DatasetInfo") -> str:
-    """The feature that holds a dataset's image. Raises ConfigError where none does."""
+    """Name of the feature with a dataset's image. Raises ConfigError if there is none."""
     import tensorflow_datasets as tfds
 
     features = info.features
     keys = [key for key in features if isinstance(features[key], tfds.features.Image)]
     if not keys:
         raise ConfigError(
-            f"dataset {dataset!r} has no image feature; it has: {', '.join(features)}"
+            f"dataset {dataset!r} has no image feature; it has: {', '.join(features)}; name "
+            "another dataset"
         )
     return "image" if "image" in keys else keys[0]
 
 
-def _one_line(error: Exception, *, length: int = 300) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= length else f"{text[:length]}…"
-
-
 def _answers(url: str) -> bool:
-    """Whether a server that works answers at `url` within some seconds."""
+    """Whether a server answers a request for `url` in time, with anything but a server error."""
     answered = threading.Event()
 
-    def ask() -> None:
+    def request_head() -> None:
         try:
             urllib.request.urlopen(
-                urllib.request.Request(url, method="HEAD"), timeout=_NETWORK_SECONDS
+                urllib.request.Request(url, method="HEAD"), timeout=_NETWORK_TIMEOUT
             ).close()
         except urllib.error.HTTPError as error:
             if error.code >= 500:
-                return  # A proxy's answer, or one of a server that is down.
+                return  # The server is down, or a proxy answers in its place.
         except OSError:
             return
         answered.set()
 
-    # In a thread, since a name server that is silent knows no time-out.
-    thread = threading.Thread(target=ask, daemon=True)
+    # In a thread, because the time-out does not cover the name look-up.
+    thread = threading.Thread(target=request_head, daemon=True)
     thread.start()
-    thread.join(_NETWORK_SECONDS)
+    thread.join(_NETWORK_TIMEOUT)
     return answered.is_set()

@@ -1,4 +1,4 @@
-"""Existing TFRecord shards of tf.Examples, with the names of their features."""
+"""TFRecord files of tf.Examples as a source."""
 
 import concurrent.futures
 import contextlib
@@ -17,32 +17,39 @@ import numpy as np
 from etils import epath
 
 from components.base import console, files
-from components.base.artifacts import Input, fingerprint
 from components.base.errors import ConfigError, WorkError, nearest
-from components.base.files import why
+from components.base.file_errors import error_reason
+from components.base.manifest import Input, fingerprint
+from components.base.shapes import Shape
 from components.data import tfrecord
 from components.data.examples import SPLITS, ExampleBatch
-from components.ingest.conversion import Conversion
+from components.ingest.conversion import AS_IS, Conversion
 from components.ingest.example_template import FeatureExtractor, parse
-from components.ingest.ledger import Rejected, UnusableError
+from components.ingest.rejection import Rejected, UnusableError
 from components.sources import source
-from components.sources.escaping import dataset_name
+from components.sources.escaping import to_dataset_name
 from components.sources.feature_map import (
     FeatureMap,
-    id_of,
-    image_of,
-    label_of,
-    no_label,
+    bad_label,
+    read_id,
+    read_image,
+    read_label,
 )
-from components.sources.source import MAX_LABEL, UNLABELLED, Encoded, Slice, example_id
+from components.sources.source import MAX_LABEL, UNLABELLED, EncodedExample, Slice, example_id
 
 RECORDS_PER_SLICE = 8192
-_SCANNERS = 8  # files at a time
+_SCAN_THREADS = 8
 
 
 @dataclasses.dataclass(frozen=True)
-class _Shard:
-    """A file's split, the place of its first record in that, and how many it holds."""
+class _InputFile:
+    """The position of a file in its split.
+
+    Attributes:
+      split: name of the split that the file belongs to.
+      first: index of its first record within the split.
+      records: number of records.
+    """
 
     split: str
     first: int
@@ -51,28 +58,28 @@ class _Shard:
 
 @dataclasses.dataclass(frozen=True)
 class _Scan:
-    """What stands in the records themselves.
+    """What is known only after reading the records.
 
     Attributes:
-      shards: by file name, in order.
-      class_names: the label's names, by label.
-      labels: what stands as a label in the records, and the label that it means.
+      files: the files by name, sorted.
+      class_names: names of the classes; a label is an index into them.
+      labels: the label for each number or text that records have as their label.
     """
 
-    shards: dict[str, _Shard]
+    files: dict[str, _InputFile]
     class_names: list[str]
     labels: dict[int | str, int]
 
 
 @dataclasses.dataclass
-class _Tally:
-    """What one file's records hold.
+class _FileScan:
+    """The result of scanning one file.
 
     Attributes:
-      missing: the names in the feature map that no record has.
-      records: how many there are.
-      features: the names that the first tf.Example has.
-      labels: how often each number and text stands as a label.
+      missing: names in the feature map that no record has.
+      records: number of records.
+      features: names of the features of the first tf.Example.
+      labels: number of records with each label.
     """
 
     missing: set[str]
@@ -82,78 +89,80 @@ class _Tally:
 
 
 @dataclasses.dataclass(frozen=True)
-class TfrecordsSource(source.UnlistedInputs):
+class TfrecordsSource(source.IndivisibleFingerprint):
     """TFRecord files of tf.Examples, plain or gzipped.
 
-    A file's split stands in its name (`cats-val.tfrecord-00000-of-00002`) or is the name of its
-    folder; else it is `train`. Labels are numbers, or texts, whichever is more frequent.
+    The split of a file is part of its name (`cats-val.tfrecord-00000-of-00002`) or the name of its
+    folder, and `train` otherwise. Labels are numbers or texts, whichever most records have.
 
-    How many records there are, and which labels, stands in the records alone. So the first question
-    after these scans all the files once: every record is parsed, no image is decoded. The answer
-    is kept, and travels with the object.
+    The number of records and the classes are known only after reading all records, so the first
+    request for either scans all files once: it parses every record, but decodes no image. The
+    result is pickled with the source.
 
     Attributes:
-      pattern: a file, a folder (all files in it that have .tfrecord or .tfrec in their names), or
-        a path with * and ?.
-      features: which features hold what.
-      conversion: what the images are turned into.
+      pattern: a file; a folder, for all files in it with .tfrec in their names; or a path with the
+        wildcards * and ?.
+      features: names of the features.
+      conversion: size and channels to convert the images to.
     """
 
     pattern: str
     features: FeatureMap
-    conversion: Conversion = dataclasses.field(default_factory=Conversion)
+    conversion: Conversion = AS_IS
 
     def __getstate__(self) -> dict[str, Any]:
-        # Asked for here, so that no worker scans again; it needs no more than this.
+        # Accessing `_scan` scans the files if that has not been done, so that no worker has to.
         names = [field.name for field in dataclasses.fields(self)]
         return {name: getattr(self, name) for name in [*names, "_scan"]}
 
     @functools.cached_property
     def _root(self) -> epath.Path:
-        """The folder that names of files are relative to."""
+        """The folder that the names of the files are relative to."""
         path = epath.Path(self.pattern).expanduser()
         if path.is_dir():
             return path
         folder = path.parent
-        while _is_wild(os.fspath(folder)):
+        while _has_wildcard(os.fspath(folder)):
             folder = folder.parent
         return folder
 
     @functools.cached_property
     def _files(self) -> list[tuple[str, int, float]]:
-        """Name, bytes and time of change of each file, by name.
+        """(name, bytes, modification time) of each file, sorted by name.
 
         Raises:
-          ConfigError: there is none.
+          ConfigError: there are no files.
+          WorkError: a file cannot be accessed.
         """
         path = epath.Path(self.pattern).expanduser()
         if path.is_dir():
-            found = [p for p in path.iterdir() if ".tfrec" in p.name]
+            matches = [entry for entry in path.iterdir() if ".tfrec" in entry.name]
         elif path.exists():
-            found = [path]
+            matches = [path]
         else:
-            rest = os.fspath(path.relative_to(self._root)).replace("[", "[[]")
-            found = list(epath.Path(glob.escape(os.fspath(self._root))).glob(rest))
-        found = sorted(p for p in found if not p.name.startswith(".") and not p.is_dir())
-        with concurrent.futures.ThreadPoolExecutor(_SCANNERS) as pool:
-            stats = list(pool.map(_stat, found))
-        if not found:
+            # In a pattern of this source, [ is not a wildcard.
+            wildcards = os.fspath(path.relative_to(self._root)).replace("[", "[[]")
+            matches = list(epath.Path(glob.escape(os.fspath(self._root))).glob(wildcards))
+        matches = sorted(p for p in matches if not p.name.startswith(".") and not p.is_dir())
+        with concurrent.futures.ThreadPoolExecutor(_SCAN_THREADS) as pool:
+            stats = list(pool.map(_stat, matches))
+        if not matches:
             raise ConfigError(
-                f"no TFRecord file matches {self.pattern!r}; name a file, a folder of files with "
-                ".tfrecord in their names, or a path with * and ? in quotes"
+                f"no TFRecord file matches {self.pattern!r}; pass a file, a folder of files with "
+                ".tfrecord in their names, or a pattern with * and ? in quotes"
             )
         return [
-            (p.relative_to(self._root).as_posix(), *status)
-            for p, status in zip(found, stats, strict=True)
+            (match.relative_to(self._root).as_posix(), *stat)
+            for match, stat in zip(matches, stats, strict=True)
         ]
 
     @property
     def name(self) -> str:
-        """What all the files' names begin with before the split; else the folder's name."""
-        beginning, *others = {_place(self._root / name)[1] for name, _, _ in self._files}
-        if others or not beginning:
-            beginning = os.path.basename(os.path.abspath(self._root))
-        return dataset_name(beginning)
+        """The part before the split that all files' names share, otherwise the folder's name."""
+        prefix, *others = {_split_and_prefix(self._root / name)[1] for name, _, _ in self._files}
+        if others or not prefix:
+            prefix = source.folder_name(self._root)
+        return to_dataset_name(prefix)
 
     @property
     def input(self) -> Input:
@@ -170,179 +179,192 @@ class TfrecordsSource(source.UnlistedInputs):
     @property
     def num_examples(self) -> Mapping[str, int]:
         counts: Counter[str] = Counter()
-        for shard in self._scan.shards.values():
-            counts[shard.split] += shard.records
+        for file in self._scan.files.values():
+            counts[file.split] += file.records
         return {split: counts[split] for split in SPLITS if counts[split]}
 
     def slices(self) -> list[Slice]:
         return [
-            Slice(
-                shard.split, name, shard.first + skip, min(RECORDS_PER_SLICE, shard.records - skip)
-            )
-            for name, shard in self._scan.shards.items()
-            for skip in range(0, shard.records, RECORDS_PER_SLICE)
+            Slice(file.split, name, file.first + skip, min(RECORDS_PER_SLICE, file.records - skip))
+            for name, file in self._scan.files.items()
+            for skip in range(0, file.records, RECORDS_PER_SLICE)
         ]
 
     def read(self, part: Slice) -> Iterator[ExampleBatch | Rejected]:
         inputs = self._inputs(part)
         if self.features.shape is None:
-            return source.decode_blocks(part.split, inputs, self.conversion)
-        return self._raw_blocks(part.split, inputs, self.features.shape)
+            return source.decode_batches(part.split, inputs, self.conversion)
+        return self._raw_batches(part.split, inputs, self.features.shape)
 
     @functools.cached_property
     def _scan(self) -> _Scan:
-        count = f"{len(self._files):,} TFRecord file{'s' if len(self._files) > 1 else ''}"
-        console.say(f"scanning {count} of {self.name} for their number of records and labels")
-        with concurrent.futures.ThreadPoolExecutor(_SCANNERS) as pool:
-            tallies = list(pool.map(self._tally, [name for name, _, _ in self._files]))
-        self._check_features(tallies)
-        shards: dict[str, _Shard] = {}
-        firsts: Counter[str] = Counter()
+        count = console.counted(len(self._files), "TFRecord file")
+        console.say(f"scanning {count} of {self.name} for the number of records and the labels")
+        with concurrent.futures.ThreadPoolExecutor(_SCAN_THREADS) as pool:
+            scans = list(pool.map(self._scan_file, [name for name, _, _ in self._files]))
+        self._check_features(scans)
+        input_files: dict[str, _InputFile] = {}
+        split_sizes: Counter[str] = Counter()  # records of each split so far
         labels: Counter[int | str] = Counter()
-        for (name, _, _), tally in zip(self._files, tallies, strict=True):
-            split, _ = _place(self._root / name)
-            shards[name] = _Shard(split, firsts[split], tally.records)
-            firsts[split] += tally.records
-            labels.update(tally.labels)
+        for (name, _, _), scan in zip(self._files, scans, strict=True):
+            split, _ = _split_and_prefix(self._root / name)
+            input_files[name] = _InputFile(split, split_sizes[split], scan.records)
+            split_sizes[split] += scan.records
+            labels.update(scan.labels)
         if self.features.label is None:
-            return _Scan(shards, [UNLABELLED], {})
+            return _Scan(input_files, [UNLABELLED], {})
         classes = self._classes(labels)
-        names = [str(label) for label in classes]
-        return _Scan(shards, names, {label: place for place, label in enumerate(classes)})
+        class_names = [str(label) for label in classes]
+        labels_by_value = {label: index for index, label in enumerate(classes)}
+        return _Scan(input_files, class_names, labels_by_value)
 
     def _classes(self, labels: Counter[int | str]) -> Sequence[int | str]:
-        """The labels that are classes, in order. Raises ConfigError where they cannot be any."""
+        """The classes, in the order of their labels.
+
+        Args:
+          labels: number of records with each label.
+
+        Raises:
+          ConfigError: there are no classes, or too many.
+        """
         texts = sorted(label for label in labels if isinstance(label, str))
         numbers = [label for label in labels if isinstance(label, int)]
-        is_textual = 2 * sum(labels[text] for text in texts) > labels.total()
-        classes = texts if is_textual else range(1 + max(numbers, default=-1))
+        is_text = 2 * sum(labels[text] for text in texts) > labels.total()
+        classes = texts if is_text else range(1 + max(numbers, default=-1))
         if not 0 < len(classes) <= MAX_LABEL + 1:
             raise ConfigError(
                 f"feature {self.features.label!r} of {self.pattern} holds {len(classes)} classes, "
-                f"1 to {MAX_LABEL + 1} are possible; name another label in --features"
+                f"but there must be 1 to {MAX_LABEL + 1}; name another label in --features"
             )
         return classes
 
-    def _tally(self, name: str) -> _Tally:
-        tally = _Tally(set(self._wanted))
+    def _scan_file(self, name: str) -> _FileScan:
+        scan = _FileScan(set(self._feature_names))
         for record in tfrecord.read_records(self._root / name):
-            tally.records += 1
+            scan.records += 1
             try:
                 feature = parse(record)
             except UnusableError:
                 continue
-            tally.features = tally.features or list(feature)
-            tally.missing = {key for key in tally.missing if key not in feature}
+            scan.features = scan.features or list(feature)
+            scan.missing = {key for key in scan.missing if key not in feature}
             if self.features.label is not None:
                 with contextlib.suppress(UnusableError):
-                    tally.labels[label_of(feature, self.features.label)] += 1
-        return tally
+                    scan.labels[read_label(feature, self.features.label)] += 1
+        return scan
 
     @property
-    def _wanted(self) -> list[str]:
+    def _feature_names(self) -> list[str]:
         """The names in the feature map."""
         names = (self.features.image, self.features.label, self.features.id)
         return [name for name in names if name is not None]
 
-    def _check_features(self, tallies: list[_Tally]) -> None:
-        """Raises ConfigError where a feature that is named stands in no record."""
-        there = {name for tally in tallies for name in tally.features}
-        if not there:
-            raise ConfigError(f"{self.pattern} holds no tf.Example; name files that hold some")
-        for name in self._wanted:
-            if all(name in tally.missing for tally in tallies):
+    def _check_features(self, scans: list[_FileScan]) -> None:
+        """Raises ConfigError if no record has a feature of this source's feature map."""
+        existing = {name for scan in scans for name in scan.features}
+        if not existing:
+            raise ConfigError(
+                f"{self.pattern} holds no tf.Example; pass files of serialized tf.Examples"
+            )
+        for name in self._feature_names:
+            if all(name in scan.missing for scan in scans):
                 raise ConfigError(
                     f"no record of {self.pattern} has the feature {name!r} of --features; "
-                    f"{nearest(name, there)}"
+                    f"{nearest(name, existing)}"
                 )
 
-    def _inputs(self, part: Slice) -> Iterator[Encoded | Rejected]:
-        """The records of a slice: encoded images, or their raw pixels where there is a shape."""
+    def _inputs(self, part: Slice) -> Iterator[EncodedExample | Rejected]:
+        """Yields the records of a slice: encoded images, or raw pixels if their shape is given."""
         path = self._root / part.name
-        skip = part.first - self._scan.shards[part.name].first
-        cut = None
+        skip = part.first - self._scan.files[part.name].first
+        extract = None
         if self.features.id is None:
-            cut = FeatureExtractor(self.features.image, self.features.label)
+            extract = FeatureExtractor(self.features.image, self.features.label)
         count = 0
-        payloads = tfrecord.read_records(path, skip=skip)
-        for count, record in enumerate(itertools.islice(payloads, part.examples), 1):
+        records = tfrecord.read_records(path, skip=skip)
+        for count, record in enumerate(itertools.islice(records, part.examples), 1):
             key = example_id(part.split, part.first + count - 1)
-            cut_out = None if cut is None else self._cut_out(key, record, cut)
-            yield cut_out or self._parsed(key, part.split, record)
+            # The extractor is fast but does not handle every record; `_parse_record` does.
+            example = None if extract is None else self._extract(key, record, extract)
+            yield example or self._parse_record(key, part.split, record)
         if count < part.examples:
             raise WorkError(
-                f"{path} holds {skip + count} records, less than when it was first read; "
-                "let nobody change the files, and run again"
+                f"{path} holds {skip + count} records, fewer than when it was scanned; run the "
+                "same command again, and leave the files unchanged while it runs"
             )
 
-    def _cut_out(self, key: str, record: bytes, cut: FeatureExtractor) -> Encoded | None:
-        """An input in short, None where there is more to say about it."""
+    def _extract(self, key: str, record: bytes, extract: FeatureExtractor) -> EncodedExample | None:
+        """A record's example; None for text labels, raw pixels as numbers, and bad records."""
         try:
-            data, number = cut(record)
+            data, number = extract(record)
         except UnusableError:
             return None
         label = 0 if number is None else self._scan.labels.get(number)
-        is_whole = self.features.shape is None or len(data) == math.prod(self.features.shape)
-        return Encoded(key, label, data) if label is not None and is_whole else None
+        has_size = self.features.shape is None or len(data) == math.prod(self.features.shape)
+        return EncodedExample(key, label, data) if label is not None and has_size else None
 
-    def _parsed(self, key: str, split: str, record: bytes) -> Encoded | Rejected:
+    def _parse_record(self, key: str, split: str, record: bytes) -> EncodedExample | Rejected:
         names, label = self.features, None
         try:
             feature = parse(record)
             if names.label is None:
                 label = 0
             else:
-                found = label_of(feature, names.label)
-                label = self._scan.labels.get(found)
+                value = read_label(feature, names.label)
+                label = self._scan.labels.get(value)
                 if label is None:
-                    raise no_label(names.label, found)
+                    raise bad_label(names.label, value)
             if names.id is not None:
-                key = id_of(feature, names.id)
-            return Encoded(key, label, image_of(feature, names.image, names.shape))
+                key = read_id(feature, names.id)
+            return EncodedExample(key, label, read_image(feature, names.image, names.shape))
         except UnusableError as error:
             return Rejected(key, split, label, error.reason, str(error))
 
-    def _raw_blocks(
-        self, split: str, inputs: Iterator[Encoded | Rejected], shape: tuple[int, int, int]
+    def _raw_batches(
+        self, split: str, inputs: Iterator[EncodedExample | Rejected], shape: Shape
     ) -> Iterator[ExampleBatch | Rejected]:
-        rows = source.images_per_block(shape, math.prod(shape), self.conversion)
-        pending: list[Encoded] = []
+        """Groups raw pixels into batches and converts these."""
+        batch_rows = source.images_per_batch(shape, math.prod(shape), self.conversion)
+        pending: list[EncodedExample] = []
         for item in inputs:
             if isinstance(item, Rejected):
                 yield item
                 continue
             pending.append(item)
-            if len(pending) == rows:
-                yield from self._raw_block(split, pending, shape)
+            if len(pending) == batch_rows:
+                yield from self._raw_batch(split, pending, shape)
                 pending = []
         if pending:
-            yield from self._raw_block(split, pending, shape)
+            yield from self._raw_batch(split, pending, shape)
 
-    def _raw_block(
-        self, split: str, items: list[Encoded], shape: tuple[int, int, int]
+    def _raw_batch(
+        self, split: str, items: list[EncodedExample], shape: Shape
     ) -> Iterator[ExampleBatch | Rejected]:
         pixels = np.frombuffer(b"".join(item.data for item in items), np.uint8)
         ids = [item.id for item in items]
         labels = np.array([item.label for item in items], np.int64)
-        return source.convert_block(split, ids, pixels.reshape(-1, *shape), labels, self.conversion)
+        return source.convert_batch(split, ids, pixels.reshape(-1, *shape), labels, self.conversion)
 
 
-def _is_wild(text: str) -> bool:
+def _has_wildcard(text: str) -> bool:
     return "*" in text or "?" in text
 
 
-def _stat(path: epath.Path) -> files.Status:
+def _stat(path: epath.Path) -> files.FileStat:
     try:
-        return files.status(path)
+        return files.stat(path)
     except OSError as error:
-        raise WorkError(f"cannot read {path}: {why(error)}; restore it, or move it away") from None
+        raise WorkError(
+            f"cannot read {path}: {error_reason(error)}; restore the file, or move it away"
+        ) from None
 
 
-def _place(path: epath.Path) -> tuple[str, str]:
-    """The split that a file belongs to, and what its name begins with before the split's."""
+def _split_and_prefix(path: epath.Path) -> tuple[str, str]:
+    """The split that a file belongs to, and the part of its name before the split."""
     stem = path.name.partition(".tfrec")[0]
+    # The last part that names a split is the split: `test_of_cats-train.tfrecord` is train.
     for part in reversed(list(re.finditer(r"[^-_.]+", stem))):
-        if split := source.split_named(part[0]):
+        if split := source.split_from_name(part[0]):
             return split, stem[: part.start()]
-    folder = os.path.basename(os.path.dirname(os.path.abspath(path)))
-    return source.split_named(folder) or "train", stem
+    folder = source.folder_name(path.parent)
+    return source.split_from_name(folder) or "train", stem

@@ -1,54 +1,75 @@
-"""Beam, as this project runs it: the default runner, and errors in one line."""
+"""Launches Beam pipelines: chooses the runner, reads the counters, and restores user errors."""
 
 import contextlib
 import logging
-import re
-import traceback
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
-from components.base import command_line, errors
+from components.base import errors
+from pipeline.beam import transforms, user_errors
+from pipeline.beam.worker_pool import InThisProcess, TaskRunner
 
-# DirectRunner would try Prism first, which downloads a binary.
+# Not DirectRunner, which tries Prism first, and Prism downloads a binary.
 _DEFAULT_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
-# How an error stands in a traceback's text, with what Beam appends to its message.
-_USER_ERROR = re.compile(
-    r"^(?:RuntimeError: )?components\.base\.errors\.(\w+): (.*?)(?: \[while running .*)?$", re.M
-)
-_OS_ERROR = re.compile(
-    r"^(?:RuntimeError: )?\w+Error: (\[Errno \d+\] .*?)(?: \[while running .*)?$", re.M
-)
+
+
+def run_tasks(
+    tasks: Sequence[Any],
+    function: Callable[..., Mapping[str, int]],
+    *arguments: Any,
+    task_runner: TaskRunner = InThisProcess(),  # noqa: B008 - it has no state
+    beam_args: Sequence[str] = (),
+) -> Counter[str]:
+    """Calls `function(task, *arguments)` for every task, in any order, on a runner's workers.
+
+    Args:
+      tasks: picklable values, each for about a second of work or more.
+      function: a function of a module; returns counters by name.
+      arguments: picklable values, the same for every task.
+      task_runner: where a Beam worker runs the function.
+      beam_args: options of Beam.
+
+    Returns:
+      The sums of the counters.
+
+    Raises:
+      ConfigError: there is no such runner.
+      UserError: a task raised it.
+    """
+    with pipeline(beam_args) as p:
+        run_task = transforms.RunTask(function, *arguments, task_runner=task_runner)
+        _ = p | beam.Create(tasks) | beam.ParDo(run_task)
+    return counters(p, transforms.COUNTERS)
 
 
 def counters(finished: beam.Pipeline, namespace: str) -> Counter[str]:
-    """What the workers of a pipeline that has run counted under `namespace`, by name."""
+    """The counters of a finished pipeline in a namespace, by name."""
     query = finished.result.metrics().query(MetricsFilter().with_namespace(namespace))
-    counted: Counter[str] = Counter()
-    for each in query["counters"]:
-        # Not every runner tells what was committed from what was tried again.
-        counted[each.key.metric.name] += (
-            each.attempted if each.committed is None else each.committed
+    totals: Counter[str] = Counter()
+    for result in query["counters"]:
+        # Some runners report only attempted values, which include retries.
+        totals[result.key.metric.name] += (
+            result.attempted if result.committed is None else result.committed
         )
-    return counted
+    return totals
 
 
 @contextlib.contextmanager
 def pipeline(beam_args: Sequence[str]) -> Iterator[beam.Pipeline]:
-    """A Beam pipeline with `beam_args` as its options; it runs when the body ends.
+    """A Beam pipeline with the options `beam_args`; it runs when the body ends.
 
-    What ends this early, a signal included, cancels a job that runs elsewhere.
+    An error or a signal while it runs cancels the job.
 
     Raises:
       ConfigError: there is no such runner.
-      UserError: a worker raised one, or could not write, or a remote file system failed; Beam
-        itself passes such errors on with another text, and from other processes as a traceback's
-        text alone.
+      UserError: a worker raised it, within `user_errors.encoded`.
     """
-    # It logs a worker's traceback before it raises the error.
+    # Otherwise Beam logs the traceback of a worker's error, which is raised anyway.
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     options = PipelineOptions(list(beam_args))
     if options.view_as(StandardOptions).runner is None:
@@ -56,26 +77,19 @@ def pipeline(beam_args: Sequence[str]) -> Iterator[beam.Pipeline]:
     try:
         running = beam.Pipeline(options=options)
     except (ValueError, AttributeError, ImportError) as error:
-        raise errors.ConfigError(f"Beam options: {' '.join(str(error).split())}") from error
+        raise errors.ConfigError(f"Beam options: {errors.one_line(error)}") from error
     try:
         yield running
         running.result = running.run()
         try:
             running.result.wait_until_finish()
         except BaseException:
-            # Else a cluster would go on, and write, without us. Whether a runner can cancel, and
-            # what it raises where it cannot, is its own; what ended the wait matters more.
+            # A job on a cluster continues without its launcher. A runner that cannot cancel raises
+            # some error, which must not hide the one that ended the wait.
             with contextlib.suppress(Exception):
                 running.result.cancel()
             raise
     except Exception as error:
-        text = "".join(traceback.format_exception_only(error))
-        if raised := _USER_ERROR.search(text):
-            raise getattr(errors, raised[1])(raised[2]) from error
-        if raised := _OS_ERROR.search(text):
-            raise errors.WorkError(
-                f"{raised[1]}; mend that and give the same command again"
-            ) from error
-        if failure := command_line.remote_failure("".join(traceback.format_exception(error))):
+        if (failure := user_errors.decode(error)) is not None:
             raise failure from error
         raise

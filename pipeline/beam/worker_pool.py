@@ -1,100 +1,145 @@
-"""The cores of this machine, for Beam's in-memory runner, which itself uses one.
+"""Worker processes on this machine, for Beam's in-memory runner, which uses one core by itself.
 
-Worker processes are forked from a clean server process, so that it does not matter what the main
-one has imported or started; they end when the main one ends, however that ends.
+The workers are forked from a server process that has no threads, so that it does not matter what
+the main process has imported or started. They exit when the main process does, even if it is
+killed.
 """
 
 import concurrent.futures
 import contextlib
 import gc
+import itertools
 import multiprocessing
 import multiprocessing.forkserver
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from typing import Any, Protocol
 
 from components.base.errors import WorkError
 
-# What the workers need; imported once, by the server that they are forked from.
+# Modules that the workers need. The server imports them once, before it forks the workers.
 _PRELOADED = ["pipeline.prepare.workers", "tensorflow_datasets.proto"]
 
-_pool: ProcessPoolExecutor | None = None
+# The pools of this process, by number.
+_numbers = itertools.count()
+_pools: "weakref.WeakValueDictionary[int, WorkerPool]" = weakref.WeakValueDictionary()
+
+
+class TaskRunner(Protocol):
+    """Runs functions, in this process or in others."""
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """Starts `function(*arguments)`; returns its future result."""
+
+
+class InThisProcess:
+    """Runs functions in the process that submits them."""
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """Runs the function, and raises its exception, so that no further task starts."""
+        future: Future[Any] = Future()
+        future.set_result(function(*arguments))
+        return future
+
+
+class WorkerPool:
+    """Runs functions in worker processes.
+
+    Beam pickles the attributes of a DoFn, even for workers in this process, and a pool cannot be
+    pickled. So a pool is pickled as a number that looks it up in the same process.
+    """
+
+    def __init__(self, executor: ProcessPoolExecutor):
+        self._executor = executor
+        self._number = next(_numbers)
+        _pools[self._number] = self
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """Queues a function for the next free worker; pickles it and its arguments."""
+        return self._executor.submit(function, *arguments)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _pool_numbered, (self._number,)
+
+
+def _pool_numbered(number: int) -> WorkerPool:
+    return _pools[number]
 
 
 def start_server() -> None:
-    """Starts the process that workers will be forked from; it makes ready beside this one."""
+    """Starts the process that forks the workers; it imports their modules in the background."""
     multiprocessing.get_context("forkserver").set_forkserver_preload(_PRELOADED)
     multiprocessing.forkserver.ensure_running()
 
 
 @contextlib.contextmanager
-def workers(most: int) -> Iterator[None]:
-    """Has worker processes, one a core but at most so many, while the body runs."""
-    global _pool
+def workers(max_workers: int) -> Iterator[WorkerPool]:
+    """A pool of worker processes, one per core, at most `max_workers`, which end with the body."""
     start_server()
-    count = min(most, _cores())
-    _pool = ProcessPoolExecutor(
-        count, multiprocessing.get_context("forkserver"), initializer=_begin
+    count = min(max_workers, num_cores())
+    executor = ProcessPoolExecutor(
+        count, multiprocessing.get_context("forkserver"), initializer=_initialize_worker
     )
-    # Submitting waits for the server's imports; the main process has its own to do meanwhile.
-    threading.Thread(target=_warm_up, args=(_pool, count), daemon=True).start()
-    is_stopped = False
+    # In a thread, since submitting a task waits for the server's imports.
+    threading.Thread(target=_warm_up, args=(executor, count), daemon=True).start()
+    is_interrupted = False
     try:
-        yield
+        yield WorkerPool(executor)
     except KeyboardInterrupt:
-        is_stopped = True
+        is_interrupted = True
         raise
     finally:
-        # Who stops the work does not wait for it: the workers end with this process.
-        _pool.shutdown(wait=not is_stopped, cancel_futures=True)
-        _pool = None
+        # On Ctrl-C, do not wait; workers exit with the parent.
+        executor.shutdown(wait=not is_interrupted, cancel_futures=True)
 
 
-def serves(beam_args: Sequence[str]) -> bool:
-    """Whether Beam runs in this process alone, so that its workers' work can go to others."""
-    return not any(each.startswith(("--runner", "--direct_")) for each in beam_args)
-
-
-def pool() -> concurrent.futures.Executor | None:
-    """The worker processes, where there are any."""
-    return _pool
+def can_use_pool(beam_args: Sequence[str]) -> bool:
+    """Whether Beam runs in this process, so that its tasks can use a pool of this process."""
+    return not any(option.startswith(("--runner", "--direct_")) for option in beam_args)
 
 
 @contextlib.contextmanager
-def explained() -> Iterator[None]:
-    """Raises WorkError where a worker process ends before its work."""
+def explain_crashes() -> Iterator[None]:
+    """Raises a WorkError of one line if a worker process was killed."""
     try:
         yield
     except BrokenProcessPool:
         raise WorkError(
-            "a worker process was killed, most likely for want of memory; make room, or use one "
-            "process (-- --direct_running_mode=in_memory), and give the same command again"
+            "a worker process was killed, most likely because memory ran out; free some memory, "
+            "or use a single process (-- --direct_running_mode=in_memory), and run the same "
+            "command again"
         ) from None
 
 
-def _cores() -> int:
+def num_cores() -> int:
+    """The number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def _warm_up(pool: ProcessPoolExecutor, count: int) -> None:
-    with contextlib.suppress(RuntimeError):  # Shut down already: there was nothing to do.
+def _warm_up(executor: concurrent.futures.Executor, count: int) -> None:
+    # RuntimeError: the pool has been shut down before its workers started.
+    with contextlib.suppress(RuntimeError):
         for _ in range(count):
-            pool.submit(os.getpid)
+            executor.submit(os.getpid)
 
 
-def _begin() -> None:
-    gc.freeze()  # What was imported stays; looking through it again and again takes time.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle.
+def _initialize_worker() -> None:
+    # Imported modules stay in memory; the garbage collector need not examine them.
+    gc.freeze()
+    # The terminal sends Ctrl-C to all processes, but only the main process handles it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
+def _exit_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -1,4 +1,4 @@
-"""The config of the evaluate stage."""
+"""The settings of the evaluate stage."""
 
 import dataclasses
 
@@ -8,10 +8,10 @@ from components.base.errors import ConfigError
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateConfig:
-    """How to evaluate."""
+    """Settings of the evaluation."""
 
-    draws: int = option(4, "draws of z per test example that its distortion is averaged over")
-    draws_seed: int = option(0, "seed of those draws and of the sample grid")
+    draws: int = option(4, "number of draws of z per example, to average the distortion over")
+    draws_seed: int = option(0, "random seed of these draws and of the samples from the prior")
 
     def __post_init__(self) -> None:
         if self.draws < 1 or self.draws_seed < 0:

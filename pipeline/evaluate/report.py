@@ -1,8 +1,15 @@
-"""The evaluation's page: figures and figures' numbers, readable without a server."""
+"""The report of an evaluation: one HTML page with the scores and the figures.
+
+It needs no server: the figures are files next to it.
+"""
 
 import html
 from collections.abc import Mapping
 from typing import Any
+
+from components.metrics.mean import Mean
+from pipeline.evaluate.scores import METRICS, Scores, metric_title
+from trainer.train_counts import TrainCounts
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -43,19 +50,25 @@ _FIGURES = {
 }
 
 
-def render(scores: Mapping[str, Any], model: Mapping[str, Any], examples: Mapping[str, Any]) -> str:
-    """The page's HTML, given the metrics and the manifests of the model and of the examples."""
-    counts = model["counts"]
+def render(scores: Scores, model: Mapping[str, Any], examples: Mapping[str, Any]) -> str:
+    """Renders the page as HTML.
+
+    Args:
+      scores: the scores of the model.
+      model: the manifest of the model.
+      examples: the manifest of the prepared dataset.
+    """
+    counts = TrainCounts.from_json(model["counts"])
     return _PAGE.format(
-        title=html.escape(f"{scores['dataset']} · {scores['preset']}"),
+        title=html.escape(f"{scores.dataset} · {scores.preset}"),
         subtitle=html.escape(
-            f"{counts['parameters']:,} parameters, {counts['steps']:,} steps, "
-            f"{counts['precision']} on {len(counts['devices'])} x {counts['devices'][0]}; "
-            f"{scores['examples']:,} {scores['split']} examples"
+            f"{counts.parameters:,} parameters, {counts.steps:,} steps, "
+            f"{counts.precision} on {len(counts.devices)} x {counts.devices[0]}; "
+            f"{scores.examples:,} {scores.split} examples"
         ),
         notes="".join(f'<p class="note">{html.escape(note)}</p>' for note in examples["notes"]),
-        split=html.escape(scores["split"]),
-        scores="\n".join(_score_row(name, scores[name]) for name in ("elbo", "rate", "distortion")),
+        split=html.escape(scores.split),
+        scores="\n".join(_score_row(name, scores.metric(name)) for name in METRICS),
         figures="\n".join(
             f'<p><img src="figures/{name}.png" alt="{text}"></p>' for name, text in _FIGURES.items()
         ),
@@ -66,10 +79,9 @@ def render(scores: Mapping[str, Any], model: Mapping[str, Any], examples: Mappin
     )
 
 
-def _score_row(name: str, score: Mapping[str, float]) -> str:
-    mean, half = score["mean"], score["half_width_95"]
-    label = "ELBO" if name == "elbo" else name
+def _score_row(name: str, score: Mean) -> str:
+    mean, half_width = score.value, score.half_width
     return (
-        f'<tr><td>{label}<td class="number">{mean:.2f}'
-        f'<td class="number">{mean - half:.2f} to {mean + half:.2f}'
+        f'<tr><td>{metric_title(name)}<td class="number">{mean:.2f}'
+        f'<td class="number">{mean - half_width:.2f} to {mean + half_width:.2f}'
     )

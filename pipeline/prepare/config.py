@@ -1,4 +1,4 @@
-"""The config of the prepare stage."""
+"""The settings of the prepare stage."""
 
 import dataclasses
 import re
@@ -12,54 +12,65 @@ from components.sources.registry import SourceRequest
 
 @dataclasses.dataclass(frozen=True)
 class PrepareConfig:
-    """What to prepare."""
+    """Settings of the dataset and its preparation."""
 
     dataset: str = option(
         dataset_names.AUTO,
         "a TFDS image dataset; the path of a folder of images, of IDX, .npz or .npy files, or of "
-        "TFRecords; `synthetic_garments` (drawn, needs no network); or `auto`: fashion_mnist if it "
-        "is there or can be downloaded, else synthetic_garments",
+        "TFRecord files; `synthetic_garments` (built in, needs no network); or `auto`: "
+        "fashion_mnist if it is prepared or can be downloaded, otherwise synthetic_garments",
     )
-    data_dir: str = option("", "where TFDS keeps its datasets [TFDS_DATA_DIR]")
+    data_dir: str = option("", "directory in which TFDS keeps its datasets [$TFDS_DATA_DIR]")
     features: str = option(
         "",
-        "of TFRecords, which features hold what: image=FEATURE[:HxWxC],label=FEATURE,id=FEATURE "
-        "(with HxWxC the image is raw pixels, else an encoded file)",
+        "names of the features in TFRecord files: image=NAME[:HxWxC],label=NAME,id=NAME; with "
+        "HxWxC the image is raw pixels, otherwise an encoded file",
     )
     image_size: str = option(
-        "", "scale images to N or HEIGHTxWIDTH pixels, antialiased, cut to proportion [as they are]"
+        "",
+        "scale images to N or HEIGHTxWIDTH pixels; the excess is cropped equally from both sides "
+        "[original size]",
     )
-    channels: int | None = option(None, "convert images to 1 (gray) or 3 (RGB) [as they are]")
+    channels: int | None = option(
+        None, "convert images to 1 (gray) or 3 (RGB) channels [original channels]"
+    )
     duplicates: str = option(
         "keep",
-        "images with the same pixels: keep all and list them, drop all but one, or stop (error)",
+        "images with the same pixels: keep all and list them, drop all but one, or stop with an "
+        "error",
         choices=("keep", "drop", "error"),
     )
-    validation_fraction: float = option(0.1, "share of train that becomes the validation split")
+    validation_fraction: float = option(
+        0.1, "fraction of train to use for validation, if the dataset has no validation split"
+    )
     shard_bytes: int = option(128 << 20, "target size of a shard, in bytes")
     synthetic_size: int = option(
-        60_000, "training images that synthetic_garments draws; a sixth as many for test"
+        60_000, "number of training images of synthetic_garments; the test split has a sixth of it"
     )
-    synthetic_seed: int = option(0, "seed that synthetic_garments draws from")
+    synthetic_seed: int = option(0, "random seed of synthetic_garments")
 
     def request(self, dataset: str) -> SourceRequest:
-        """The source that is asked for, with `dataset` for the config's own."""
-        size = [int(side) for side in self.image_size.split("x")] if self.image_size else []
+        """The request for a source, with `dataset` in place of the config's own."""
+        sides = self._image_sides()
         return SourceRequest(
             dataset=dataset,
             data_dir=self.data_dir,
             features=self.features,
-            conversion=Conversion((size[0], size[-1]) if size else None, self.channels),
+            conversion=Conversion((sides[0], sides[-1]) if sides else None, self.channels),
             size=self.synthetic_size,
             seed=self.synthetic_seed,
         )
+
+    def _image_sides(self) -> list[int]:
+        """One or two sides in pixels; empty to keep the original size."""
+        return [int(side) for side in self.image_size.split("x") if side]
 
     def __post_init__(self) -> None:
         if self.image_size and not re.fullmatch(r"[1-9]\d{0,4}(x[1-9]\d{0,4})?", self.image_size):
             raise ConfigError(
                 f"image_size must be N or HEIGHTxWIDTH. Received: {self.image_size!r}"
             )
-        sides = [int(side) for side in self.image_size.split("x") if side]
+        sides = self._image_sides()
         if sides and sides[0] * sides[-1] > MAX_PIXELS:
             raise ConfigError(
                 f"image_size must have at most {MAX_PIXELS:,} pixels. Received: {self.image_size!r}"
@@ -68,7 +79,7 @@ class PrepareConfig:
             raise ConfigError(f"channels must be 1 or 3. Received: {self.channels}")
         if not 0 <= self.validation_fraction < 1:
             raise ConfigError(
-                "validation_fraction must be at least 0 and under 1. "
+                "validation_fraction must be at least 0 and less than 1. "
                 f"Received: {self.validation_fraction}"
             )
         if self.synthetic_seed < 0:

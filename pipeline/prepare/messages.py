@@ -1,11 +1,15 @@
-"""The tasks of the prepare stage's workers, and what they report: plain values, for any runner."""
+"""The tasks and the reports of prepare's workers: plain values that any runner can transport.
+
+Tasks are pickled. Reports are JSON values, which workers leave as files.
+"""
 
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from components.base.shapes import Shape
-from components.ingest.ledger import Account, Rejected
+from components.ingest.ledger import InputTally
+from components.ingest.rejection import Rejected
 from components.ingest.sorted_runs import SortedRun
 from components.ingest.statistics import Statistics
 from components.sources.source import Slice
@@ -13,45 +17,49 @@ from components.sources.source import Slice
 
 @dataclasses.dataclass(frozen=True)
 class ReadTask:
-    """A slice to read.
+    """The task of reading one slice of a source.
 
     Attributes:
-      number: its place among all slices of this call.
-      source: the number of its source.
+      number: number of the slice among all slices that are read.
+      source: index of the slice's source.
       part: the slice.
-      only: the ids that are wanted of it; None: all.
+      wanted_ids: ids of the inputs to read; None for all inputs of the slice.
     """
 
     number: int
     source: int
     part: Slice
-    only: frozenset[str] | None = None
+    wanted_ids: frozenset[str] | None = None
 
     @property
-    def num_inputs(self) -> int:
-        """At most: of `only`, some may lie elsewhere."""
-        return self.part.examples if self.only is None else len(self.only)
+    def max_inputs(self) -> int:
+        """The largest number of inputs that the task reads.
+
+        It reads fewer if some of the wanted ids are in other slices.
+        """
+        return self.part.examples if self.wanted_ids is None else len(self.wanted_ids)
 
 
 @dataclasses.dataclass(frozen=True)
 class ReadReport:
-    """What a slice held.
+    """The result of a ReadTask.
 
     Attributes:
-      number: the slice's.
-      split: the source's split.
-      inputs: all that were read.
-      rejected: of them, those that are no examples; listed in a file of their own.
-      runs: where the others lie.
+      number: number of the slice.
+      split: the source's split that the slice belongs to.
+      inputs: tally of all inputs that were read.
+      rejected: tally of the inputs that could not become examples; a file lists them.
+      runs: the sorted runs that hold the other inputs.
     """
 
     number: int
     split: str
-    inputs: Account
-    rejected: Account
+    inputs: InputTally
+    rejected: InputTally
     runs: list[SortedRun]
 
     def as_json(self) -> dict[str, Any]:
+        """The report as a JSON value."""
         return {
             **vars(self),
             "inputs": self.inputs.as_json(),
@@ -61,25 +69,27 @@ class ReadReport:
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> "ReadReport":
+        """The report that `as_json` converted to a JSON value."""
         return ReadReport(
             value["number"],
             value["split"],
-            Account.from_json(value["inputs"]),
-            Account.from_json(value["rejected"]),
+            InputTally.from_json(value["inputs"]),
+            InputTally.from_json(value["rejected"]),
             [SortedRun(**run | {"shape": tuple(run["shape"])}) for run in value["runs"]],
         )
 
 
 @dataclasses.dataclass(frozen=True)
 class WriteTask:
-    """A shard to write: a split's examples whose hashes lie in [low, high).
+    """The task of writing one shard: the examples of a split whose ids' hashes are in [low, high).
 
     Attributes:
-      split: the shard's.
-      source_split: the source's split that its examples come from.
-      file: the shard's name.
-      low, high: the range.
-      examples: how many it will hold.
+      split: the split that the shard belongs to.
+      source_split: the source's split that the examples come from.
+      file: name of the shard.
+      low: the first hash of the range.
+      high: the end of the range; at most 2**64.
+      examples: number of examples in the shard.
     """
 
     split: str
@@ -92,29 +102,29 @@ class WriteTask:
 
 @dataclasses.dataclass(frozen=True)
 class QuarantineTask:
-    """A slice of which inputs are set aside.
+    """The task of listing the inputs of one slice that are in no shard.
 
     Attributes:
-      number: the slice's.
-      split: the source's split.
-      others: its runs of another shape than the common one.
-      rejected: its duplicates.
+      number: number of the slice.
+      split: the source's split that the slice belongs to.
+      other_shapes: the slice's sorted runs of images that do not have the dataset's shape.
+      duplicates: the slice's examples that were dropped as duplicates.
     """
 
     number: int
     split: str
-    others: list[SortedRun]
-    rejected: list[Rejected]
+    other_shapes: list[SortedRun]
+    duplicates: list[Rejected]
 
 
 @dataclasses.dataclass(frozen=True)
 class ShardInputs:
-    """What the shards are made of.
+    """The examples that the shards are written from; the same for every task.
 
     Attributes:
-      runs: where the examples lie; all of one shape.
-      dropped: rows that are left out, by the run's file.
-      num_classes: how many classes there are.
+      runs: the sorted runs of images that have the dataset's shape.
+      dropped: rows of the runs that are in no shard, by the run's file name.
+      num_classes: number of classes.
     """
 
     runs: list[SortedRun]
@@ -123,33 +133,35 @@ class ShardInputs:
 
     @property
     def shape(self) -> Shape:
+        """(height, width, channels) of every image in the dataset."""
         return self.runs[0].shape
 
 
 @dataclasses.dataclass(frozen=True)
 class WriteReport:
-    """What a shard holds.
+    """The result of a WriteTask.
 
     Attributes:
-      split: the shard's.
-      source_split: the source's split that its examples come from.
-      file: the shard's name.
-      kept: its examples.
-      statistics: of its images.
+      split: the split that the shard belongs to.
+      source_split: the source's split that the examples come from.
+      file: name of the shard.
+      kept: tally of the shard's examples.
+      statistics: statistics of the shard's images and labels.
     """
 
     split: str
     source_split: str
     file: str
-    kept: Account
+    kept: InputTally
     statistics: Statistics
 
     @property
-    def num_bytes(self) -> int:
-        """Of pixels."""
+    def pixel_bytes(self) -> int:
+        """Size of the shard's pixels, in bytes."""
         return int(self.statistics.histogram.sum())
 
     def as_json(self) -> dict[str, Any]:
+        """The report as a JSON value."""
         return {
             **vars(self),
             "kept": self.kept.as_json(),
@@ -158,27 +170,36 @@ class WriteReport:
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> "WriteReport":
+        """The report that `as_json` converted to a JSON value."""
         return WriteReport(
             value["split"],
             value["source_split"],
             value["file"],
-            Account.from_json(value["kept"]),
+            InputTally.from_json(value["kept"]),
             Statistics.from_json(value["statistics"]),
         )
 
 
 @dataclasses.dataclass(frozen=True)
 class QuarantineReport:
-    """What was set aside of a slice."""
+    """The result of a QuarantineTask.
+
+    Attributes:
+      number: number of the slice.
+      split: the source's split that the slice belongs to.
+      quarantined: tally of the inputs that were listed.
+    """
 
     number: int
     split: str
-    quarantined: Account
+    quarantined: InputTally
 
     def as_json(self) -> dict[str, Any]:
+        """The report as a JSON value."""
         return {**vars(self), "quarantined": self.quarantined.as_json()}
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> "QuarantineReport":
-        account = Account.from_json(value["quarantined"])
-        return QuarantineReport(value["number"], value["split"], account)
+        """The report that `as_json` converted to a JSON value."""
+        tally = InputTally.from_json(value["quarantined"])
+        return QuarantineReport(value["number"], value["split"], tally)

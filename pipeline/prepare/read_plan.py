@@ -1,4 +1,4 @@
-"""What a call of prepare reads: all of a source, or again what was set aside of it."""
+"""The plan of what prepare reads: a whole source, or only the inputs in quarantine."""
 
 import dataclasses
 import re
@@ -7,99 +7,112 @@ from collections.abc import Collection, Iterator, Sequence
 from components.base.artifacts import ArtifactPlan
 from components.base.errors import ConfigError
 from components.data.prepared_dataset import PreparedDataset
-from components.sources.escaping import printable
+from components.sources.escaping import escape
 from components.sources.prepared import PreparedSource
 from components.sources.source import Slice, Source
+from pipeline.prepare import quarantine
 from pipeline.prepare.messages import ReadTask
-from pipeline.prepare.workers import read_lines
 
-QUARANTINE = "quarantine/quarantine.jsonl"
-_INDEXED = re.compile(r"([a-z]+)-(\d{8,})")
+# An id that `components.sources.source.example_id` made from a split and an index.
+_INDEX_ID = re.compile(r"([a-z]+)-(\d{8,})")
 
 
 @dataclasses.dataclass(frozen=True)
 class ReadPlan:
-    """Slices to read.
+    """The slices to read.
 
     Attributes:
-      sources: where from; the first is the one that was asked for.
-      tasks: the slices.
+      sources: the sources to read from; the first one is the source that the user named.
+      tasks: one task per slice.
     """
 
     sources: list[Source]
     tasks: list[ReadTask]
 
     @property
-    def num_inputs(self) -> int:
-        return sum(task.num_inputs for task in self.tasks)
+    def max_inputs(self) -> int:
+        """The largest number of inputs that the tasks read."""
+        return sum(task.max_inputs for task in self.tasks)
 
     @property
-    def num_asked(self) -> int:
-        """Of them, those of the source that was asked for."""
-        return sum(task.num_inputs for task in self.tasks if task.source == 0)
+    def max_source_inputs(self) -> int:
+        """The largest number of inputs that the tasks read from the source that the user named."""
+        return sum(task.max_inputs for task in self.tasks if task.source == 0)
 
 
-def everything(source: Source) -> ReadPlan:
+def plan_all(source: Source) -> ReadPlan:
+    """Plans to read all inputs of a source."""
     tasks = [ReadTask(number, 0, part) for number, part in enumerate(source.slices())]
     return ReadPlan([source], tasks)
 
 
-def quarantined(
-    planned: ArtifactPlan, source: Source, *, is_validation_cut: bool
+def plan_retry(
+    plan: ArtifactPlan, source: Source, *, validation_from_train: bool
 ) -> ReadPlan | None:
-    """The inputs that were set aside, and beside them what was kept; None: there are none.
+    """Plans to read the inputs in quarantine, and the examples that the earlier run kept.
 
-    Everything, where it cannot be told which inputs those are.
+    Where the inputs in quarantine cannot be identified in the source, all inputs are read.
+
+    Args:
+      plan: the artifact to make; an earlier run published one from the same config.
+      source: the source of that artifact.
+      validation_from_train: whether prepare takes the validation split from train.
+
+    Returns:
+      The plan, or None if the quarantine is empty.
 
     Raises:
-      ConfigError: nothing was prepared there from the same config, or other inputs changed.
+      ConfigError: there is no artifact of the same config, or other inputs have changed.
     """
-    planned.settle()
-    standing = PreparedDataset.open(planned.directory)
-    manifest = standing.artifact.manifest
-    if manifest["config"] != planned.config:
+    plan.recover_replacement()
+    published = PreparedDataset.open(plan.directory)
+    if published.artifact.manifest["config"] != plan.config:
         raise ConfigError(
-            f"{planned.directory} was prepared with another config; give the same one to retry its "
-            "quarantine, or prepare all of it again with --overwrite"
+            f"{plan.directory} was prepared with another config; use the same config to retry its "
+            "quarantine, or prepare everything again with --overwrite"
         )
-    ids = {row["id"] for row in read_lines(standing.path / QUARANTINE)}
+    ids = quarantine.read_ids(published.path)
     if not ids:
         return None
-    if source.fingerprint_without(ids) != manifest["counts"]["rest"]:
+    if source.fingerprint_without(ids) != published.counts.rest:
         raise ConfigError(
-            f"{source.name} has changed in more than the inputs in quarantine; prepare all of it "
+            f"inputs of {source.name} that are not in quarantine have changed; prepare everything "
             "again with --overwrite"
         )
-    parts = list(_holding(source.slices(), ids))
-    # Labels are numbers that follow from all class names; and an id that is the source's own may
-    # be another input's as well, which was kept.
-    if source.class_names != manifest["counts"]["class_names"] or None in parts:
-        return everything(source)
+    parts = list(_parts_with(source.slices(), ids))
+    # If the class names have changed, the labels of the kept examples have changed too. And an id
+    # that the source read from a file may occur twice, in quarantine and among the kept examples.
+    if source.class_names != published.class_names or None in parts:
+        return plan_all(source)
     tasks = [ReadTask(n, 0, *part) for n, part in enumerate(parts) if part is not None]
-    kept = PreparedSource(standing.path, is_validation_cut=is_validation_cut)
+    kept = PreparedSource(published.path, validation_from_train=validation_from_train)
     tasks += [ReadTask(n, 1, part) for n, part in enumerate(kept.slices(), start=len(tasks))]
     return ReadPlan([source, kept], tasks)
 
 
-def _holding(
+def _parts_with(
     slices: Sequence[Slice], ids: Collection[str]
 ) -> Iterator[tuple[Slice, frozenset[str]] | None]:
-    """The slices that hold some of `ids`, with these; None where an id tells no place."""
-    indices: dict[str, dict[int, str]] = {}
+    """Yields the slices that hold some of `ids`, each with these ids.
+
+    An id is a file's name or contains the input's index. Yields None if an id is neither, so that
+    its slice is unknown.
+    """
+    indices: dict[str, dict[int, str]] = {}  # ids by split and index
     for example_id in ids:
-        if found := _INDEXED.fullmatch(example_id):
-            indices.setdefault(found[1], {})[int(found[2])] = example_id
+        if match := _INDEX_ID.fullmatch(example_id):
+            indices.setdefault(match[1], {})[int(match[2])] = example_id
         elif not any(part.files for part in slices):
             yield None
             return
     for part in slices:
         if part.files:
-            files = tuple(file for file in part.files if printable(file) in ids)
-            members = frozenset(map(printable, files))
+            files = tuple(file for file in part.files if escape(file) in ids)
+            part_ids = frozenset(map(escape, files))
             part = dataclasses.replace(part, files=files, examples=len(files))
         else:
-            here = indices.get(part.split, {})
+            split_ids = indices.get(part.split, {})
             end = part.first + part.examples
-            members = frozenset(here[index] for index in here if part.first <= index < end)
-        if members:
-            yield part, members
+            part_ids = frozenset(split_ids[n] for n in split_ids if part.first <= n < end)
+        if part_ids:
+            yield part, part_ids

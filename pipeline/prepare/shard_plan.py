@@ -1,7 +1,12 @@
-"""From runs to shards: which shape is kept, which duplicates go, and where each shard ends."""
+"""The plan of the shards: the dataset's image shape, its duplicates, and the bounds of each shard.
+
+An example's split and shard depend only on the hash of its id. So the same example is in the same
+place with every runner and worker, and it stays in its split when the dataset grows.
+"""
 
 import collections
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -9,58 +14,58 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from components.base.arithmetic import ceil_div
 from components.base.shapes import Shape
-from components.data.prepared_dataset import shard_name
+from components.data.tfds_metadata import shard_name
 from components.ingest import duplicates, sorted_runs
-from components.ingest.duplicates import Twin
-from components.ingest.ledger import Reason, Rejected
-from components.ingest.sorted_runs import HASHES, SortedRun
+from components.ingest.duplicates import Duplicate
+from components.ingest.rejection import Reason, Rejected
+from components.ingest.sorted_runs import NUM_HASHES, SortedRun
 from pipeline.prepare.messages import ReadReport, WriteTask
 
-# A leak between splits is mended where it harms least: evaluation sets stay as they are.
-_KEPT_FIRST = ("test", "validation", "train")
-# With fewer examples a shard, chance would leave some shards empty.
-_LEAST_EXAMPLES_A_SHARD = 16
+# The split that keeps an image that is in several splits. Duplicates are dropped from train first,
+# so that the evaluation sets stay complete.
+_SPLIT_PRIORITY = ("test", "validation", "train")
+# In smaller shards the number of examples varies widely, and some shards would have none.
+_MIN_SHARD_EXAMPLES = 16
 
 
 @dataclasses.dataclass(frozen=True)
 class Assignment:
-    """Which split and shard an example goes to: a function of its id's hash.
+    """The rule that assigns examples to splits and shards by the hashes of their ids.
 
     Attributes:
-      validation_fraction: how much of `train` becomes `validation`; the lowest hashes.
-      shard_bytes: target size of a shard.
+      validation_fraction: fraction of `train` that becomes `validation`: the lowest hashes.
+      shard_bytes: target size of a shard, in bytes of pixels.
     """
 
     validation_fraction: float
     shard_bytes: int
 
-    @property
-    def _cut(self) -> int:
-        return int(self.validation_fraction * HASHES)
-
     def ranges(self, source_split: str) -> dict[str, tuple[int, int]]:
-        """The ranges of hashes that one of the source's splits is cut into, by split."""
-        if source_split != "train" or not self._cut:
-            return {source_split: (0, HASHES)}
-        return {"train": (self._cut, HASHES), "validation": (0, self._cut)}
+        """The splits that a split of the source becomes, each with its range of hashes."""
+        bound = int(self.validation_fraction * NUM_HASHES)
+        if source_split != "train" or not bound:
+            return {source_split: (0, NUM_HASHES)}
+        return {"train": (bound, NUM_HASHES), "validation": (0, bound)}
 
-    def split_of(self, twin: Twin) -> str:
-        for split, (low, high) in self.ranges(twin.run.split).items():
-            if low <= twin.hash < high:
+    def split_of(self, example: Duplicate) -> str:
+        """The split of an example."""
+        for split, (low, high) in self.ranges(example.run.split).items():
+            if low <= example.hash < high:
                 return split
-        raise AssertionError(twin)
+        raise AssertionError(example)
 
 
 @dataclasses.dataclass(frozen=True)
 class ShardPlan:
-    """What is to be written.
+    """The shards to write, and the duplicates.
 
     Attributes:
-      tasks: the shards.
-      dropped: rows that are left out of them, by the run's file.
-      rejected: those rows as rejected inputs, each with the number of its slice.
-      duplicates: inputs with the same pixels, group by group, as duplicates.jsonl lists them.
+      tasks: one task per shard.
+      dropped: rows of the sorted runs that are in no shard, by the run's file name.
+      rejected: the same rows as rejected inputs, each with the number of its slice.
+      duplicates: groups of inputs with the same pixels, as in duplicates.jsonl.
     """
 
     tasks: list[WriteTask]
@@ -70,7 +75,11 @@ class ShardPlan:
 
 
 def common_shape(reports: Sequence[ReadReport]) -> Shape | None:
-    """The shape that most images have; of equally common ones the largest. None: no image."""
+    """The most common shape of the images; the largest one of equally common shapes.
+
+    Returns:
+      (height, width, channels), or None if there is no image.
+    """
     totals: collections.Counter[Shape] = collections.Counter()
     for report in reports:
         for run in report.runs:
@@ -79,90 +88,129 @@ def common_shape(reports: Sequence[ReadReport]) -> Shape | None:
 
 
 def plan_shards(
-    members: Sequence[SortedRun],
-    scratch: epath.Path,
+    runs: Sequence[SortedRun],
+    work_dir: epath.Path,
     *,
     assignment: Assignment,
     drop_duplicates: bool,
     dataset: str,
 ) -> ShardPlan:
-    """Plans the shards of `members`, the runs of one shape, which lie in `scratch`.
+    """Plans the shards of a dataset.
 
-    Inputs with an id that another has are left out, as are those with pixels that another has if
-    `drop_duplicates`; one of each group stays.
+    Of several inputs with the same id, all but one are dropped.
+
+    Args:
+      runs: the sorted runs of images that have the dataset's shape.
+      work_dir: directory of the runs.
+      assignment: the rule that assigns examples to splits and shards.
+      drop_duplicates: whether to drop all but one of several inputs with the same pixels.
+      dataset: name of the dataset, for the names of the shards.
     """
-    rejected: dict[tuple[str, int], tuple[int, Rejected]] = {}
+    rejected: dict[tuple[str, int], tuple[int, Rejected]] = {}  # by run file and row
 
-    def reject(twin: Twin, reason: Reason, detail: str) -> None:
-        item = Rejected(twin.id, twin.run.split, twin.label, reason, detail)
-        rejected[twin.run.file, twin.row] = (twin.run.slice, item)
+    def reject(example: Duplicate, reason: Reason, detail: str) -> None:
+        item = Rejected(example.id, example.run.split, example.label, reason, detail)
+        rejected[example.run.file, example.row] = (example.run.slice, item)
 
-    def rank(twin: Twin) -> tuple[Any, ...]:
-        place = (twin.run.slice, twin.run.file, twin.row)
-        return (_KEPT_FIRST.index(assignment.split_of(twin)), twin.id, twin.digest, *place)
+    def priority(example: Duplicate) -> tuple[Any, ...]:
+        # Ids and digests come before the place in the source, so that the choice does not depend
+        # on how the source was cut into slices.
+        split = _SPLIT_PRIORITY.index(assignment.split_of(example))
+        row = (example.run.slice, example.run.file, example.row)
+        return (split, example.id, example.digest, *row)
 
-    for group in duplicates.of_ids(members, scratch):
-        for twin in sorted(group, key=rank)[1:]:
-            reject(twin, Reason.DUPLICATE_KEY, f"another input has the id {twin.id}")
+    for group in duplicates.find_by_id(runs, work_dir):
+        for example in sorted(group, key=priority)[1:]:
+            reject(example, Reason.DUPLICATE_KEY, f"another input has the id {example.id}")
     groups = []
-    for group in duplicates.of_pixels(members, scratch):
-        twins = [t for t in sorted(group, key=rank) if (t.run.file, t.row) not in rejected]
-        if len(twins) > 1:
-            groups.append([{"id": t.id, "split": assignment.split_of(t)} for t in twins])
+    for group in duplicates.find_by_pixels(runs, work_dir):
+        # An input that was dropped for its id no longer counts as a duplicate of others.
+        remaining = [
+            example
+            for example in sorted(group, key=priority)
+            if (example.run.file, example.row) not in rejected
+        ]
+        if len(remaining) > 1:
+            groups.append([{"id": e.id, "split": assignment.split_of(e)} for e in remaining])
         if drop_duplicates:
-            for twin in twins[1:]:
-                reject(twin, Reason.DUPLICATE_CONTENT, f"the same pixels as {twins[0].id}")
+            for example in remaining[1:]:
+                detail = f"the same pixels as {remaining[0].id}"
+                reject(example, Reason.DUPLICATE_CONTENT, detail)
     dropped: dict[str, set[int]] = collections.defaultdict(set)
     for file, row in rejected:
         dropped[file].add(row)
     return ShardPlan(
-        tasks=list(_tasks(members, scratch, dropped, assignment, dataset)),
+        tasks=list(_write_tasks(runs, work_dir, dropped, assignment, dataset)),
         dropped={file: frozenset(rows) for file, rows in dropped.items()},
         rejected=list(rejected.values()),
         duplicates=sorted(groups, key=lambda group: (group[0]["split"], group[0]["id"])),
     )
 
 
-def _tasks(
-    members: Sequence[SortedRun],
-    scratch: epath.Path,
+def _write_tasks(
+    runs: Sequence[SortedRun],
+    work_dir: epath.Path,
     dropped: Mapping[str, set[int]],
     assignment: Assignment,
     dataset: str,
 ) -> Iterator[WriteTask]:
-    """One task a shard, for every split that has examples."""
-    for source_split in sorted({run.split for run in members}):
-        files = {
-            scratch / run.file: list(dropped.get(run.file, ()))
-            for run in members
+    """Yields one task per shard, for every split that has examples."""
+    image_bytes = math.prod(runs[0].shape)
+    for source_split in sorted({run.split for run in runs}):
+        dropped_rows = {
+            work_dir / run.file: list(dropped.get(run.file, ()))
+            for run in runs
             if run.split == source_split
         }
-        for split, (low, high) in assignment.ranges(source_split).items():
-            (examples,) = _counts(files, [low, high])
-            wanted = math.ceil(examples * math.prod(members[0].shape) / assignment.shard_bytes)
-            num_shards = max(1, min(wanted, examples // _LEAST_EXAMPLES_A_SHARD))
-            bounds = _bounds(low, high, num_shards)
-            while not all(counts := _counts(files, bounds)) and num_shards > 1:
-                num_shards -= 1
-                bounds = _bounds(low, high, num_shards)
-            for shard, count in enumerate(counts):
-                if count:
-                    file = shard_name(dataset, split, shard, num_shards)
-                    ends = bounds[shard], bounds[shard + 1]
-                    yield WriteTask(split, source_split, file, *ends, examples=count)
+        for split, hash_range in assignment.ranges(source_split).items():
+            bounds, counts = _shard_bounds(
+                dropped_rows, hash_range, image_bytes, assignment.shard_bytes
+            )
+            for shard, (low, high) in enumerate(itertools.pairwise(bounds)):
+                # A split without examples has one range and no shard.
+                if counts[shard]:
+                    file = shard_name(dataset, split, shard, len(counts))
+                    yield WriteTask(split, source_split, file, low, high, examples=counts[shard])
 
 
-def _bounds(low: int, high: int, parts: int) -> list[int]:
-    """The ends of the equal parts of a range."""
-    return [low + (high - low) * part // parts for part in range(parts + 1)]
+def _shard_bounds(
+    dropped_rows: Mapping[epath.Path, list[int]],
+    hash_range: tuple[int, int],
+    image_bytes: int,
+    shard_bytes: int,
+) -> tuple[list[int], list[int]]:
+    """Cuts a range of hashes into equal parts, one per shard, none of them empty.
+
+    Args:
+      dropped_rows: the runs to count examples in, each with the rows that do not count.
+      hash_range: the first hash and the end of the range.
+      image_bytes: size of an image.
+      shard_bytes: target size of a shard.
+
+    Returns:
+      The bounds of the parts, and the number of examples in each part.
+    """
+    (examples,) = _count_examples(dropped_rows, list(hash_range))
+    wanted = ceil_div(examples * image_bytes, shard_bytes)
+    num_shards = max(1, min(wanted, examples // _MIN_SHARD_EXAMPLES))
+    low, high = hash_range
+    while True:
+        bounds = [low + (high - low) * shard // num_shards for shard in range(num_shards + 1)]
+        counts = _count_examples(dropped_rows, bounds)
+        if all(counts) or num_shards == 1:
+            return bounds, counts
+        num_shards -= 1
 
 
-def _counts(files: Mapping[epath.Path, list[int]], bounds: list[int]) -> list[int]:
-    """How many examples lie between each two bounds, in runs without their dropped rows."""
+def _count_examples(
+    dropped_rows: Mapping[epath.Path, list[int]], bounds: Sequence[int]
+) -> list[int]:
+    """The number of examples between each two neighboring bounds, over all runs."""
+    # The last hash below each bound: a bound itself may be 2**64, which is not a uint64.
+    last = np.array([max(bound, 1) - 1 for bound in bounds], np.uint64)
     below = np.zeros(len(bounds), np.int64)
-    for path, dropped in files.items():
-        hashes = np.delete(sorted_runs.hash_column(path), dropped)
-        # The last hash is asked for, since one past it is no uint64.
-        last = np.array([max(bound, 1) - 1 for bound in bounds], np.uint64)
+    for path, rows in dropped_rows.items():
+        hashes = np.delete(sorted_runs.hash_column(path), rows)
+        # No hash is below a bound of 0.
         below += np.where(np.array(bounds) == 0, 0, np.searchsorted(hashes, last, "right"))
     return np.diff(below).tolist()

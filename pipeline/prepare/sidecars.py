@@ -1,80 +1,102 @@
-"""What prepare writes beside the shards: statistics, contact sheets, and TFDS's own files."""
+"""The files that describe the shards: statistics, contact sheets, and the metadata for TFDS."""
 
 import itertools
 import json
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from etils import epath
 
 from components.base import artifacts, files
 from components.base.shapes import Shape
-from components.data import codec, prepared_dataset
+from components.data import codec, tfds_metadata
+from components.data.dataset_counts import DatasetCounts
 from components.data.examples import ExampleBatch
 from components.ingest import contact_sheet, statistics
 from components.ingest.statistics import Statistics
-from components.sources.source import Source
 from pipeline.prepare.messages import WriteReport
 
 STATISTICS = "statistics.json"
-_SHEET_BYTES = 32 << 20
+# Limit on the pixels read to find examples of every class for a contact sheet, in bytes.
+_MAX_SHEET_BYTES = 32 << 20
 
 
-def describe(
-    source: Source, written: list[WriteReport], counts: dict[str, Any], directory: epath.Path
+def write_sidecars(
+    directory: epath.Path, dataset: str, counts: DatasetCounts, reports: Sequence[WriteReport]
 ) -> None:
-    """Writes what describes the shards: statistics, contact sheets, and TFDS's own files."""
-    height, width, channels = counts["image_shape"]
-    names = source.class_names
-    counted = {split: Statistics.empty(channels, len(names)) for split in counts["shards"]}
-    for shard in written:
-        counted[shard.split].merge(shard.statistics)
-    sizes = {
-        split: {s["file"]: files.status(directory / s["file"]).size for s in shards}
-        for split, shards in counts["shards"].items()
-    }
-    described = statistics.describe(counted, class_names=names, bytes_by_shard=sizes)
-    with artifacts.atomic_write(directory / STATISTICS) as temporary:
-        temporary.write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n")
-    for split, shards in counts["shards"].items():
+    """Writes the statistics, the contact sheets and the metadata for TFDS.
+
+    Args:
+      directory: directory of the shards.
+      dataset: name of the dataset.
+      counts: the counts for the manifest.
+      reports: the reports of all shards.
+    """
+    statistics_by_split = _statistics_by_split(counts, reports)
+    _write_statistics(directory, counts, statistics_by_split)
+    for split, shards in counts.shards.items():
         contact_sheet.draw(
             directory / f"contact_sheet-{split}.png",
-            _first_of_each_class(
-                [directory / shard["file"] for shard in shards],
-                (height, width, channels),
-                num_classes=len(names),
+            _sheet_examples(
+                [directory / shard.file for shard in shards],
+                counts.image_shape,
+                num_classes=len(counts.class_names),
             ),
-            title=f"{source.name}, {split}",
-            class_names=names,
-            counts=counted[split].labels,
+            title=f"{dataset}, {split}",
+            class_names=counts.class_names,
+            counts=statistics_by_split[split].labels,
         )
-    prepared_dataset.write_tfds_metadata(
+    tfds_metadata.write_tfds_metadata(
         directory,
-        dataset=source.name,
-        image_shape=(height, width, channels),
-        class_names=names,
-        shards={
-            split: [
-                {**shard, "bytes": shard["examples"] * height * width * channels}
-                for shard in shards
-            ]
-            for split, shards in counts["shards"].items()
-        },
+        dataset=dataset,
+        image_shape=counts.image_shape,
+        class_names=counts.class_names,
+        shards=counts.shards,
     )
 
 
-def _first_of_each_class(
-    shards: list[epath.Path], shape: Shape, *, num_classes: int
-) -> ExampleBatch:
-    """The examples that a contact sheet shows, from the beginning of the shards."""
+def _statistics_by_split(
+    counts: DatasetCounts, reports: Iterable[WriteReport]
+) -> dict[str, Statistics]:
+    """The statistics of each split."""
+    totals = {
+        split: Statistics.empty(counts.image_shape[-1], len(counts.class_names))
+        for split in counts.shards
+    }
+    for report in reports:
+        totals[report.split].merge(report.statistics)
+    return totals
+
+
+def _write_statistics(
+    directory: epath.Path, counts: DatasetCounts, statistics_by_split: dict[str, Statistics]
+) -> None:
+    sizes = {
+        split: {shard.file: files.stat(directory / shard.file).size for shard in shards}
+        for split, shards in counts.shards.items()
+    }
+    summary = statistics.describe(
+        statistics_by_split, class_names=counts.class_names, bytes_by_shard=sizes
+    )
+    with artifacts.atomic_write(directory / STATISTICS) as temporary:
+        temporary.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+
+
+def _sheet_examples(shards: list[epath.Path], shape: Shape, *, num_classes: int) -> ExampleBatch:
+    """The examples for a contact sheet, from the beginning of the shards.
+
+    Reads until every class has enough examples; a rare class may get fewer.
+    """
     per_class = contact_sheet.examples_per_class(num_classes)
     chosen: list[ExampleBatch] = []
-    read = 0
-    for block in itertools.chain.from_iterable(codec.read_batches(p, shape) for p in shards):
-        rows = contact_sheet.choose(block.labels, num_classes=num_classes, per_class=per_class)
-        chosen.append(block.take(np.sort(np.concatenate(rows))))
-        read += block.images.nbytes
-        met = np.bincount(np.concatenate([b.labels for b in chosen]), minlength=num_classes)
-        if read >= _SHEET_BYTES or met.min() >= per_class:
+    num_bytes = 0
+    batches = (codec.read_batches(path, shape) for path in shards)
+    for batch in itertools.chain.from_iterable(batches):
+        rows = contact_sheet.choose(batch.labels, num_classes=num_classes, per_class=per_class)
+        chosen.append(batch.take(np.sort(np.concatenate(rows))))
+        num_bytes += batch.images.nbytes
+        labels = np.concatenate([part.labels for part in chosen])
+        class_counts = np.bincount(labels, minlength=num_classes)
+        if num_bytes >= _MAX_SHEET_BYTES or class_counts.min() >= per_class:
             break
     return ExampleBatch.concatenate(chosen)

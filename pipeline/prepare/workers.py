@@ -1,29 +1,33 @@
-"""What the workers of the prepare stage do: a slice to sorted runs, a range of runs to a shard.
+"""The functions that prepare's workers run: read a slice, write a shard, list quarantined inputs.
 
-None of it knows Beam: the same functions run on a Beam worker and in a process beside it. What a
-worker found is left as a report, a small JSON file, so that the work of any runner can be followed
-while it goes on, and added up at the end.
+They do not depend on Beam: the same functions run on a Beam worker and in a local process pool.
+Each task leaves its result as a report, a small JSON file in the work directory. So progress can be
+followed and results can be collected in the same way on every runner.
+
+A task may run several times, since runners retry tasks. Every file is written atomically, and a
+second run overwrites the files of the first one with the same content.
 """
 
 import collections
 import contextlib
 import dataclasses
 import itertools
-import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from etils import epath
 
-from components.base import artifacts
+from components.base import artifacts, json_lines
+from components.base.arithmetic import ceil_div
 from components.base.shapes import Shape, format_shape
 from components.data import codec
 from components.data.examples import ExampleBatch, hash_ids
 from components.ingest import sorted_runs
-from components.ingest.ledger import Account, Reason, Rejected
-from components.ingest.sorted_runs import Rows, SortedRun
+from components.ingest.ledger import InputTally
+from components.ingest.rejection import Reason, Rejected
+from components.ingest.sorted_runs import RunRange, SortedRun
 from components.ingest.statistics import Statistics
 from components.sources.source import Source
 from pipeline.prepare.messages import (
@@ -36,185 +40,213 @@ from pipeline.prepare.messages import (
     WriteTask,
 )
 
+# The folders of the work directory that hold the reports.
 READ = "read"
 WRITTEN = "written"
 QUARANTINED = "quarantined"
 
-_RUN_BYTES = 32 << 20
-_GATHERED_BYTES = 8 << 20
-_MOST_OPEN = 256
-_WRITTEN_BYTES = 512 << 10  # At a time: what fits the caches is written fastest.
+_RUN_BYTES = 32 << 20  # Pixels that a worker holds before it writes them as sorted runs.
+_MERGED_BYTES = 8 << 20  # Pixels that a worker merges at once.
+_ENCODED_BYTES = 512 << 10  # Pixels that are encoded at once: fastest where they fit the caches.
+_MAX_OPEN_RUNS = 256
 
 
-def read_slice(task: ReadTask, sources: Sequence[Source], scratch: epath.Path) -> dict[str, int]:
-    """Reads a slice into runs in `scratch`, and reports; returns what is counted.
+def read_slice(task: ReadTask, sources: Sequence[Source], work_dir: epath.Path) -> dict[str, int]:
+    """Reads a slice of a source into sorted runs, and writes a report.
+
+    Args:
+      task: the slice.
+      sources: the sources, one of which the slice belongs to.
+      work_dir: directory to write the runs, the rejected inputs and the report to.
+
+    Returns:
+      The counter `read`.
 
     Raises:
       WorkError: the source is damaged.
     """
     split = task.part.split
-    report = ReadReport(task.number, split, Account(), Account(), [])
-    rejections: list[Rejected] = []
+    report = ReadReport(task.number, split, InputTally(), InputTally(), [])
+    rejected: list[Rejected] = []
     pending: dict[Shape, list[ExampleBatch]] = collections.defaultdict(list)
-    held = 0  # bytes of pixels in `pending`
+    pending_bytes = 0
 
-    def write_run(shape: Shape) -> None:
-        block = ExampleBatch.concatenate(pending.pop(shape))
-        name = f"{task.number:06d}-{len(report.runs):03d}"
-        run = SortedRun(name, task.number, split, shape, len(block))
-        hashes = hash_ids(block.ids)
-        sorted_runs.write(scratch / run.file, block, hashes)
-        report.inputs.add(hashes, block.labels.tolist())
-        report.runs.append(run)
+    def write_runs() -> None:
+        # One run per shape: a run is an Arrow file with columns of fixed width.
+        for shape in list(pending):
+            # Popped, so that the batches are freed before the examples are sorted into a copy.
+            examples = ExampleBatch.concatenate(pending.pop(shape))
+            file = f"{task.number:06d}-{len(report.runs):03d}"
+            hashes = hash_ids(examples.ids)
+            sorted_runs.write(work_dir / file, examples, hashes)
+            report.inputs.add(hashes, examples.labels.tolist())
+            report.runs.append(SortedRun(file, task.number, split, shape, len(examples)))
 
-    for item in sources[task.source].read(task.part):
+    for item in _wanted(sources[task.source].read(task.part), task.wanted_ids):
         if isinstance(item, Rejected):
-            if task.only is None or item.id in task.only:
-                rejections.append(item)
-                hashes = hash_ids([item.id])
-                report.inputs.add(hashes, [item.label])
-                report.rejected.add(hashes, [item.label], reason=item.reason)
+            rejected.append(item)
+            hashes = hash_ids([item.id])
+            report.inputs.add(hashes, [item.label])
+            report.rejected.add(hashes, [item.label], reason=item.reason)
             continue
-        block = item if task.only is None else _wanted(item, task.only)
-        if not len(block):
-            continue
-        pending[block.shape].append(block)
-        held += block.images.nbytes
-        if held >= _RUN_BYTES:
-            for shape in list(pending):
-                write_run(shape)
-            held = 0
-    for shape in list(pending):
-        write_run(shape)
-    # Even if there are none: what an attempt that failed has left must not stand.
-    write_lines(scratch / _rejected_file(task.number), map(dataclasses.asdict, rejections))
-    write_lines(scratch / READ / f"{task.number:06d}.json", [report.as_json()])
+        pending[item.shape].append(item)
+        pending_bytes += item.images.nbytes
+        if pending_bytes >= _RUN_BYTES:
+            write_runs()
+            pending_bytes = 0
+    write_runs()
+    # Written even if it is empty: an earlier attempt at this task may have left another list.
+    json_lines.write(work_dir / _rejected_file(task.number), map(dataclasses.asdict, rejected))
+    json_lines.write(work_dir / READ / f"{task.number:06d}.json", [report.as_json()])
     return {"read": report.inputs.total}
+
+
+def _wanted(
+    items: Iterator[ExampleBatch | Rejected], wanted_ids: frozenset[str] | None
+) -> Iterator[ExampleBatch | Rejected]:
+    """The items of a source with only the wanted ids; with all ids if `wanted_ids` is None."""
+    if wanted_ids is None:
+        yield from items
+        return
+    for item in items:
+        if isinstance(item, Rejected):
+            if item.id in wanted_ids:
+                yield item
+            continue
+        rows = [row for row, example_id in enumerate(item.ids) if example_id in wanted_ids]
+        if rows:
+            yield item.take(np.array(rows, np.int64))
 
 
 def write(
     task: WriteTask | QuarantineTask,
-    material: ShardInputs,
-    scratch: epath.Path,
+    inputs: ShardInputs,
+    work_dir: epath.Path,
     directory: epath.Path,
 ) -> dict[str, int]:
-    """Writes a shard to `directory`, or a slice's part of the quarantine; what is counted."""
+    """Writes a shard or a slice's part of the quarantine, and a report.
+
+    Args:
+      task: the shard or the slice.
+      inputs: the examples that the shards are written from.
+      work_dir: directory of the sorted runs and the reports.
+      directory: directory to write shards to.
+
+    Returns:
+      The counters `kept` and `bytes` of a shard; a counter `quarantined_REASON` for each reason.
+    """
     if isinstance(task, QuarantineTask):
-        quarantined = set_aside(task, material, scratch).quarantined
+        quarantined = write_quarantine(task, inputs, work_dir).quarantined
         return {f"quarantined_{reason}": n for reason, n in quarantined.by_reason.items()}
-    report = write_shard(task, material, scratch, directory)
-    return {"kept": report.kept.total, "bytes": report.num_bytes}
+    report = write_shard(task, inputs, work_dir, directory)
+    return {"kept": report.kept.total, "bytes": report.pixel_bytes}
 
 
 def write_shard(
-    task: WriteTask, material: ShardInputs, scratch: epath.Path, directory: epath.Path
+    task: WriteTask, inputs: ShardInputs, work_dir: epath.Path, directory: epath.Path
 ) -> WriteReport:
-    """Gathers a shard from the runs in `scratch`, writes it whole to `directory`, and reports."""
-    kept = Account()
-    counted = Statistics.empty(material.shape[-1], material.num_classes)
-    step = max(1, _WRITTEN_BYTES // math.prod(material.shape))
+    """Merges a range of hashes from the sorted runs into a shard, and writes a report."""
+    kept = InputTally()
+    statistics = Statistics.empty(inputs.shape[-1], inputs.num_classes)
+    step = max(1, _ENCODED_BYTES // math.prod(inputs.shape))
     with (
         artifacts.atomic_write(directory / task.file) as temporary,
         temporary.open("wb") as file,
     ):
-        for hashes, block in _gather(task, material, scratch):
-            for start in range(0, len(block), step):
-                file.write(codec.encode(block.part(start, start + step)))
-            counted.add(block.images, block.labels)
-            kept.add(hashes, block.labels.tolist())
-    report = WriteReport(task.split, task.source_split, task.file, kept, counted)
-    write_lines(scratch / WRITTEN / f"{task.file}.json", [report.as_json()])
+        for hashes, examples in _merged(task, inputs, work_dir):
+            for start in range(0, len(examples), step):
+                file.write(codec.encode(examples.part(start, start + step)))
+            statistics.add(examples.images, examples.labels)
+            kept.add(hashes, examples.labels.tolist())
+    report = WriteReport(task.split, task.source_split, task.file, kept, statistics)
+    json_lines.write(work_dir / WRITTEN / f"{task.file}.json", [report.as_json()])
     return report
 
 
-def _gather(
-    task: WriteTask, material: ShardInputs, scratch: epath.Path
+def _merged(
+    task: WriteTask, inputs: ShardInputs, work_dir: epath.Path
 ) -> Iterator[tuple[np.ndarray, ExampleBatch]]:
-    """A shard's hashes and examples, in order, some megabytes at a time."""
-    pieces = max(1, -(-task.examples * math.prod(material.shape) // _GATHERED_BYTES))
-    bounds = [task.low + (task.high - task.low) * piece // pieces for piece in range(pieces + 1)]
-    members = [run for run in material.runs if run.split == task.source_split]
+    """Yields a shard's hashes and examples in ascending order, about `_MERGED_BYTES` at a time.
+
+    The range of hashes is cut into equal parts. Hashes are uniform, so that the parts are about
+    equally large.
+    """
+    num_parts = max(1, ceil_div(task.examples * math.prod(inputs.shape), _MERGED_BYTES))
+    width = task.high - task.low
+    bounds = [task.low + width * part // num_parts for part in range(num_parts + 1)]
+    runs = [run for run in inputs.runs if run.split == task.source_split]
     with contextlib.ExitStack() as stack:
-        # Opening one takes longer than reading some rows of it; but files are not without number.
-        opened = [
-            stack.enter_context(sorted_runs.opened(scratch / r.file)) for r in members[:_MOST_OPEN]
+        # Opening a run takes longer than reading some rows of it, so runs stay open. Their number
+        # is limited, since a process may have about a thousand open files.
+        readers = [
+            stack.enter_context(sorted_runs.open_run(work_dir / run.file))
+            for run in runs[:_MAX_OPEN_RUNS]
         ]
         for low, high in itertools.pairwise(bounds):
-            parts = [run.read(material.shape, low, high) for run in opened]
-            parts += [
-                sorted_runs.read(scratch / run.file, material.shape, low, high)
-                for run in members[_MOST_OPEN:]
+            ranges = [reader.read(inputs.shape, low, high) for reader in readers]
+            ranges += [
+                sorted_runs.read(work_dir / run.file, inputs.shape, low, high)
+                for run in runs[_MAX_OPEN_RUNS:]
             ]
-            for place, run in enumerate(members):
-                dropped = material.dropped.get(run.file, frozenset())
-                parts[place] = parts[place].without(dropped)
-            hashes, block = _merge(parts)
-            if len(block):
-                yield hashes, block
+            for number, run in enumerate(runs):
+                dropped = inputs.dropped.get(run.file, frozenset())
+                ranges[number] = ranges[number].without(dropped)
+            hashes, examples = _merge(ranges)
+            if len(examples):
+                yield hashes, examples
 
 
-def _merge(parts: list[Rows]) -> tuple[np.ndarray, ExampleBatch]:
-    """The hashes and examples of parts of runs, in order. Empties the list: copies are large."""
-    hashes = np.concatenate([rows.hashes for rows in parts])
-    block = ExampleBatch.concatenate(rows.block for rows in parts)
-    parts.clear()
-    order = sorted_runs.order_of(hashes, block.ids)
-    return hashes[order], block.take(order)
+def _merge(ranges: list[RunRange]) -> tuple[np.ndarray, ExampleBatch]:
+    """The hashes and examples of several ranges in ascending order.
+
+    Empties the list, so that the ranges are freed before the examples are sorted into a copy.
+    """
+    hashes = np.concatenate([part.hashes for part in ranges])
+    examples = ExampleBatch.concatenate(part.examples for part in ranges)
+    ranges.clear()
+    order = sorted_runs.sort_order(hashes, examples.ids)
+    return hashes[order], examples.take(order)
 
 
-def set_aside(task: QuarantineTask, material: ShardInputs, scratch: epath.Path) -> QuarantineReport:
-    """Lists all of a slice's inputs that are no examples, and reports."""
-    account = Account()
+def write_quarantine(
+    task: QuarantineTask, inputs: ShardInputs, work_dir: epath.Path
+) -> QuarantineReport:
+    """Lists the inputs of a slice that are in no shard, and writes a report."""
+    tally = InputTally()
 
     def rows() -> Iterator[dict[str, Any]]:
-        for item in _all_rejected(task, material, scratch):
-            account.add(hash_ids([item.id]), [item.label], reason=item.reason)
+        for item in _quarantined_inputs(task, inputs.shape, work_dir):
+            tally.add(hash_ids([item.id]), [item.label], reason=item.reason)
             yield dataclasses.asdict(item)
 
-    write_lines(scratch / QUARANTINED / f"{task.number:06d}.jsonl", rows())
-    report = QuarantineReport(task.number, task.split, account)
-    write_lines(scratch / QUARANTINED / f"{task.number:06d}.json", [report.as_json()])
+    json_lines.write(quarantine_file(task.number, work_dir), rows())
+    report = QuarantineReport(task.number, task.split, tally)
+    json_lines.write(work_dir / QUARANTINED / f"{task.number:06d}.json", [report.as_json()])
     return report
 
 
-def _all_rejected(
-    task: QuarantineTask, material: ShardInputs, scratch: epath.Path
+def _quarantined_inputs(
+    task: QuarantineTask, shape: Shape, work_dir: epath.Path
 ) -> Iterator[Rejected]:
-    yield from rejected(task.number, scratch)
-    wanted = format_shape(material.shape)
-    for run in task.others:
-        detail = f"{format_shape(run.shape)}, most others are {wanted}"
-        for example_id, label in zip(
-            *sorted_runs.id_and_label_columns(scratch / run.file), strict=True
-        ):
-            yield Rejected(example_id, run.split, int(label), Reason.WRONG_SHAPE, detail)
-    yield from task.rejected
+    yield from rejected_inputs(task.number, work_dir)
+    for run in task.other_shapes:
+        detail = f"{format_shape(run.shape)}, most others are {format_shape(shape)}"
+        ids, labels = sorted_runs.id_and_label_columns(work_dir / run.file)
+        for example_id, label in zip(ids, labels.tolist(), strict=True):
+            yield Rejected(example_id, run.split, label, Reason.WRONG_SHAPE, detail)
+    yield from task.duplicates
 
 
-def rejected(number: int, scratch: epath.Path) -> Iterator[Rejected]:
-    """The inputs of a slice that reading rejected."""
-    for row in read_lines(scratch / _rejected_file(number)):
+def rejected_inputs(number: int, work_dir: epath.Path) -> Iterator[Rejected]:
+    """Yields the inputs that were rejected when a slice was read."""
+    for row in json_lines.read(work_dir / _rejected_file(number)):
         yield Rejected(**row)
+
+
+def quarantine_file(number: int, work_dir: epath.Path) -> epath.Path:
+    """The file that lists the inputs of a slice that are in no shard."""
+    return work_dir / QUARANTINED / f"{number:06d}.jsonl"
 
 
 def _rejected_file(number: int) -> str:
     return f"{number:06d}-rejected.jsonl"
-
-
-def write_lines(path: epath.Path, rows: Iterable[Any]) -> None:
-    """Writes JSON values, one a line; whole, or not at all."""
-    with artifacts.atomic_write(path) as temporary, temporary.open("wb") as file:
-        file.write(b"")  # TensorFlow makes no file where nothing is written.
-        for row in rows:
-            file.write(f"{json.dumps(row, ensure_ascii=False)}\n".encode())
-
-
-def read_lines(path: epath.Path) -> Iterator[Any]:
-    """What `write_lines` wrote."""
-    with path.open("rb") as file:
-        for line in file:
-            yield json.loads(line)
-
-
-def _wanted(block: ExampleBatch, only: frozenset[str]) -> ExampleBatch:
-    return block.take(np.array([n for n, each in enumerate(block.ids) if each in only], np.int64))

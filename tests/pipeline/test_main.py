@@ -1,4 +1,4 @@
-"""The command line as a user meets it: real processes, their exit codes and their one line."""
+"""Tests of the command line as users run it: in processes, with exit codes and messages."""
 
 import os
 import resource
@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from tests.conftest import ROOT, command
+from tests.conftest import ROOT, module_command
 
 RUN = ("pipeline", "run", "--run", "unused")
 
@@ -29,36 +29,48 @@ def assert_one_line(done: subprocess.CompletedProcess, code: int, *parts: str) -
         ((*RUN, "--preset", "convv"), ("unknown preset 'convv'", "nearest: conv")),
         ((*RUN, "--latens", "3"), ("unknown option '--latens'", "nearest: --latents")),
         ((*RUN, "--latents", "three"), ("latents", "must be a whole number", "'three'")),
-        ((*RUN, "--validation_fraction", "1"), ("validation_fraction", "under 1")),
+        ((*RUN, "--validation_fraction", "1"), ("validation_fraction", "less than 1")),
         (("pipeline", "prepair"), ("unknown stage 'prepair'", "nearest: prepare")),
         (("pipeline", "evaluate"), ("required: --examples, --model, --output",)),
-        (("trainer", "--examples", "x"), ("required: --output",)),
-        (("trainer", "--examples", "none", "--output", "x"), ("none is no finished artifact",)),
+        (("trainer", "--examples", "x"), ("--output is required",)),
+        (("trainer", "--examples", "none", "--output", "x"), ("none is not a finished artifact",)),
     ],
 )
-def test_a_wrong_command_line_is_answered_in_one_line(cli, arguments, parts):
+def test_a_wrong_command_line_is_explained_in_one_line(cli, arguments, parts):
     done = cli(*arguments)
     assert_one_line(done, 2, *parts)
     assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("arguments", [("pipeline",), ("pipeline", "run"), ("trainer",)])
-def test_help_needs_no_heavy_import(arguments):
+def test_help_imports_nothing_large(arguments):
     script = (
         "import runpy, sys; sys.argv = ['x', *sys.argv[2:], '--help']\n"
         f"try: runpy.run_module('{arguments[0]}', run_name='__main__')\n"
         "except SystemExit: pass\n"
-        "heavy = {'tensorflow', 'apache_beam', 'numpy', 'tensorflow_datasets', 'matplotlib'}\n"
-        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+        "large = {'tensorflow', 'apache_beam', 'numpy', 'tensorflow_datasets', 'matplotlib'}\n"
+        "assert not large & set(sys.modules), large & set(sys.modules)"
     )
     done = subprocess.run(
-        [*command("x")[:1], "-c", script, *arguments],
+        [*module_command("x")[:1], "-c", script, *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
     assert "usage: python -m" in done.stdout
+
+
+def test_the_stages_import_nothing_large_before_they_work():
+    script = (
+        "import sys, pipeline.run, pipeline.apply.embed\n"
+        "large = {'tensorflow', 'apache_beam', 'tensorflow_datasets', 'matplotlib'}\n"
+        "assert not large & set(sys.modules), large & set(sys.modules)"
+    )
+    done = subprocess.run(
+        [*module_command("x")[:1], "-c", script], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_up_to_date_stage_imports_no_tensorflow(examples_dir, model_dir):
@@ -71,47 +83,51 @@ def test_an_up_to_date_stage_imports_no_tensorflow(examples_dir, model_dir):
         f"stage.run('mlp', config(), examples={str(examples_dir)!r}, output={str(model_dir)!r})"
     )
     done = subprocess.run(
-        [*command("x")[:1], "-c", script], cwd=ROOT, capture_output=True, text=True
+        [*module_command("x")[:1], "-c", script], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     assert "train: up to date" in done.stderr
 
 
-def test_another_configs_directory_is_refused_untouched(cli, examples_dir):
+def test_the_directory_of_another_config_is_not_touched(cli, examples_dir):
     before = {path: path.stat().st_mtime_ns for path in examples_dir.rglob("*")}
     done = cli(
         "pipeline", "prepare", "--dataset", "synthetic_garments", "--synthetic_size", 600,
         "--validation_fraction", 0.3, "--output", examples_dir,
     )  # fmt: skip
-    assert_one_line(done, 2, "validation_fraction is 0.1 there, 0.3 asked", "--overwrite")
+    assert_one_line(done, 2, "validation_fraction is 0.1, not the requested 0.3", "--overwrite")
     assert {path: path.stat().st_mtime_ns for path in examples_dir.rglob("*")} == before
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "short"])
-def test_a_damaged_shard_is_named_with_its_record(cli, examples_dir, tmp_path, damage):
+def test_the_damaged_record_of_a_shard_is_named(cli, examples_dir, tmp_path, damage):
     shutil.copytree(examples_dir, tmp_path / "examples")
     (shard,) = (tmp_path / "examples").glob("*train.tfrecord-*")
-    whole = shard.read_bytes()
-    data = bytearray(whole)
+    original = shard.read_bytes()
+    data = bytearray(original)
     data[2000] ^= 4
     record = len(data) // 534
-    shard.write_bytes({"flipped": data, "cut": whole[:2000], "short": whole[: 3 * record]}[damage])
+    shard.write_bytes(
+        {"flipped": data, "cut": original[:2000], "short": original[: 3 * record]}[damage]
+    )
     done = cli("trainer", "--examples", tmp_path / "examples", "--output", tmp_path / "model")
     expected = (
-        "holds 3 records, its manifest says 534: record 3" if damage == "short" else "record 2 of"
+        "holds 3 records, but the manifest lists 534: record 3"
+        if damage == "short"
+        else "record 2 of"
     )
     assert_one_line(done, 1, shard.name, expected)
     assert not (tmp_path / "model").exists()
 
 
-@pytest.mark.parametrize("place", ["/proc/nowhere", "/dev/null/x"])
-def test_a_place_that_cannot_be_written_is_one_line(cli, place):
-    done = cli("pipeline", "prepare", "--dataset", "synthetic_garments", "--output", place)
-    assert_one_line(done, 1, place.rsplit("/", 1)[0])
+@pytest.mark.parametrize("output", ["/proc/nowhere", "/dev/null/x"])
+def test_a_directory_that_cannot_be_written_is_explained_in_one_line(cli, output):
+    done = cli("pipeline", "prepare", "--dataset", "synthetic_garments", "--output", output)
+    assert_one_line(done, 1, output.rsplit("/", 1)[0])
 
 
-def test_a_full_disk_publishes_nothing_and_the_next_call_goes_on(cli, tmp_path):
-    """A limit on the size of files stands for the disk: a write fails in the midst of a shard."""
+def test_after_a_full_disk_the_same_command_succeeds(cli, tmp_path):
+    """A limit on file sizes takes the place of a full disk: a write fails within a shard."""
     arguments = (
         "pipeline", "prepare", "--dataset", "synthetic_garments", "--synthetic_size", 600,
         "--output", tmp_path / "examples",
@@ -130,16 +146,16 @@ def test_a_full_disk_publishes_nothing_and_the_next_call_goes_on(cli, tmp_path):
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_a_stopped_prepare_publishes_nothing_and_the_next_call_goes_on(
-    cli, examples_dir, tmp_path, stop
-):
+def test_after_prepare_was_stopped_the_same_command_succeeds(cli, examples_dir, tmp_path, stop):
     arguments = (
         "pipeline", "prepare", "--dataset", "synthetic_garments", "--synthetic_size", 600,
         "--output", tmp_path / "examples",
     )  # fmt: skip
-    process = subprocess.Popen(command(*arguments), cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    said = process.stderr.readline()
-    assert said.startswith("prepare: reading")
+    process = subprocess.Popen(
+        module_command(*arguments), cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    first_line = process.stderr.readline()
+    assert first_line.startswith("prepare: reading")
     process.send_signal(stop)
     _, rest = process.communicate()
     assert process.returncode == (75 if stop != signal.SIGKILL else -signal.SIGKILL)
@@ -150,11 +166,11 @@ def test_a_stopped_prepare_publishes_nothing_and_the_next_call_goes_on(
         assert (tmp_path / "examples" / path.name).read_bytes() == path.read_bytes()
 
 
-def test_a_dataset_that_is_not_there_says_how_to_go_on(cli, tmp_path):
-    # With every request sent to a port of this machine where nothing listens, as without network.
+def test_the_error_for_a_missing_dataset_suggests_solutions(cli, tmp_path):
+    # A proxy on a port where nothing listens, so that there is no network.
     env = os.environ | {f"{p}_proxy": "http://127.0.0.1:9" for p in ("http", "https")}
     done = subprocess.run(
-        command(
+        module_command(
             "pipeline", "prepare", "--dataset", "fashion_mnist",
             "--data_dir", tmp_path / "none", "--output", tmp_path / "examples",
         ),

@@ -3,8 +3,7 @@ import dataclasses
 import pytest
 
 from components.base.errors import ConfigError
-from components.model.networks import NETWORKS
-from trainer import config
+from trainer.choices import OPTIMIZERS, OPTIMIZERS_WITH_DECAY
 from trainer.config import (
     RunOptions,
     TrainConfig,
@@ -12,7 +11,6 @@ from trainer.config import (
     load_config,
     preset_names,
 )
-from trainer.optimization import optimizer, schedules
 
 
 @pytest.mark.parametrize("preset", preset_names())
@@ -20,14 +18,14 @@ def test_every_preset_loads(preset):
     assert isinstance(load_config(preset), TrainConfig)
 
 
-def test_mlp_is_the_model_the_project_starts_from():
+def test_the_mlp_preset_has_the_settings_of_the_published_results():
     config = load_config("mlp")
-    wanted = {"network": "mlp", "widths": (256,), "latents": 2, "optimizer": "rmsprop"}
-    wanted |= {"batch_size": 100, "epochs": 50, "beta": 1.0}
-    assert wanted.items() <= dataclasses.asdict(config).items()
+    expected = {"network": "mlp", "widths": (256,), "latents": 2, "optimizer": "rmsprop"}
+    expected |= {"batch_size": 100, "epochs": 50, "beta": 1.0}
+    assert expected.items() <= dataclasses.asdict(config).items()
 
 
-def test_the_command_line_goes_over_the_file_and_the_file_over_the_preset(tmp_path):
+def test_the_command_line_overrides_the_file_and_the_file_the_preset(tmp_path):
     file = tmp_path / "fields.yaml"
     file.write_text("latents: 5\nwidths: [64, 32]\n")
     config = load_config("mlp", file=str(file), overrides={"latents": "7"})
@@ -39,18 +37,18 @@ def test_the_command_line_goes_over_the_file_and_the_file_over_the_preset(tmp_pa
     [
         ("latent: 5", "unknown field 'latent' in preset mlp or .*; nearest: latents"),
         ("latents: many", "latents in preset mlp or .* must be a whole number"),
-        ("- 5", "must hold `field: value` lines"),
-        ("a: b: c", "is no YAML"),
+        ("- 5", "must consist of `field: value` lines"),
+        ("a: b: c", "is not valid YAML"),
     ],
 )
-def test_a_wrong_file_is_refused(tmp_path, text, message):
+def test_an_invalid_file_is_rejected(tmp_path, text, message):
     file = tmp_path / "fields.yaml"
     file.write_text(text)
     with pytest.raises(ConfigError, match=message):
         load_config("mlp", file=str(file))
 
 
-def test_a_missing_file_and_an_unknown_preset_are_named(tmp_path):
+def test_a_missing_file_and_an_unknown_preset_are_rejected(tmp_path):
     with pytest.raises(ConfigError, match="No such file or directory"):
         load_config("mlp", file=str(tmp_path / "none.yaml"))
     with pytest.raises(ConfigError, match="unknown preset 'con'; nearest: conv"):
@@ -62,24 +60,27 @@ def test_a_missing_file_and_an_unknown_preset_are_named(tmp_path):
     [
         ({"latents": 0}, "latents must be at least 1. Received: 0"),
         ({"beta": -1}, "beta must be at least 0"),
-        ({"learning_rate": 0}, "learning_rate must be over 0"),
+        ({"learning_rate": 0}, "learning_rate must be greater than 0"),
         ({"network": "conv", "widths": "8"}, "widths of conv must be 2 or more"),
-        ({"widths": "8,0"}, "widths of mlp must be 1 or more numbers over 0"),
+        ({"widths": "8,0"}, "widths of mlp must be 1 or more numbers greater than 0"),
         ({"accumulate": 0}, "accumulate must be at least 1"),
         ({"beta_cycles": 0}, "beta_cycles must be at least 1"),
         ({"free_bits": -0.1}, "free_bits must be at least 0. Received: -0.1"),
         ({"patience": -1}, "patience must be at least 0"),
-        ({"ema_decay": 1.0}, "ema_decay must be under 1. Received: 1.0"),
+        ({"ema_decay": 1.0}, "ema_decay must be less than 1. Received: 1.0"),
         ({"ema_decay": -0.1}, "ema_decay must be at least 0"),
-        ({"seed": 2**32}, "seed must be under 2"),
+        ({"seed": 2**32}, "seed must be less than 2"),
         ({"weight_decay": -1, "optimizer": "lion"}, "weight_decay must be at least 0"),
-        ({"weight_decay": 0.1, "optimizer": "adam"}, "adam takes no weight_decay; choose adamw"),
-        ({"weight_decay": 0.1, "optimizer": "rmsprop"}, "rmsprop takes no weight_decay"),
+        (
+            {"weight_decay": 0.1, "optimizer": "adam"},
+            "adam has no weight decay; choose one of adamw, lamb, lion",
+        ),
+        ({"weight_decay": 0.1, "optimizer": "rmsprop"}, "rmsprop has no weight decay"),
         ({"keep": "first"}, "keep in the command line must be one of best, last"),
         ({"beta_schedule": "liner"}, "must be one of .* nearest: linear"),
     ],
 )
-def test_values_out_of_range_are_refused(fields, message):
+def test_values_out_of_range_are_rejected(fields, message):
     with pytest.raises(ConfigError, match=message):
         load_config("mlp", overrides=fields)
 
@@ -91,33 +92,23 @@ def test_values_out_of_range_are_refused(fields, message):
         (lambda: RunOptions(checkpoint_seconds=-1), "checkpoint_seconds must be at least 0"),
         (lambda: RunOptions(profile=-1), "profile must be at least 0"),
         (lambda: VerifyOptions(replicas=(2,)), "replicas must be two or more numbers"),
-        (lambda: VerifyOptions(replicas=(1, 0)), "over 0. Received: 1,0"),
+        (lambda: VerifyOptions(replicas=(1, 0)), "greater than 0. Received: 1,0"),
         (lambda: VerifyOptions(steps=0), "steps must be at least 1"),
         (lambda: VerifyOptions(tolerance=-1e-9), "tolerance must be at least 0"),
     ],
 )
-def test_options_out_of_range_are_refused(make, message):
+def test_options_out_of_range_are_rejected(make, message):
     with pytest.raises(ConfigError, match=message):
         make()
 
 
-def test_what_there_is_to_choose_is_there():
-    """The config names it without the seconds that TensorFlow takes."""
-    assert set(config.OPTIMIZERS) == optimizer.OPTIMIZERS.keys()
-    assert set(config.SCHEDULES) == schedules.SHAPES.keys()
-    assert set(config.BETA_SCHEDULES) == schedules.BETA_SHAPES.keys()
-    assert set(config.NETWORKS) == NETWORKS.keys()
-
-
-@pytest.mark.parametrize("name", config.OPTIMIZERS)
-def test_the_config_and_the_optimizer_agree_on_who_decays(name):
-    def is_refused(make) -> bool:
-        try:
-            make()
-        except ConfigError:
-            return True
-        return False
-
-    assert is_refused(lambda: TrainConfig(optimizer=name, weight_decay=0.1)) == is_refused(
-        lambda: optimizer.create(name, weight_decay=0.1)
+@pytest.mark.parametrize("name", OPTIMIZERS_WITH_DECAY)
+def test_some_optimizers_accept_a_weight_decay(name):
+    assert (
+        load_config("mlp", overrides={"optimizer": name, "weight_decay": 0.1}).weight_decay == 0.1
     )
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_accepts_no_weight_decay(name):
+    assert load_config("mlp", overrides={"optimizer": name}).optimizer == name

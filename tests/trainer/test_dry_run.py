@@ -1,10 +1,11 @@
+import dataclasses
 import os
 import shutil
 
 import pytest
 
+from components.base.arithmetic import ceil_div
 from components.base.errors import ConfigError
-from components.data.prepared_dataset import PreparedDataset
 from tests.conftest import tiny_train_config
 from trainer import stage
 from trainer.config import RunOptions, load_config
@@ -12,7 +13,7 @@ from trainer.dry_run import describe
 
 
 def described(config, examples, **options) -> dict[str, str]:
-    """The lines, by label."""
+    """The lines of the description, by label."""
     text = describe(config, RunOptions(**options), examples)
     return {line[:14].strip(): line[15:] for line in text.splitlines()}
 
@@ -22,46 +23,46 @@ def mlp(example_set) -> dict[str, str]:
     return described(load_config("mlp"), example_set)
 
 
-def test_the_mlp_preset_by_hand(mlp):
+def test_the_costs_of_the_mlp_preset(mlp):
     kernels = 784 * 256 + 256 * 4 + 2 * 256 + 256 * 784
     parameters = kernels + 256 + 4 + 256 + 784
     assert mlp["network"] == f"mlp of widths 256 and 2 latents: {parameters:,} parameters"
-    # Two operations a factor; forward, and backward to kernels and inputs.
-    assert mlp["work"] == f"{6 * kernels / 1e6:.1f} MFLOP an example, 0.24 GFLOP a step"
+    # Two operations per weight: forward, and backward to the kernels and to the inputs.
+    assert mlp["work"] == f"{6 * kernels / 1e6:.1f} MFLOP per example, 0.24 GFLOP per step"
     assert mlp["devices"] == "1 x CPU"
     assert mlp["precision"] == "float32, compiled by XLA"
     assert mlp["learning rate"] == (
-        "rmsprop, 0.002: up from 0 over 500 steps, then along half a cosine to 0"
+        "rmsprop, 0.002: rises from 0 over 500 steps, then falls along half a cosine to 0"
     )
     assert mlp["beta"] == "1"
 
 
-def test_the_memory_of_the_mlp_preset_by_hand(mlp, example_set):
-    # Float32 parameters, as many gradients and mean squares; activations of 100 examples.
-    each, activations = 4 * 404_244, 4 * 100 * (784 + 256 + 4 + 256 + 784 + 784)
-    # An epoch has fewer than 100 steps, so a call has no more.
-    images = -(-example_set.num_examples("train") // 100) * 100 * 784
+def test_the_memory_of_the_mlp_preset(mlp, example_set):
+    # Parameters, gradients and mean squares in float32; activations of 100 examples.
+    parameters, activations = 4 * 404_244, 4 * 100 * (784 + 256 + 4 + 256 + 784 + 784)
+    # An epoch has fewer than 100 steps, so a call has as many steps as an epoch.
+    images = ceil_div(example_set.num_examples("train"), 100) * 100 * 784
     assert mlp["memory"] == (
-        f"about {(3 * each + activations + images) / 1e6:.2f} MB on each replica: "
+        f"about {(3 * parameters + activations + images) / 1e6:.2f} MB on each replica: "
         "parameters 1.62 MB, gradients 1.62 MB, slots 1.62 MB, "
-        f"activations {activations / 1e6:.2f} MB, a call's images {images / 1e3:.2f} kB"
+        f"activations {activations / 1e6:.2f} MB, images of 6 steps {images / 1e3:.2f} kB"
     )
 
 
 def test_batches_and_data(mlp, example_set):
     count = example_set.num_examples("train")
     assert 500 < count < 600
-    assert mlp["steps"] == "300: 50 epochs of 6, in 50 calls of at most 6"
+    assert mlp["steps"] == "300: 50 epochs of 6, in 50 calls of at most 6 steps"
     assert mlp["batch"] == (
-        f"100 examples: 100 on 1 replica; the last of an epoch {count - 500}: "
+        f"100 examples: 100 on 1 replica; the last batch of an epoch {count - 500}: "
         f"{count - 500} on 1 replica"
     )
     assert mlp["data"].startswith(f"{count} examples, {count * 784 / 1e3:.2f} kB, held in memory")
     heldout = example_set.num_examples("validation")
-    assert mlp["held out"] == f"{heldout} of {heldout} examples, scored every epoch"
+    assert mlp["held out"] == f"{heldout} of {heldout} examples, evaluated every epoch"
 
 
-def test_another_run_in_words(example_set):
+def test_another_run(example_set):
     config = tiny_train_config(
         "conv", widths=(4, 8), replicas=2, batch_size=38, accumulate=4, steps_per_call=7, epochs=3,
         beta=4, beta_schedule="cyclical", schedule="one_cycle", ema_decay=0.9, eval_every=2,
@@ -71,39 +72,39 @@ def test_another_run_in_words(example_set):
     lines = described(config, example_set, cache_bytes=count * 784 - 1)
     assert lines["devices"] == "2 x CPU"
     assert lines["precision"] == "bfloat16, not compiled by XLA"
-    # Parts of 5 examples: 20 on the first replica, and the other 18 on the second.
+    # Parts of 5 examples: 20 examples on the first replica, the other 18 on the second.
     last = count % 38
     assert 0 < last < 20
     assert lines["batch"] == (
         "38 examples: 20 in 4 parts of 5 on 1 replica, 18 on 1 replica; "
-        f"the last of an epoch {last}: {last} on 1 replica, none on 1 replica"
+        f"the last batch of an epoch {last}: {last} on 1 replica, none on 1 replica"
     )
-    steps = -(-count // 38)
+    steps = ceil_div(count, 38)
     assert lines["steps"] == (
-        f"{3 * steps}: 3 epochs of {steps}, in {3 * -(-steps // 7)} calls of at most 7"
+        f"{3 * steps}: 3 epochs of {steps}, in {3 * ceil_div(steps, 7)} calls of at most 7 steps"
     )
     assert (
-        f"streamed from the shards (the cache may have {(count * 784 - 1) / 1e3:.2f} kB)"
+        f"streamed from the shards (the limit is {(count * 784 - 1) / 1e3:.2f} kB)"
         in (lines["data"])
     )
     assert "average " in lines["memory"]
-    # Per example: 14x14x4, 784 flattened, 8, 2 heads of 32; 8, dense and reshaped 784, two images.
-    numbers = 784 + 784 + 8 + 64 + 8 + 784 + 784 + 784 + 784
-    assert f"activations {5 * 2 * numbers / 1e3:.2f} kB" in lines["memory"]
-    assert lines["learning rate"].startswith("adam, 0.001: in one cycle")
-    assert lines["beta"] == "4, from 0 up over the first half of each of 4 cycles"
+    # Encoder: 14 x 14 x 4, flattened, 8, two outputs of 32. Decoder: 8, 784, reshaped, two images.
+    elements = 784 + 784 + 8 + 64 + 8 + 784 + 784 + 784 + 784
+    assert f"activations {5 * 2 * elements / 1e3:.2f} kB" in lines["memory"]
+    assert lines["learning rate"].startswith("adam, 0.001: one cycle")
+    assert lines["beta"] == "4, rising from 0 over the first half of each of 4 cycles"
     assert lines["held out"].startswith("7 of ")
-    assert lines["held out"].endswith(" examples, scored every 2 epochs")
+    assert lines["held out"].endswith(" examples, evaluated every 2 epochs")
 
 
-def test_whole_batches_have_no_last_one(example_set):
+def test_full_batches_only(example_set):
     count = example_set.num_examples("train")
     lines = described(tiny_train_config(batch_size=count), example_set)
     assert lines["batch"] == f"{count} examples: {count} on 1 replica"
-    assert lines["learning rate"] == "rmsprop, 0.002: along half a cosine to 0"
+    assert lines["learning rate"] == "rmsprop, 0.002: falls along half a cosine to 0"
 
 
-def test_of_several_hosts_none_is_waited_for(example_set, monkeypatch):
+def test_other_hosts_are_not_waited_for(example_set, monkeypatch):
     cluster = '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 1}}'
     monkeypatch.setenv("TF_CONFIG", cluster)
     lines = described(tiny_train_config(), example_set)
@@ -112,7 +113,7 @@ def test_of_several_hosts_none_is_waited_for(example_set, monkeypatch):
     assert os.environ["TF_CONFIG"] == cluster
 
 
-def test_no_image_is_read_and_nothing_written(examples_dir, tmp_path, monkeypatch):
+def test_no_images_are_read_and_no_files_written(examples_dir, tmp_path, monkeypatch):
     examples = tmp_path / "examples"
     shutil.copytree(examples_dir, examples)
     shards = list(examples.glob("*.tfrecord*"))
@@ -130,15 +131,16 @@ def test_no_image_is_read_and_nothing_written(examples_dir, tmp_path, monkeypatc
 def test_the_command_needs_no_output(cli, examples_dir, example_set):
     config = tiny_train_config()
     options = ("--widths", 16, "--batch_size", 50, "--epochs", 2, "--warmup_steps", 0)
-    cache = ("--cache_bytes", 10**6)  # What is free changes from one call to the next.
+    cache = ("--cache_bytes", 10**6)  # The default depends on the free memory of the moment.
     done = cli("trainer", "--examples", examples_dir, "--dry_run", *options, *cache)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == describe(config, RunOptions(cache_bytes=10**6), example_set) + "\n"
 
 
-def test_what_a_run_refuses_is_refused(example_set):
+def test_what_a_run_rejects_is_rejected(example_set):
     with pytest.raises(ConfigError, match="precision float16 needs a GPU"):
         described(tiny_train_config(precision="float16"), example_set)
     with pytest.raises(ConfigError, match="no examples in split 'train'"):
         shards = {"test": example_set.shards["test"]}
-        described(tiny_train_config(), PreparedDataset(**vars(example_set) | {"shards": shards}))
+        counts = dataclasses.replace(example_set.counts, shards=shards)
+        described(tiny_train_config(), dataclasses.replace(example_set, counts=counts))

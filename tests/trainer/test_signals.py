@@ -5,35 +5,36 @@ import sys
 
 import pytest
 
-from tests.conftest import ROOT, command
-from trainer.signals import deferred_stop
+from tests.conftest import ROOT, module_command
+from trainer.signals import deferred_signals
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_first_signal_asks_and_the_second_acts(number, capfd):
-    acted = []
-    before = signal.signal(number, lambda *_: acted.append(number))
+def test_the_first_signal_is_a_request_and_the_second_has_its_usual_effect(number, capfd):
+    handled = []
+    original = signal.signal(number, lambda *_: handled.append(number))
     try:
-        with deferred_stop() as stop:
-            assert stop.name is None
+        with deferred_signals() as stop:
+            assert (stop.is_pending, stop.signal_name) == (False, None)
             signal.raise_signal(number)
-            assert (stop.name, acted) == (number.name, [])
+            assert (stop.is_pending, stop.signal_name) == (True, number.name)
+            assert handled == []
             assert "again to stop at once" in capfd.readouterr().err
             signal.raise_signal(number)
-            assert acted == [number]
+            assert handled == [number]
         signal.raise_signal(number)
-        assert acted == [number] * 2  # The handler of before stands again.
+        assert handled == [number] * 2  # The original handler is restored.
     finally:
-        signal.signal(number, before)
+        signal.signal(number, original)
 
 
 PROGRAM = """
 import signal, sys
 from components.base import command_line, errors
-from trainer.signals import deferred_stop
+from trainer.signals import deferred_signals
 
 def main():
-    with deferred_stop() as stop:
+    with deferred_signals() as stop:
         {body}
         raise errors.Stopped("saved")
 
@@ -42,7 +43,7 @@ command_line.run(main)
 
 
 def run(body: str, **kwargs) -> subprocess.CompletedProcess:
-    """A command whose body stands in `deferred_stop`, in a process of its own."""
+    """Runs a command in a separate process, with its body in `deferred_signals`."""
     program = PROGRAM.format(body=body)
     return subprocess.run([sys.executable, "-c", program], cwd=ROOT, **kwargs)
 
@@ -51,19 +52,20 @@ def run(body: str, **kwargs) -> subprocess.CompletedProcess:
 def test_a_second_signal_ends_the_command_at_once(number):
     twice = f"signal.raise_signal({number:d}); signal.raise_signal({number:d})"
     done = run(twice, stderr=subprocess.PIPE, text=True)
-    asked, stopped = done.stderr.splitlines()
+    requested, stopped = done.stderr.splitlines()
     assert done.returncode == 75
-    assert asked.startswith(f"{number.name}: saving after the steps that run now")
+    assert requested.startswith(f"{number.name}: finishing the current steps and saving")
     assert stopped.startswith(f"{number.name}: stopped; nothing unfinished was published")
 
 
-def test_work_is_saved_though_nobody_reads_what_is_said(tmp_path):
-    """The process that a log was piped to is gone."""
-    unread, stderr = os.pipe()
-    os.close(unread)
+def test_work_is_saved_if_standard_error_is_closed(tmp_path):
+    """For example because the process that the log was piped to is gone."""
+    reader, stderr = os.pipe()
+    os.close(reader)
     saved = tmp_path / "saved"
     run(
-        f"signal.raise_signal(signal.SIGTERM); open('{saved}', 'w').write(stop.name)", stderr=stderr
+        f"signal.raise_signal(signal.SIGTERM); open('{saved}', 'w').write(stop.signal_name)",
+        stderr=stderr,
     )
     os.close(stderr)
     assert saved.read_text() == "SIGTERM"
@@ -71,15 +73,15 @@ def test_work_is_saved_though_nobody_reads_what_is_said(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_before_the_first_step_ends_the_command(number, examples_dir, tmp_path):
-    """While TensorFlow is imported there is nothing to save yet, and nobody to ask."""
+    """While TensorFlow is being imported, there is nothing to save."""
     arguments = ("--examples", examples_dir, "--output", tmp_path / "model")
     process = subprocess.Popen(
-        command("trainer", *arguments), cwd=ROOT, stderr=subprocess.PIPE, text=True
+        module_command("trainer", *arguments), cwd=ROOT, stderr=subprocess.PIPE, text=True
     )
     assert process.stderr.readline().startswith("train: preset mlp on ")
     process.send_signal(number)
-    _, said = process.communicate()
+    _, stderr = process.communicate()
     assert process.returncode == 75
-    assert said.startswith(f"{number.name}: stopped; nothing unfinished was published")
-    assert said.count("\n") == 1
+    assert stderr.startswith(f"{number.name}: stopped; nothing unfinished was published")
+    assert stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []

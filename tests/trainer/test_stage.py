@@ -2,17 +2,17 @@ import re
 
 import pytest
 
-from components.base import artifacts
 from components.base.errors import ConfigError
+from components.base.manifest import load_artifact
 from pipeline.prepare.stage import prepare
 from tests.conftest import tiny_prepare_config, tiny_train_config
 from trainer import stage
 
-# Not compiled by XLA, which takes seconds.
+# Not compiled by XLA, which saves seconds per run.
 QUICK = {"epochs": 1, "network": "conv", "widths": (2, 4)}
 
 
-def test_the_outcome_is_said_at_the_end(examples_dir, tmp_path, capsys):
+def test_the_outcome_is_reported_at_the_end(examples_dir, tmp_path, capsys):
     stage.run("mlp", tiny_train_config(**QUICK), examples=examples_dir, output=tmp_path / "model")
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("train: final train loss ")
@@ -28,18 +28,20 @@ def test_without_a_validation_split_the_last_model_is_kept(tmp_path, capsys):
     stage.run("mlp", config, examples=tmp_path / "examples", output=tmp_path / "model")
     last = capsys.readouterr().err.splitlines()[-1]
     assert re.fullmatch(rf"train: final train loss [\d.]+ nats \({tmp_path}/model\)", last)
-    counts = artifacts.load(tmp_path / "model", stage="train").manifest["counts"]
+    counts = load_artifact(tmp_path / "model", stage="train").manifest["counts"]
     assert counts["kept"] == counts["final"]
     assert counts["kept"]["heldout"] is None
 
 
-def test_up_to_date_is_said_and_another_config_refused(examples_dir, model_dir, capsys):
+def test_an_output_is_up_to_date_for_its_config_and_rejected_for_another(
+    examples_dir, model_dir, capsys
+):
     stage.run("mlp", tiny_train_config(), examples=examples_dir, output=model_dir)
     assert capsys.readouterr().err == f"train: up to date ({model_dir})\n"
-    with pytest.raises(ConfigError, match="latents is 2 there, 3 asked"):
+    with pytest.raises(ConfigError, match="latents is 2, not the requested 3"):
         stage.run("mlp", tiny_train_config(latents=3), examples=examples_dir, output=model_dir)
 
 
-def test_another_stages_directory_is_no_input(model_dir, tmp_path):
-    with pytest.raises(ConfigError, match="made by the train stage; one of prepare is needed"):
+def test_the_output_of_another_stage_is_rejected_as_input(model_dir, tmp_path):
+    with pytest.raises(ConfigError, match="an artifact of the prepare stage is needed"):
         stage.run("mlp", tiny_train_config(), examples=model_dir, output=tmp_path / "model")

@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.base import artifacts
 from components.base.errors import WorkError
+from components.base.manifest import load_artifact
 from components.metrics import likelihood
 from components.model import vae
-from tests.conftest import ROOT, command, tiny_train_config
+from tests.conftest import ROOT, module_command, tiny_train_config
 from trainer import build, stage
 from trainer.config import RunOptions
 from trainer.optimization import schedules
 from trainer.recording.checkpoints import Checkpoints
-from trainer.recording.monitor import EpochMetrics, read_metrics
+from trainer.recording.epoch_metrics import EpochMetrics, read_metrics
 
-# For runs in this process that are not about the mlp: XLA compiles none of it, which takes seconds.
+# A convolutional network is not compiled by XLA on the CPU, which saves seconds per run.
 QUICK = {"network": "conv", "widths": (2, 4), "steps_per_call": 4}
 
 
@@ -30,7 +30,7 @@ def train(examples_dir, output, *, options=RunOptions(), **fields):  # noqa: B00
     stage.run("mlp", config, examples=examples_dir, output=output, options=options)
 
 
-def newest(model_dir: Path) -> Path | None:
+def newest_checkpoint(model_dir: Path) -> Path | None:
     return max((model_dir / "checkpoints").glob("step-*.ckpt"), default=None)
 
 
@@ -48,12 +48,12 @@ def assert_same_run(one: Path, other: Path) -> None:
     assert (one / "metrics.jsonl").read_text() == (other / "metrics.jsonl").read_text()
     assert checkpoints(one) == checkpoints(other)
     for name in checkpoints(one):
-        ours, theirs = ((each / "checkpoints" / name).read_bytes() for each in (one, other))
-        assert ours == theirs, name
+        contents = [(model / "checkpoints" / name).read_bytes() for model in (one, other)]
+        assert contents[0] == contents[1], name
 
 
-def test_the_artifact_holds_what_the_contract_says(model_dir):
-    artifact = artifacts.load(model_dir, stage="train")
+def test_the_artifact_has_the_outputs_and_counts_of_the_contract(model_dir):
+    artifact = load_artifact(model_dir, stage="train")
     names = set(artifact.manifest["outputs"])
     assert {"model.keras", "metrics.jsonl"} <= names
     assert any(name.startswith("checkpoints/") for name in names)
@@ -69,7 +69,7 @@ def test_the_artifact_holds_what_the_contract_says(model_dir):
     assert counts["kept"] == min(rows, key=lambda row: row["heldout"]["loss"])
 
 
-def test_metrics_are_per_example_and_add_up(model_dir):
+def test_metrics_are_per_example_and_the_loss_is_their_sum(model_dir):
     rows = [json.loads(line) for line in (model_dir / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2]
     for row in rows:
@@ -78,28 +78,28 @@ def test_metrics_are_per_example_and_add_up(model_dir):
             assert 100 < losses["loss"] < 1000
 
 
-def test_the_held_out_elbo_is_that_of_the_saved_model(model_dir, example_set):
-    scores = likelihood.elbo(
+def test_the_held_out_elbo_is_that_of_the_published_model(model_dir, example_set):
+    scores = likelihood.estimate_elbo(
         vae.load(model_dir / "model.keras"), example_set.read("validation").images, seed=0
     )
-    kept = artifacts.load(model_dir, stage="train").manifest["counts"]["kept"]["heldout"]
+    kept = load_artifact(model_dir, stage="train").manifest["counts"]["kept"]["heldout"]
     assert kept["rate"] == pytest.approx(scores.rate.mean(), rel=1e-5)
     assert kept["distortion"] == pytest.approx(scores.distortion.mean(), rel=1e-5)
 
 
-def test_the_same_command_gives_the_same_bits_from_memory_or_from_the_shards(
+def test_images_in_memory_and_from_the_shards_give_bit_identical_results(
     model_dir, examples_dir, tmp_path, capsys
 ):
     train(examples_dir, tmp_path / "model", options=RunOptions(cache_bytes=0))
     assert "examples streamed from the shards" in capsys.readouterr().err
     assert_same_run(tmp_path / "model", model_dir)
     fingerprints = {
-        artifacts.load(each, stage="train").fingerprint for each in (model_dir, tmp_path / "model")
+        load_artifact(model, stage="train").fingerprint for model in (model_dir, tmp_path / "model")
     }
     assert len(fingerprints) == 1
 
 
-def test_eval_every_leaves_epochs_out_but_never_the_last(examples_dir, tmp_path):
+def test_the_last_epoch_is_always_evaluated(examples_dir, tmp_path):
     train(examples_dir, tmp_path / "model", epochs=3, eval_every=2, **QUICK)
     rows = (tmp_path / "model/metrics.jsonl").read_text().splitlines()
     assert [json.loads(row)["heldout"] is not None for row in rows] == [False, True, True]
@@ -108,13 +108,13 @@ def test_eval_every_leaves_epochs_out_but_never_the_last(examples_dir, tmp_path)
 def explode_at(step: int, monkeypatch) -> None:
     """Makes the learning rate infinite from a step on, counted from 1."""
 
-    def exploding(*args, **kwargs):
-        return lambda done: tf.where(done >= step - 1, np.float32(np.inf), np.float32(1e-3))
+    def learning_rate(self, done):
+        return tf.where(done >= step - 1, np.float32(np.inf), np.float32(1e-3))
 
-    monkeypatch.setattr(schedules, "schedule", exploding)
+    monkeypatch.setattr(schedules.LearningRate, "__call__", learning_rate)
 
 
-def test_a_loss_that_is_not_finite_names_the_step_and_keeps_the_checkpoint(
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint(
     examples_dir, tmp_path, monkeypatch
 ):
     explode_at(15, monkeypatch)  # In the second epoch of 11 steps.
@@ -124,10 +124,10 @@ def test_a_loss_that_is_not_finite_names_the_step_and_keeps_the_checkpoint(
     assert checkpoints(tmp_path / "model.draft") == ["best.ckpt", "step-000000011.ckpt"]
 
 
-def test_weights_that_are_not_finite_are_neither_kept_nor_published(
+def test_weights_that_are_not_finite_are_neither_saved_nor_published(
     examples_dir, tmp_path, monkeypatch
 ):
-    """The last update of an epoch spoils them, after its loss was measured."""
+    """The last update of an epoch follows the measurement of its loss."""
     explode_at(11, monkeypatch)
     with pytest.raises(WorkError, match="the training state is not finite at step 11"):
         train(examples_dir, tmp_path / "model", epochs=1, **QUICK)
@@ -136,55 +136,57 @@ def test_weights_that_are_not_finite_are_neither_kept_nor_published(
 
 
 class Killed(BaseException):
-    """Stands for the end of a process, whatever it was about to do."""
+    """Simulates the death of a process: a BaseException, so that nothing handles it."""
 
 
-def killed_after(saves: int, monkeypatch) -> None:
-    """Ends the next run as its checkpoint of that number is written."""
+def killed_after(num_saves: int, monkeypatch) -> None:
+    """Ends the next run after it has saved a number of checkpoints."""
     save = Checkpoints.save
-    saved = []
+    calls = []
 
     def save_and_die(self, *args, **kwargs):
         save(self, *args, **kwargs)
-        saved.append(args)
-        if len(saved) == saves:
+        calls.append(args)
+        if len(calls) == num_saves:
             raise Killed
 
     monkeypatch.setattr(Checkpoints, "save", save_and_die)
 
 
-def test_checkpoints_within_an_epoch(examples_dir, tmp_path, monkeypatch, capsys):
+def test_a_run_resumes_from_a_checkpoint_within_an_epoch(
+    examples_dir, tmp_path, monkeypatch, capsys
+):
     options = RunOptions(checkpoint_seconds=0)
     with monkeypatch.context() as patch, pytest.raises(Killed):
         killed_after(2, patch)
         train(examples_dir, tmp_path / "model", options=options, epochs=1, **QUICK)
-    # After every call of 4 of its 11 steps.
+    # After each call of 4 of the 11 steps.
     names = ["step-000000004.ckpt", "step-000000008.ckpt"]
     assert checkpoints(tmp_path / "model.draft") == names
     train(examples_dir, tmp_path / "model", epochs=1, **QUICK)
-    assert "train: going on from step 8\n" in capsys.readouterr().err
-    # The epoch's means are over all of it, however many processes met its examples.
-    train(examples_dir, tmp_path / "whole", epochs=1, **QUICK)
-    assert_same_run(tmp_path / "model", tmp_path / "whole")
+    assert "train: resuming from step 8\n" in capsys.readouterr().err
+    # The metrics include the examples that the first process trained on.
+    train(examples_dir, tmp_path / "uninterrupted", epochs=1, **QUICK)
+    assert_same_run(tmp_path / "model", tmp_path / "uninterrupted")
 
 
-def test_a_profile_is_a_trace_for_tensorboard(examples_dir, tmp_path, capsys):
+def test_a_profile_is_published_for_tensorboard(examples_dir, tmp_path, capsys):
     train(examples_dir, tmp_path / "model", options=RunOptions(profile=4), epochs=1, **QUICK)
     [trace] = (tmp_path / "model/tensorboard/plugins/profile").glob("*/*.xplane.pb")
     assert trace.stat().st_size > 1000
-    assert "train: the profile lies in " in capsys.readouterr().err
-    outputs = artifacts.load(tmp_path / "model", stage="train").manifest["outputs"]
+    assert "train: wrote the profile to " in capsys.readouterr().err
+    outputs = load_artifact(tmp_path / "model", stage="train").manifest["outputs"]
     assert outputs[trace.relative_to(tmp_path / "model").as_posix()]["volatile"]
 
 
-# Steps that grow until the held-out ELBO falls again.
+# The learning rate grows until the held-out ELBO gets worse.
 WILD = QUICK | {"epochs": 12, "warmup_steps": 12 * 11, "learning_rate": 1.0, "ema_decay": 0.5}
 WILD |= {"schedule": "constant"}
 
 
 @pytest.fixture(scope="module")
 def wild(examples_dir, tmp_path_factory) -> Path:
-    """A run to the last epoch, whatever comes."""
+    """A run of all epochs, although the ELBO gets worse."""
     directory = tmp_path_factory.mktemp("wild") / "model"
     train(examples_dir, directory, keep="last", **WILD)
     return directory
@@ -195,22 +197,22 @@ def best_epoch(rows: list[EpochMetrics]) -> int:
 
 
 def end_of(rows: list[EpochMetrics], *, patience: int) -> int:
-    """The epoch after which patience ends, by the rows of the whole run."""
+    """The epoch after which early stopping ends a run with these rows."""
     for epoch in range(1, len(rows) + 1):
         if epoch - best_epoch(rows[:epoch]) == patience:
             return epoch
-    raise AssertionError("the run is not wild enough")
+    raise AssertionError("the ELBO does not get worse for long enough")
 
 
 def assert_heldout(model_dir: Path, row: EpochMetrics, example_set) -> None:
-    """That the model's ELBO is the row's."""
+    """Checks that the ELBO of the published model is that of the row."""
     model = vae.load(model_dir / "model.keras")
-    scores = likelihood.elbo(model, example_set.images("validation"), seed=0)
+    scores = likelihood.estimate_elbo(model, example_set.images("validation"), seed=0)
     assert -row.heldout["loss"] == pytest.approx(scores.elbo.mean(), rel=1e-6)
 
 
-def test_a_row_is_the_mean_over_the_examples_of_its_epoch(wild, example_set):
-    run = build.run(tiny_train_config(**WILD), example_set)
+def test_a_row_has_the_means_over_the_examples_of_its_epoch(wild, example_set):
+    run = build.build_run(tiny_train_config(**WILD), example_set)
     for row in read_metrics(wild / "metrics.jsonl")[:3]:
         sums = sum(run.loop.run(steps).sum(axis=0, dtype=np.float64) for steps in (4, 4, 3))
         rate, distortion = sums / example_set.num_examples("train")
@@ -219,75 +221,77 @@ def test_a_row_is_the_mean_over_the_examples_of_its_epoch(wild, example_set):
     run.batches.close()
 
 
-def test_the_last_model_is_that_of_the_last_averages(wild, example_set):
+def test_keep_last_publishes_the_last_averages(wild, example_set):
     rows = read_metrics(wild / "metrics.jsonl")
     assert len(rows) == 12
     assert best_epoch(rows) != 12
     assert_heldout(wild, rows[-1], example_set)
     arrays = Checkpoints(wild / "checkpoints").latest().arrays
     averages = [array for name, array in arrays.items() if name.startswith("averages/")]
-    for ours, expected in zip(weights(wild), averages, strict=True):
-        np.testing.assert_array_equal(ours, expected)
+    for actual, expected in zip(weights(wild), averages, strict=True):
+        np.testing.assert_array_equal(actual, expected)
 
 
-def test_patience_ends_a_run_at_the_same_epoch_though_it_is_killed(
+def test_early_stopping_ends_a_killed_run_at_the_same_epoch(
     examples_dir, example_set, wild, tmp_path, monkeypatch
 ):
-    whole = read_metrics(wild / "metrics.jsonl")
-    end = end_of(whole, patience=3)
-    # Once in the midst of the run, once in its last epoch's checkpoint.
-    for saves in (end - 2, 2):
+    all_rows = read_metrics(wild / "metrics.jsonl")
+    end = end_of(all_rows, patience=3)
+    # Killed first in the middle of the run, then after the checkpoint of the last epoch.
+    for num_saves in (end - 2, 2):
         with monkeypatch.context() as patch, pytest.raises(Killed):
-            killed_after(saves, patch)
+            killed_after(num_saves, patch)
             train(examples_dir, tmp_path / "model", patience=3, **WILD)
     train(examples_dir, tmp_path / "model", patience=3, **WILD)
     rows = read_metrics(tmp_path / "model/metrics.jsonl")
-    assert rows == whole[:end]
+    assert rows == all_rows[:end]
     assert end < 12
-    # What is published is the best model, and not the last.
+    # The best model is published, not the last one.
     best = rows[best_epoch(rows) - 1]
     assert best.epoch == end - 3
     assert_heldout(tmp_path / "model", best, example_set)
-    counts = artifacts.load(tmp_path / "model", stage="train").manifest["counts"]
+    counts = load_artifact(tmp_path / "model", stage="train").manifest["counts"]
     assert counts["kept"] == dataclasses.asdict(best)
     assert counts["final"] == dataclasses.asdict(rows[-1])
     assert counts["steps"] == 11 * end
 
 
-def test_a_run_whose_best_and_newest_checkpoints_are_damaged_publishes_the_last_model(
+def test_a_run_with_damaged_best_and_newest_checkpoints_publishes_the_last_model(
     examples_dir, wild, tmp_path, monkeypatch, capsys
 ):
     with monkeypatch.context() as patch, pytest.raises(Killed):
         killed_after(10, patch)
         train(examples_dir, tmp_path / "model", **WILD)
-    assert best_epoch(read_metrics(wild / "metrics.jsonl")) < 10  # No other best is to come.
-    damaged = newest(tmp_path / "model.draft")
+    assert best_epoch(read_metrics(wild / "metrics.jsonl")) < 10  # No better one follows.
+    damaged = newest_checkpoint(tmp_path / "model.draft")
     for path in (damaged, damaged.with_name("best.ckpt")):
         path.write_bytes(path.read_bytes()[:-1])
     train(examples_dir, tmp_path / "model", **WILD)
-    said = capsys.readouterr().err
-    assert f"warning: checkpoint {damaged} is damaged; using the one before\n" in said
-    assert "train: going on from step 99\n" in said
-    assert "best held-out ELBO is lost; keeping the last model\n" in said
-    # All else is as if nothing had happened.
+    output = capsys.readouterr().err
+    assert f"warning: checkpoint {damaged} is damaged; using the one before\n" in output
+    assert "train: resuming from step 99\n" in output
+    assert "best held-out ELBO is lost; keeping the last model\n" in output
+    # Everything else is the same as in a run without damage.
     for one, other in zip(weights(tmp_path / "model"), weights(wild), strict=True):
         np.testing.assert_array_equal(one, other)
     assert (tmp_path / "model/metrics.jsonl").read_bytes() == (wild / "metrics.jsonl").read_bytes()
-    assert newest(tmp_path / "model").read_bytes() == newest(wild).read_bytes()
-    kept = artifacts.load(tmp_path / "model", stage="train").manifest["counts"]["kept"]
+    assert (
+        newest_checkpoint(tmp_path / "model").read_bytes() == newest_checkpoint(wild).read_bytes()
+    )
+    kept = load_artifact(tmp_path / "model", stage="train").manifest["counts"]["kept"]
     assert kept["epoch"] == 12
 
 
-# Long enough to be caught in the middle.
-CAUGHT = QUICK | {"epochs": 30, "optimizer": "adam", "ema_decay": 0.9}
+# Long enough to be interrupted.
+LONG = QUICK | {"epochs": 30, "optimizer": "adam", "ema_decay": 0.9}
 
 
 def start(examples_dir, output) -> subprocess.Popen:
-    """A real training process."""
-    options = {"batch_size": 50, "warmup_steps": 0} | CAUGHT | {"widths": "2,4"}
+    """Starts training in a separate process."""
+    options = {"batch_size": 50, "warmup_steps": 0} | LONG | {"widths": "2,4"}
     arguments = [f"--{name}={value}" for name, value in options.items()]
     return subprocess.Popen(
-        command("trainer", "--examples", examples_dir, "--output", output, *arguments),
+        module_command("trainer", "--examples", examples_dir, "--output", output, *arguments),
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
@@ -295,9 +299,9 @@ def start(examples_dir, output) -> subprocess.Popen:
 
 
 def interrupt(process: subprocess.Popen, draft: Path, number: signal.Signals) -> str:
-    """Sends a signal after the process's first checkpoint; what it said."""
-    before = newest(draft)
-    while newest(draft) == before:
+    """Sends a signal after the process's first checkpoint, and returns what it printed."""
+    before = newest_checkpoint(draft)
+    while newest_checkpoint(draft) == before:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=0.01)
             raise AssertionError(process.stderr.read())
@@ -305,24 +309,24 @@ def interrupt(process: subprocess.Popen, draft: Path, number: signal.Signals) ->
     return process.communicate()[1]
 
 
-def test_a_run_that_is_killed_and_stopped_goes_on_with_the_same_bits(
-    examples_dir, tmp_path, capsys
-):
+def test_a_killed_and_stopped_run_gives_bit_identical_results(examples_dir, tmp_path, capsys):
     output, draft = tmp_path / "model", tmp_path / "model.draft"
     process = start(examples_dir, output)
     interrupt(process, draft, signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
     for number in (signal.SIGTERM, signal.SIGINT):
         process = start(examples_dir, output)
-        said = interrupt(process, draft, number)
-        assert process.returncode == 75, said
-        assert "train: going on from step " in said
-        stopped = rf"{number.name}: stopped at step (\d+); the same command goes on\n$"
-        step = int(re.search(stopped, said)[1])
-        assert newest(draft).name == f"step-{step:09d}.ckpt"
+        output_text = interrupt(process, draft, number)
+        assert process.returncode == 75, output_text
+        assert "train: resuming from step " in output_text
+        stopped = (
+            rf"{number.name}: stopped at step (\d+); run the same command again to continue\n$"
+        )
+        step = int(re.search(stopped, output_text)[1])
+        assert newest_checkpoint(draft).name == f"step-{step:09d}.ckpt"
     assert not output.exists()
-    # The last part runs here, as does the run to compare with: a process takes its time to start.
-    train(examples_dir, output, **CAUGHT)
-    assert f"train: going on from step {step}\n" in capsys.readouterr().err
-    train(examples_dir, tmp_path / "whole", **CAUGHT)
-    assert_same_run(output, tmp_path / "whole")
+    # The last part and the reference run in this process, since starting one takes seconds.
+    train(examples_dir, output, **LONG)
+    assert f"train: resuming from step {step}\n" in capsys.readouterr().err
+    train(examples_dir, tmp_path / "uninterrupted", **LONG)
+    assert_same_run(output, tmp_path / "uninterrupted")

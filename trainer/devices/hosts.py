@@ -1,4 +1,4 @@
-"""The hosts of a run, as TF_CONFIG names them."""
+"""The hosts of a run, as the environment variable TF_CONFIG lists them."""
 
 import dataclasses
 import json
@@ -9,11 +9,11 @@ from components.base.errors import ConfigError
 
 @dataclasses.dataclass(frozen=True)
 class Host:
-    """Which of the hosts of a run this one is. The chief alone writes.
+    """This host's place among the hosts of a run. Only the chief writes files.
 
     Attributes:
-      index: counted from 0, the chief's.
-      count: how many there are.
+      index: number of this host, counted from 0; the chief is host 0.
+      count: number of hosts.
     """
 
     index: int = 0
@@ -21,24 +21,25 @@ class Host:
 
     @property
     def is_chief(self) -> bool:
+        """Whether this host writes checkpoints, metrics and the model."""
         return self.index == 0
 
 
 def host() -> Host:
-    """What TF_CONFIG says; without it there is one host.
+    """The host that TF_CONFIG describes; a single host if the variable is not set.
 
     Raises:
-      ConfigError: it cannot be read, or names a cluster of other tasks than workers.
+      ConfigError: TF_CONFIG is malformed, or its cluster has tasks other than workers.
     """
     text = os.environ.get("TF_CONFIG")
     if not text:
         return Host()
     try:
-        given = json.loads(text)
-        workers, task = given["cluster"]["worker"], given["task"]
+        tf_config = json.loads(text)
+        workers, task = tf_config["cluster"]["worker"], tf_config["task"]
         index = int(task["index"])
-        is_known = set(given["cluster"]) == {"worker"} and task["type"] == "worker"
-        if not (is_known and isinstance(workers, list) and 0 <= index < len(workers)):
+        has_only_workers = set(tf_config["cluster"]) == {"worker"} and task["type"] == "worker"
+        if not (has_only_workers and isinstance(workers, list) and 0 <= index < len(workers)):
             raise ValueError(text)
     except (ValueError, KeyError, TypeError):
         raise ConfigError(

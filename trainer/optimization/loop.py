@@ -1,14 +1,21 @@
 """The training loop: many steps per call, under a distribution strategy.
 
-A step is a pure function of tensors, (state, batch) -> (state, sums). With one replica the whole
-call, all its steps, is one function of tensors, so that XLA can compile it as one program; the
-variables are read at its start and assigned at its end. With several, each step's gradients are
-summed over the replicas, which may not happen inside a compiled loop: there the loop stands outside
-and only the gradients and the update are compiled.
+A step is a pure function of tensors, (state, batch) -> (state, sums of rate and distortion). The
+variables that hold the state between calls are read before it and assigned after it. A pure
+function is easy to compile with XLA, and easy to test: the same state and batch always give the
+same result.
 
-Examples and noise depend on (seed, step) alone and losses are divided by the global count, so the
-number of replicas, of hosts and of parts that a batch is computed in changes nothing but the order
-of summation.
+With one replica, all steps of a call are one such function. XLA compiles the loop over the steps
+into a single program, which leaves no overhead per step.
+
+With several replicas, the gradients of every step are summed over the replicas. XLA cannot compile
+this reduction, and TensorFlow does not allow it in control flow inside `strategy.run`. Therefore
+the loop is outside: each iteration runs one step on all replicas, and only the parts before and
+after the reduction are compiled.
+
+Examples and noise depend only on (seed, step), and the loss is divided by the number of examples
+in the global batch. So the number of replicas, hosts and micro-batches changes only the order of
+summation.
 """
 
 import dataclasses
@@ -20,30 +27,33 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from components.base.arithmetic import ceil_div
 from components.data.batches import Batches
 from components.model import objective
 from components.model.noise import standard_normal
-from components.model.vae import VAE, to_unit
+from components.model.pixels import to_unit
+from components.model.vae import VAE
 from trainer.devices.hosts import Host
 from trainer.optimization.schedules import Schedule
 from trainer.optimization.update import State, Update
 
-# There is no control flow in Python to convert, and to look for it takes seconds.
+# AutoGraph would spend seconds looking for Python control flow to convert, and there is none.
 _function = functools.partial(tf.function, autograph=False)
 
 
 @dataclasses.dataclass(frozen=True)
 class StepConfig:
-    """What the steps of a run are.
+    """What the steps of a run compute.
 
     Attributes:
-      update: how a step changes the weights.
+      update: the update of the weights.
       beta: weight of the rate in the loss, by step.
-      free_bits: nats of each latent dimension's rate that cost nothing.
-      seed: of the noise.
-      accumulate: parts that a replica computes its share of a batch in, one after the other.
-      per_call: the most steps between returns to Python.
-      compiled: whether XLA compiles them.
+      free_bits: part of each latent dimension's rate that is not penalized, in nats.
+      seed: seed of the noise.
+      accumulate: number of micro-batches that a replica splits its share of a batch into. Their
+        gradients are computed one after the other and added up, which saves memory.
+      steps_per_call: largest number of steps between returns to Python.
+      compiled: whether XLA compiles the steps.
     """
 
     update: Update
@@ -51,19 +61,19 @@ class StepConfig:
     free_bits: float = 0.0
     seed: int = 0
     accumulate: int = 1
-    per_call: int = 100
+    steps_per_call: int = 100
     compiled: bool = True
 
 
 class Loop:
-    """Fits a VAE.
+    """Trains a VAE.
 
     Args:
-      strategy: over which replicas; the model was made in its scope.
-      model: the VAE.
+      strategy: distribution strategy over all replicas.
+      model: the VAE, created in the strategy's scope.
       batches: the training examples.
-      steps: what a step is.
-      host: which of the strategy's hosts this is.
+      step_config: what a step computes.
+      host: this host's place among the strategy's hosts.
     """
 
     def __init__(
@@ -72,84 +82,102 @@ class Loop:
         strategy: tf.distribute.Strategy,
         model: VAE,
         batches: Batches,
-        steps: StepConfig,
+        step_config: StepConfig,
         host: Host = Host(),  # noqa: B008 - frozen
     ):
         self._strategy = strategy
         self._model = model
         self._batches = batches
-        self.steps = steps
+        self.step_config = step_config
         replicas = strategy.num_replicas_in_sync
-        self._part_batch = -(-batches.batch_size // (replicas * steps.accumulate))
-        self._replica_batch = self._part_batch * steps.accumulate
-        self._padded_batch = self._replica_batch * replicas
-        # This host's replicas stand side by side, and so do their examples in the batch.
-        width = self._replica_batch * (replicas // host.count)
-        self._columns = slice(host.index * width, (host.index + 1) * width)
+        # Every replica gets the same number of examples, in equal micro-batches, so that all shapes
+        # are constant. The batch is padded to this size.
+        self._micro_batch_size = ceil_div(batches.batch_size, replicas * step_config.accumulate)
+        self._replica_batch_size = self._micro_batch_size * step_config.accumulate
+        self._padded_batch_size = self._replica_batch_size * replicas
+        # The shares of this host's replicas are consecutive in the batch.
+        host_batch_size = self._replica_batch_size * (replicas // host.count)
+        self._columns = slice(host.index * host_batch_size, (host.index + 1) * host_batch_size)
         with strategy.scope():
             weights = [weight.value for weight in model.trainable_variables]
-            self.state = steps.update.initial_state(weights)
+            self.state = step_config.update.initial_state(weights)
         self._call = self._build()
 
     def run(self, num_steps: int) -> np.ndarray:
-        """Trains for `num_steps` steps, at most `Steps.per_call`.
+        """Trains for `num_steps` steps, at most `StepConfig.steps_per_call`.
 
         Returns:
-          float32 [num_steps, 2]: the rate and the distortion of each step's batch, in nats, summed
+          float32, shape [num_steps, 2]: rate and distortion of each step's batch, in nats, summed
           over its examples.
         """
+        # The padding of steps and examples keeps the shapes constant: with another shape,
+        # TensorFlow would compile the call again.
         chunk = self._batches.chunk(
             int(self.state.step.numpy()),
             num_steps,
-            pad_to=(self.steps.per_call, self._padded_batch),
+            pad_to=(self.step_config.steps_per_call, self._padded_batch_size),
             columns=self._columns,
         )
-        devices = self._strategy.extended.worker_devices
-
-        def part(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
-            local = context.replica_id_in_sync_group % len(devices)
-            start = local * self._replica_batch
-            with tf.device(devices[local]):
-                return tf.constant(chunk.images[:, start : start + self._replica_batch])
-
-        images = self._strategy.experimental_distribute_values_from_function(part)
+        images = self._distribute(chunk.images)
         counts = tf.constant(chunk.counts)
         return self._call(images, counts, tf.constant(num_steps)).numpy()[:num_steps]
 
     def state_arrays(self) -> dict[str, np.ndarray]:
-        """The training state's values, for a checkpoint."""
+        """The values of the training state by name, for a checkpoint."""
         return {name: variable.numpy() for name, variable in self.state.named().items()}
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Takes up a state that `state_arrays` gave."""
+        """Sets the training state to arrays that `state_arrays` returned."""
         for name, variable in self.state.named().items():
             variable.assign(arrays[name])
 
+    def _distribute(self, images: np.ndarray) -> Any:
+        """Copies each local replica's share of the images to its device.
+
+        Args:
+          images: uint8, shape [steps, host batch, height, width, channels].
+        """
+        devices = self._strategy.extended.worker_devices
+
+        def share(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
+            local_replica = context.replica_id_in_sync_group % len(devices)
+            start = local_replica * self._replica_batch_size
+            with tf.device(devices[local_replica]):
+                return tf.constant(images[:, start : start + self._replica_batch_size])
+
+        return self._strategy.experimental_distribute_values_from_function(share)
+
     def _build(self) -> Callable[..., tf.Tensor]:
-        def compile_(function: Callable[..., Any]) -> Callable[..., Any]:
-            return _function(function, jit_compile=True) if self.steps.compiled else function
-
+        """The function of (images, counts, num_steps) that runs the steps of a call."""
         if self._strategy.num_replicas_in_sync == 1:
-            return self._build_single(compile_)
-        return self._build_replicated(compile_)
+            return self._build_single()
+        return self._build_replicated()
 
-    def _build_single(self, compile_: Callable) -> Callable[..., tf.Tensor]:
-        def steps(state: State, images: tf.Tensor, counts: tf.Tensor, num_steps: tf.Tensor):
+    def _compiled_if_configured(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        return _function(function, jit_compile=True) if self.step_config.compiled else function
+
+    def _build_single(self) -> Callable[..., tf.Tensor]:
+        steps_per_call = self.step_config.steps_per_call
+
+        def run_steps(state: State, images: tf.Tensor, counts: tf.Tensor, num_steps: tf.Tensor):
             def body(index, state, sums):
                 gradients, step_sums = self._gradients(state, images[index], counts[index], 0)
-                state = self.steps.update(state, gradients)
+                state = self.step_config.update(state, gradients)
                 return index + 1, state, sums.write(index, step_sums)
 
-            sums = tf.TensorArray(tf.float32, self.steps.per_call, element_shape=[2])
+            sums = tf.TensorArray(tf.float32, steps_per_call, element_shape=[2])
+            # Each step needs the state of the one before.
             _, state, sums = tf.while_loop(
                 lambda index, *_: index < num_steps, body, (0, state, sums), parallel_iterations=1
             )
             return state, sums.stack()
 
-        steps = compile_(steps)
+        # The whole loop is one compiled function of tensors: variables are read before it and
+        # assigned after it, once per call.
+        run_steps = self._compiled_if_configured(run_steps)
 
         def replica_call(images, counts, num_steps):
-            state, sums = steps(self.state.read(), images, counts, num_steps)
+            state, sums = run_steps(self.state.read(), images, counts, num_steps)
             self._assign(state)
             return sums
 
@@ -159,16 +187,21 @@ class Loop:
 
         return call
 
-    def _build_replicated(self, compile_: Callable) -> Callable[..., tf.Tensor]:
-        gradients_of = compile_(self._gradients)
-        update = compile_(self.steps.update)
+    def _build_replicated(self) -> Callable[..., tf.Tensor]:
+        steps_per_call = self.step_config.steps_per_call
+        # Compiled in two parts, since XLA cannot compile the reduction between them.
+        compute_gradients = self._compiled_if_configured(self._gradients)
+        update = self._compiled_if_configured(self.step_config.update)
 
         def replica_step(images, counts, index):
             context = tf.distribute.get_replica_context()
             replica = context.replica_id_in_sync_group
             state = self.state.read()
-            gradients, sums = gradients_of(state, images[index], counts[index], replica)
-            # Every replica divided by the global count, so the sum is the global mean.
+            gradients, sums = compute_gradients(state, images[index], counts[index], replica)
+            # Each replica has divided by the size of the global batch, so the sum of the gradients
+            # is the gradient of the batch's mean loss. It is taken before the update, which clips
+            # the norm of the whole gradient and checks all of it for overflow: so every replica
+            # makes the same update, and their weights stay equal.
             gradients, sums = context.all_reduce("SUM", [gradients, sums])
             self._assign(update(state, gradients))
             return sums
@@ -177,10 +210,11 @@ class Loop:
         def call(images, counts, num_steps):
             def body(index, all_sums):
                 sums = self._strategy.run(replica_step, args=(images, counts, index))
-                first = self._strategy.experimental_local_results(sums)[0]
-                return index + 1, all_sums.write(index, first)
+                # After the reduction, the sums are the same on every replica.
+                first_sums = self._strategy.experimental_local_results(sums)[0]
+                return index + 1, all_sums.write(index, first_sums)
 
-            all_sums = tf.TensorArray(tf.float32, self.steps.per_call, element_shape=[2])
+            all_sums = tf.TensorArray(tf.float32, steps_per_call, element_shape=[2])
             _, all_sums = tf.while_loop(
                 lambda index, _: index < num_steps, body, (0, all_sums), parallel_iterations=1
             )
@@ -191,78 +225,104 @@ class Loop:
     def _gradients(
         self, state: State, pixels: tf.Tensor, count: tf.Tensor, replica: int | tf.Tensor
     ) -> tuple[list[tf.Tensor], tf.Tensor]:
-        """This replica's part of the (scaled) loss's gradients, and its sums [rate, distortion].
+        """One replica's part of the gradients of a step.
 
         Args:
           state: tensors.
-          pixels: uint8, the replica's share of the batch.
-          count: how many examples the whole batch has; what lies behind them is padding.
-          replica: which one this is.
+          pixels: uint8, shape [replica batch, height, width, channels]: the replica's share of the
+            batch.
+          count: number of examples in the global batch, without padding.
+          replica: index of the replica among all replicas.
+
+        Returns:
+          The gradients of the loss times the loss scale with respect to each weight, and the sums
+          of rate and distortion over the replica's examples, in nats, shape [2].
         """
-        first = replica * self._replica_batch
-        noise = self._noise(state.step)[first : first + self._replica_batch]
-        is_example = first + tf.range(self._replica_batch) < count
-        if self.steps.accumulate == 1:
-            return self._part_gradients(state, (pixels, noise, is_example), count)
-        # Stacked, since XLA takes slices of a constant size alone.
-        shape = [self.steps.accumulate, self._part_batch]
-        parts = [tf.reshape(each, shape + each.shape[1:]) for each in (pixels, noise, is_example)]
+        first = replica * self._replica_batch_size
+        noise = self._noise(state.step)[first : first + self._replica_batch_size]
+        is_example = first + tf.range(self._replica_batch_size) < count
+        if self.step_config.accumulate == 1:
+            return self._micro_batch_gradients(state, (pixels, noise, is_example), count)
+        # Reshaped to [micro-batches, examples, ...] and indexed, since XLA needs slices of constant
+        # size.
+        leading = [self.step_config.accumulate, self._micro_batch_size]
+        tensors = [
+            tf.reshape(tensor, leading + tensor.shape[1:]) for tensor in (pixels, noise, is_example)
+        ]
 
         def body(index, gradients, sums):
-            more, more_sums = self._part_gradients(state, [each[index] for each in parts], count)
-            return (
-                index + 1,
-                [a + b for a, b in zip(gradients, more, strict=True)],
-                sums + more_sums,
-            )
+            micro_batch = [tensor[index] for tensor in tensors]
+            more_gradients, more_sums = self._micro_batch_gradients(state, micro_batch, count)
+            gradients = [a + b for a, b in zip(gradients, more_gradients, strict=True)]
+            return index + 1, gradients, sums + more_sums
 
         start = (0, [tf.zeros_like(weight) for weight in state.weights], tf.zeros([2]))
+        # One micro-batch after the other, so that only one set of activations is in memory.
         _, gradients, sums = tf.while_loop(
-            lambda index, *_: index < self.steps.accumulate, body, start, parallel_iterations=1
+            lambda index, *_: index < self.step_config.accumulate,
+            body,
+            start,
+            parallel_iterations=1,
         )
         return gradients, sums
 
-    def _part_gradients(
-        self, state: State, parts: Sequence[tf.Tensor], count: tf.Tensor
+    def _micro_batch_gradients(
+        self, state: State, micro_batch: Sequence[tf.Tensor], count: tf.Tensor
     ) -> tuple[list[tf.Tensor], tf.Tensor]:
-        """As `_gradients`, for examples that are computed together.
+        """A micro-batch's part of the gradients of a step. Returns what `_gradients` does.
 
         Args:
-          parts: their pixels, their noise, and whether they are examples rather than padding.
+          state: tensors.
+          micro_batch: pixels, noise, and a mask that is false for padding.
+          count: number of examples in the global batch, without padding.
         """
-        pixels, noise, is_example = parts
-        pixels = tf.ensure_shape(pixels, [self._part_batch, *self._model.image_shape])
-        noise = tf.ensure_shape(noise, [self._part_batch, self._model.latents])
+        pixels, noise, is_example = micro_batch
+        pixels = tf.ensure_shape(pixels, [self._micro_batch_size, *self._model.image_shape])
+        noise = tf.ensure_shape(noise, [self._micro_batch_size, self._model.latents])
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(state.weights)
             variables = self._model.trainable_variables
+            # Within this scope, the model computes with the state's tensors in place of its own
+            # variables. That makes the loss a function of tensors.
             with keras.StatelessScope(list(zip(variables, state.weights, strict=True))):
                 rates, distortion = self._model.rates_and_distortion(to_unit(pixels), noise)
-            beta, free_bits = self.steps.beta(state.step), self.steps.free_bits
+            beta, free_bits = self.step_config.beta(state.step), self.step_config.free_bits
             losses = objective.loss(rates, distortion, beta=beta, free_bits=free_bits)
-            # Padding is masked out of sums and gradients alike.
+            # Padding contributes neither to the sums nor to the gradients.
             loss = tf.reduce_sum(tf.where(is_example, losses, 0.0)) / tf.cast(count, tf.float32)
             scaled_loss = loss * state.loss_scale
         sums = [
-            tf.reduce_sum(tf.where(is_example, part, 0.0))
-            for part in (tf.reduce_sum(rates, axis=-1), distortion)
+            tf.reduce_sum(tf.where(is_example, nats, 0.0))
+            for nats in (tf.reduce_sum(rates, axis=-1), distortion)
         ]
         return tape.gradient(scaled_loss, state.weights), tf.stack(sums)
 
     def _noise(self, step: tf.Tensor) -> tf.Tensor:
-        """The whole global batch's noise, padded as its examples are: [padded batch, latents]."""
+        """Standard normal noise of a step, shape [padded batch, latents].
+
+        Every replica draws the noise of the global batch and takes its share, so that an example
+        gets the same noise for any number of replicas.
+        """
         batch_size = self._batches.batch_size
-        noise = standard_normal((batch_size, self._model.latents), seed=self.steps.seed, step=step)
-        return tf.pad(noise, [[0, self._padded_batch - batch_size], [0, 0]])
+        noise = standard_normal(
+            (batch_size, self._model.latents), seed=self.step_config.seed, step=step
+        )
+        return tf.pad(noise, [[0, self._padded_batch_size - batch_size], [0, 0]])
 
     def _assign(self, state: State) -> None:
-        """Assigns every variable on every replica; in the replica context, all in one merge."""
+        """Assigns tensors to the state's variables, in replica context.
+
+        One `merge_call` assigns all variables, since each call synchronizes the replicas.
+        """
 
         def assign(strategy, values):
             pairs = zip(tf.nest.flatten(self.state), values, strict=True)
             for variable, value in pairs:
                 strategy.extended.update(
-                    variable, lambda own, new: own.assign(new), args=(value,), group=False
+                    variable,
+                    lambda component, new_value: component.assign(new_value),
+                    args=(value,),
+                    group=False,
                 )
 
         tf.distribute.get_replica_context().merge_call(assign, args=(tf.nest.flatten(state),))

@@ -1,40 +1,48 @@
-"""Optimizers as pure functions of tensors: (parameters, gradients, slots, step) -> new ones.
+"""Optimizers as pure functions of tensors: (parameter, gradient, slots, step) -> new values.
 
-Keras's own cannot serve here: their update makes a merge call, which may stand neither in a loop
-compiled by XLA nor in a nested function, and they clip and check gradients before the replicas'
-sum. The update rules, and the defaults, are those of `keras.optimizers` (tested against them).
+Keras's optimizers cannot be used here. Their update calls `merge_call`, which is not allowed in a
+loop compiled by XLA or in a nested function, and they clip and check gradients before the sum over
+replicas. The update rules and their defaults are those of `keras.optimizers`; the tests compare the
+two.
 
-An update costs memory traffic, not arithmetic: each is written so that XLA makes one pass of it
-(LAMB's norms need one before), with all that is the same for every element in scalars.
+The cost of an update is memory traffic, not arithmetic. Each rule is written so that XLA fuses it
+into one pass over the parameter (LAMB needs one more for its norms): factors that are the same for
+every element are combined into a scalar first.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import tensorflow as tf
-
-from components.base.errors import ConfigError
 
 Tensors = list[tf.Tensor]
 
 
 class Optimizer(Protocol):
-    """An update rule."""
+    """An update rule for one parameter, such as a kernel or a bias."""
 
     @property
     def num_slots(self) -> int:
-        """Slot tensors kept for each parameter."""
+        """Number of slots: tensors of the parameter's shape that the rule keeps between steps."""
 
     def update(
         self, parameter: tf.Tensor, gradient: tf.Tensor, slots: Tensors, rate, step: tf.Tensor
     ) -> tuple[tf.Tensor, Tensors]:
-        """The new parameter and slots after one step; `step` counts from 0."""
+        """Returns the parameter and its slots after one step.
+
+        Args:
+          parameter: value before the step.
+          gradient: gradient of the loss, of the same shape.
+          slots: `num_slots` tensors of the same shape, zeros before the first step.
+          rate: learning rate of the step.
+          step: number of the step, counted from 0.
+        """
 
 
 @dataclasses.dataclass(frozen=True)
 class RMSprop:
-    """Tieleman and Hinton, 2012."""
+    """RMSprop (Tieleman and Hinton, 2012). Slot: the mean square of the gradient."""
 
     decay: float = 0.9
     epsilon: float = 1e-7
@@ -49,7 +57,10 @@ class RMSprop:
 
 @dataclasses.dataclass(frozen=True)
 class Adam:
-    """Kingma and Ba, 2015."""
+    """Adam (Kingma and Ba, 2015). Slots: the mean and the mean square of the gradient.
+
+    With `WeightDecay` it is AdamW (Loshchilov and Hutter, 2019).
+    """
 
     beta_1: float = 0.9
     beta_2: float = 0.999
@@ -58,8 +69,9 @@ class Adam:
 
     def update(self, parameter, gradient, slots, rate, step):
         mean, mean_square = self._moments(gradient, slots)
-        mass_1, mass_2 = self._masses(step)
-        scale = rate * tf.sqrt(mass_2) / mass_1
+        correction_1, correction_2 = self._bias_corrections(step)
+        # The corrections are scalars: applied to the rate, they cost no pass over the moments.
+        scale = rate * tf.sqrt(correction_2) / correction_1
         change = scale * mean / (tf.sqrt(mean_square) + self.epsilon)
         return parameter - change, [mean, mean_square]
 
@@ -68,33 +80,36 @@ class Adam:
         mean_square = self.beta_2 * slots[1] + (1 - self.beta_2) * tf.square(gradient)
         return [mean, mean_square]
 
-    def _masses(self, step: tf.Tensor) -> Tensors:
-        """What the weights of each moment's gradients add up to; divided by it, it is unbiased."""
+    def _bias_corrections(self, step: tf.Tensor) -> Tensors:
+        """The divisors that make the two moments unbiased, although they start from 0."""
         count = tf.cast(step + 1, tf.float32)
         return [1 - self.beta_1**count, 1 - self.beta_2**count]
 
 
 @dataclasses.dataclass(frozen=True)
 class LAMB(Adam):
-    """You et al., 2020: Adam's direction, with a length in proportion to the parameter's own."""
+    """LAMB (You et al., 2020): Adam's direction, with a length proportional to the parameter's."""
 
     def update(self, parameter, gradient, slots, rate, step):
         mean, mean_square = self._moments(gradient, slots)
-        mass_1, mass_2 = self._masses(step)
-        # The quotient of the unbiased moments, above and below times the root of mass_2.
-        root = tf.sqrt(mass_2)
-        direction = root / mass_1 * mean / (tf.sqrt(mean_square) + self.epsilon * root)
-        length, size = _norm(direction), _norm(parameter)
-        # A parameter of zeros could not leave them in proportion to its size.
-        trust = tf.where((size > 0) & (length > 0), size / length, 1.0)
-        return parameter - trust * rate * direction, [mean, mean_square]
+        correction_1, correction_2 = self._bias_corrections(step)
+        # The quotient of the unbiased moments, with numerator and denominator multiplied by the
+        # root of the second correction, so that the corrections remain scalars.
+        root = tf.sqrt(correction_2)
+        direction = root / correction_1 * mean / (tf.sqrt(mean_square) + self.epsilon * root)
+        direction_norm, parameter_norm = _norm(direction), _norm(parameter)
+        # Without the exception, a parameter of zeros would remain zero forever.
+        has_norms = (parameter_norm > 0) & (direction_norm > 0)
+        trust_ratio = tf.where(has_norms, parameter_norm / direction_norm, 1.0)
+        return parameter - trust_ratio * rate * direction, [mean, mean_square]
 
 
 @dataclasses.dataclass(frozen=True)
 class Lion:
-    """Chen et al., 2023: the sign alone, so every element moves by the whole rate.
+    """Lion (Chen et al., 2023): every element moves by the learning rate, up or down.
 
-    The paper takes a 3 to 10 times smaller rate than Adam's, and as much more weight decay.
+    The paper recommends a learning rate 3 to 10 times smaller than Adam's, and a weight decay
+    larger by the same factor. Slot: the mean of the gradient.
     """
 
     beta_1: float = 0.9
@@ -109,16 +124,16 @@ class Lion:
 
 
 @dataclasses.dataclass(frozen=True)
-class Decayed:
-    """A rule with decoupled weight decay: parameters shrink before the rule sees them.
+class WeightDecay:
+    """A rule with decoupled weight decay: kernels shrink before the rule is applied.
 
-    Kernels alone shrink, the parameters of rank 2 or more. It is their size that makes a network
-    steep. A bias only shifts: the decoder's last ones hold the mean image, and drawn towards 0
-    they would miss it, with nothing gained.
+    Only kernels decay, that is, parameters of rank 2 or more: large kernels make the output change
+    sharply with the input. A bias only shifts its layer's output. The decoder's last bias holds
+    the mean image, and pulling it towards 0 would gain nothing.
 
     Attributes:
-      rule: the update that follows.
-      weight_decay: share of a kernel taken away per step and unit of the learning rate.
+      rule: the update rule, applied after the decay.
+      weight_decay: fraction of a kernel that is subtracted per step and unit of learning rate.
     """
 
     rule: Optimizer
@@ -130,66 +145,46 @@ class Decayed:
 
     def update(self, parameter, gradient, slots, rate, step):
         if parameter.shape.rank >= 2:
-            # Not times (1 - share): a small share would lose most of its digits beside the 1.
+            # Not `parameter * (1 - rate * weight_decay)`: 1 minus a small number loses most of the
+            # small number's digits.
             parameter = parameter - (rate * self.weight_decay) * parameter
         return self.rule.update(parameter, gradient, slots, rate, step)
 
 
-# AdamW is Adam with decoupled decay (Loshchilov and Hutter, 2019).
-DECAYING: dict[str, Callable[[], Optimizer]] = {"adamw": Adam, "lamb": LAMB, "lion": Lion}
-OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {"adam": Adam, "rmsprop": RMSprop, **DECAYING}
-
-
-def create(name: str, *, weight_decay: float) -> Optimizer:
-    """The optimizer of a name in `OPTIMIZERS`.
-
-    Raises:
-      ConfigError: it has no weight decay, and some is asked for.
-    """
-    rule = OPTIMIZERS[name]()
-    if not weight_decay:
-        return rule
-    if name not in DECAYING:
-        raise ConfigError(
-            f"optimizer {name} has no weight decay; use {', '.join(DECAYING)}, or weight_decay 0. "
-            f"Received: weight_decay={weight_decay}"
-        )
-    return Decayed(rule, weight_decay)
-
-
-def averaged(
+def update_averages(
     averages: Sequence[tf.Tensor], weights: Sequence[tf.Tensor], *, decay: float, step: tf.Tensor
 ) -> Tensors:
-    """Exponential moving averages of the weights (Polyak and Juditsky, 1992), one step on.
+    """Updates exponential moving averages of the weights (Polyak and Juditsky, 1992) by a step.
 
-    The decay is min(decay, (1 + step) / (10 + step)), as in `tf.train.ExponentialMovingAverage`:
-    a short memory at first, so that the start is soon forgotten.
+    As in `tf.train.ExponentialMovingAverage`, the decay of a step is at most
+    (1 + step) / (10 + step). The memory is short at first, so the initial weights are soon
+    forgotten.
 
     Args:
-      averages: so far; at first the initial weights.
-      weights: after the step.
-      decay: share of the old average that is kept, 0 to 1.
-      step: counts from 0.
+      averages: averages before the step; at first the initial weights.
+      weights: weights after the step.
+      decay: fraction of the old average that is kept, from 0 to 1.
+      step: number of the step, counted from 0.
     """
-    # One minus the decay above: of two numbers near 1 the difference would be inexact.
+    # One minus min(decay, (1 + step) / (10 + step)), without the difference of two numbers near 1.
     share = tf.maximum(1.0 - decay, 9.0 / (10.0 + tf.cast(step, tf.float32)))
     return [old + share * (new - old) for old, new in zip(averages, weights, strict=True)]
 
 
 def all_finite(gradients: Sequence[tf.Tensor]) -> tf.Tensor:
     """Whether every element of every gradient is finite; a scalar."""
-    # A sum is finite only if each of its terms is, and costs one pass.
+    # A sum is finite only if all its terms are, and it takes one pass.
     return tf.math.is_finite(tf.add_n([tf.reduce_sum(gradient) for gradient in gradients]))
 
 
 def clip_by_global_norm(gradients: Tensors, norm: float) -> Tensors:
-    """Gradients scaled down together so that their common norm is at most `norm`."""
-    common = tf.norm(tf.stack([_norm(gradient) for gradient in gradients]))
-    return list(tf.clip_by_global_norm(gradients, norm, use_norm=common)[0])
+    """Scales all gradients by one factor so that their global norm is at most `norm`."""
+    global_norm = tf.norm(tf.stack([_norm(gradient) for gradient in gradients]))
+    return list(tf.clip_by_global_norm(gradients, norm, use_norm=global_norm)[0])
 
 
 def _norm(tensor: tf.Tensor) -> tf.Tensor:
-    """The Euclidean norm of all elements; a scalar."""
-    # By columns first: XLA's CPU code for one sum over everything uses no vector instructions,
-    # and LAMB with it took twice the time.
+    """The Euclidean norm over all elements; a scalar."""
+    # First along the columns: XLA's CPU code for a single sum over all elements is not vectorized,
+    # which doubled LAMB's time.
     return tf.norm(tf.norm(tf.reshape(tensor, [-1, tensor.shape[-1]]), axis=0))

@@ -1,118 +1,186 @@
-"""Schedules, functions of the step: of the learning rate, and of the rate's weight in the loss."""
+"""Schedules over a run: of the learning rate, and of beta, the weight of the rate in the loss.
 
+"Rate" means two things in this project: the learning rate of the optimizer, and the rate
+KL(q(z|x) || p(z)) of the VAE. Beta is the weight of the latter.
+"""
+
+import abc
+import dataclasses
 import math
-from collections.abc import Callable
 
 import tensorflow as tf
 
 from components.base.errors import ConfigError
 
-Schedule = Callable[[tf.Tensor], tf.Tensor]
-
-# Of one-cycle: the share of the run that rises, and by what the first and last rates are smaller.
-_RISING = 0.3
+# One-cycle: the fraction of the run in which the rate rises, and the divisors of the largest rate
+# that give the first and the last one. The values are those of PyTorch's OneCycleLR.
+_RISING_FRACTION = 0.3
 _FIRST_DIVISOR = 25.0
 _LAST_DIVISOR = 25.0 * 1e4
 
-# The share of a cycle over which beta rises.
-_BETA_RISING = 0.5
+# The fraction of a cycle in which beta rises.
+_BETA_RISING_FRACTION = 0.5
 
 
-def constant(done: tf.Tensor) -> tf.Tensor:
-    """The full rate throughout. `done` is the share of the run that is done, 0 to 1."""
-    return tf.ones_like(done)
+class Schedule(abc.ABC):
+    """A number for every step of a run.
 
-
-def cosine(done: tf.Tensor) -> tf.Tensor:
-    """From the full rate to 0 along half a cosine (Loshchilov and Hutter, 2017)."""
-    return 0.5 * (1.0 + tf.cos(math.pi * done))
-
-
-def one_cycle(done: tf.Tensor) -> tf.Tensor:
-    """Up to the full rate and down again (Smith and Topin, 2018).
-
-    Over the first 30 % of the run from 1/25 of the rate to the rate along half a cosine, then to
-    1/25/10^4 of it along another; the numbers are those of PyTorch's OneCycleLR. It has its own
-    rise, and wants no warm-up.
-    """
-    lowest = tf.where(done < _RISING, 1 / _FIRST_DIVISOR, 1 / _LAST_DIVISOR)
-    nearness = tf.minimum(done / _RISING, (1.0 - done) / (1.0 - _RISING))
-    # sin²(πx/2) is ½ (1 - cos πx), without the difference that loses the small values of the end.
-    return lowest + (1.0 - lowest) * tf.square(tf.sin(0.5 * math.pi * nearness))
-
-
-SHAPES: dict[str, Schedule] = {"constant": constant, "cosine": cosine, "one_cycle": one_cycle}
-
-
-def schedule(shape: str, *, rate: float, total_steps: int, warmup_steps: int) -> Schedule:
-    """The learning rate by step: `rate` times a shape, after a linear rise from 0.
-
-    Args:
-      shape: a key of `SHAPES`.
-      rate: the largest learning rate.
-      total_steps: length of the run.
-      warmup_steps: length of the rise; 0 for none. It keeps the first updates, whose moments are
-        averages of few gradients, from throwing the weights about.
+    Attributes:
+      description: the schedule in a few words, for `--dry_run`.
     """
 
-    def at(step: tf.Tensor) -> tf.Tensor:
+    @property
+    @abc.abstractmethod
+    def description(self) -> str: ...
+
+    @abc.abstractmethod
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        """The value at a step, counted from 0; a float32 scalar."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LearningRate(Schedule):
+    """A learning rate: a curve over the run, multiplied by a linear warm-up from 0.
+
+    Attributes:
+      peak: the largest learning rate.
+      total_steps: number of steps of the run.
+      warmup_steps: number of steps of the warm-up; 0 for none. Adaptive optimizers divide by
+        moments that are averages of very few gradients at first; the warm-up keeps these updates
+        small (Goyal et al., 2017).
+    """
+
+    peak: float
+    total_steps: int
+    warmup_steps: int = 0
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
         steps = tf.cast(step, tf.float32)
-        risen = tf.minimum(1.0, (steps + 1.0) / max(warmup_steps, 1))
-        return rate * risen * SHAPES[shape](steps / total_steps)
+        warmup = tf.minimum(1.0, (steps + 1.0) / max(self.warmup_steps, 1))
+        return self.peak * warmup * self._curve(steps / self.total_steps)
 
-    return at
+    @property
+    def description(self) -> str:
+        warmup = (
+            f"rises from 0 over {self.warmup_steps:,} steps, then " if self.warmup_steps else ""
+        )
+        return f"{self.peak:g}: {warmup}{self._curve_description}"
+
+    @property
+    @abc.abstractmethod
+    def _curve_description(self) -> str: ...
+
+    @abc.abstractmethod
+    def _curve(self, progress: tf.Tensor) -> tf.Tensor:
+        """The fraction of the peak rate, given the fraction of the run that is over."""
 
 
-def constant_beta(step: tf.Tensor, total_steps: int, cycles: int) -> tf.Tensor:
-    """The full weight throughout."""
-    del total_steps, cycles
-    return tf.ones_like(step, tf.float32)
+class ConstantRate(LearningRate):
+    """The peak rate throughout."""
+
+    _curve_description = "constant"
+
+    def _curve(self, progress: tf.Tensor) -> tf.Tensor:
+        return tf.ones_like(progress)
 
 
-def linear_beta(step: tf.Tensor, total_steps: int, cycles: int) -> tf.Tensor:
-    """From 0 in a straight line to the full weight at half the run, and then there.
+class CosineRate(LearningRate):
+    """From the peak rate to 0 along half a cosine (Loshchilov and Hutter, 2017)."""
 
-    Without the rate's weight at first, the decoder learns to use the latents before it pays for
-    them (Bowman et al., 2016).
+    _curve_description = "falls along half a cosine to 0"
+
+    def _curve(self, progress: tf.Tensor) -> tf.Tensor:
+        return 0.5 * (1.0 + tf.cos(math.pi * progress))
+
+
+class OneCycleRate(LearningRate):
+    """Up to the peak rate and down again (Smith and Topin, 2018).
+
+    During the first 30 % of the run the rate rises along half a cosine from 1/25 of the peak to the
+    peak. Then it falls along another to 1/250,000 of the peak. It needs no further warm-up.
     """
-    del cycles
-    return cyclical_beta(step, total_steps, cycles=1)
+
+    _curve_description = "one cycle, rising over the first 30 % of the run and then falling"
+
+    def _curve(self, progress: tf.Tensor) -> tf.Tensor:
+        is_rising = progress < _RISING_FRACTION
+        lowest = tf.where(is_rising, 1 / _FIRST_DIVISOR, 1 / _LAST_DIVISOR)
+        # From 0 at either end of the run to 1 at the peak.
+        nearness = tf.minimum(
+            progress / _RISING_FRACTION, (1.0 - progress) / (1.0 - _RISING_FRACTION)
+        )
+        # sin²(πx/2) equals (1 - cos πx) / 2, but keeps its digits near 0, at the end of the run.
+        return lowest + (1.0 - lowest) * tf.square(tf.sin(0.5 * math.pi * nearness))
 
 
-def cyclical_beta(step: tf.Tensor, total_steps: int, cycles: int) -> tf.Tensor:
-    """As `linear_beta`, `cycles` times over (Fu et al., 2019)."""
-    # In whole numbers: rounded, the first step of a cycle might be taken for the last of another.
-    done = tf.cast(tf.cast(step, tf.int64) * cycles % total_steps, tf.float32) / total_steps
-    return tf.minimum(1.0, done / _BETA_RISING)
+@dataclasses.dataclass(frozen=True)
+class BetaSchedule(Schedule):
+    """Beta over a run: the loss is distortion + beta * rate.
+
+    Attributes:
+      beta: the largest value.
+      total_steps: number of steps of the run.
+      cycles: number of cycles, for the schedule that has them.
+    """
+
+    beta: float
+    total_steps: int
+    cycles: int = 1
 
 
-BETA_SHAPES: dict[str, Callable[[tf.Tensor, int, int], tf.Tensor]] = {
-    "constant": constant_beta,
-    "linear": linear_beta,
-    "cyclical": cyclical_beta,
-}
+class ConstantBeta(BetaSchedule):
+    """The same beta throughout."""
+
+    @property
+    def description(self) -> str:
+        return f"{self.beta:g}"
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        return self.beta * tf.ones_like(step, tf.float32)
 
 
-def beta_schedule(shape: str, *, beta: float, total_steps: int, cycles: int) -> Schedule:
-    """The weight of the rate by step: `beta` times a shape; the loss is distortion + it * rate.
+class LinearBeta(BetaSchedule):
+    """From 0 in a straight line to beta at half the run, then constant (Bowman et al., 2016).
 
-    Args:
-      shape: a key of `BETA_SHAPES`.
-      beta: the largest weight.
-      total_steps: length of the run.
-      cycles: of the cyclical shape, how many of equal length the run has; they need not be of
-        whole steps.
+    The decoder learns to use the latents before it has to pay for their rate.
+    """
+
+    @property
+    def description(self) -> str:
+        return f"{self.beta:g}, rising from 0 over the first half of the run"
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        return self.beta * _rise(step, self.total_steps, cycles=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class CyclicalBeta(BetaSchedule):
+    """The linear schedule, repeated in cycles of equal length (Fu et al., 2019).
+
+    The length of a cycle need not be a whole number of steps.
 
     Raises:
-      ConfigError: cycles so short that beta would stay at 0.
+      ConfigError: the cycles are so short that beta would always be 0.
     """
-    if shape == "cyclical" and total_steps < 2 * cycles:
-        raise ConfigError(
-            f"beta_cycles={cycles} over {total_steps} steps, but a cycle needs at least 2; "
-            "use fewer cycles, more epochs or beta_schedule linear"
-        )
 
-    def at(step: tf.Tensor) -> tf.Tensor:
-        return beta * BETA_SHAPES[shape](step, total_steps, cycles)
+    def __post_init__(self) -> None:
+        if self.total_steps < 2 * self.cycles:
+            raise ConfigError(
+                f"beta_cycles={self.cycles} over {self.total_steps} steps, but a cycle needs at "
+                "least 2 steps; use fewer cycles, more epochs or beta_schedule linear"
+            )
 
-    return at
+    @property
+    def description(self) -> str:
+        return f"{self.beta:g}, rising from 0 over the first half of each of {self.cycles:,} cycles"
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        return self.beta * _rise(step, self.total_steps, cycles=self.cycles)
+
+
+def _rise(step: tf.Tensor, total_steps: int, *, cycles: int) -> tf.Tensor:
+    """From 0 to 1 in the first half of each cycle, then 1."""
+    # In integers: rounding could take the first step of a cycle for the last of the one before.
+    position = tf.cast(tf.cast(step, tf.int64) * cycles % total_steps, tf.float32)
+    progress = position / total_steps
+    return tf.minimum(1.0, progress / _BETA_RISING_FRACTION)

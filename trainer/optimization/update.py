@@ -1,4 +1,4 @@
-"""What a step changes, and how: a pure function of the state and the reduced gradients."""
+"""The state of training, and its update: a pure function of the state and the summed gradients."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -10,23 +10,24 @@ from trainer.optimization.optimizer import (
     Optimizer,
     Tensors,
     all_finite,
-    averaged,
     clip_by_global_norm,
+    update_averages,
 )
 from trainer.optimization.schedules import Schedule
 
 
 class State(NamedTuple):
-    """All that training changes; tensors, or the variables that hold them.
+    """Everything that training changes, as variables or as the tensors read from them.
 
     Attributes:
       weights: the model's trainable weights.
-      slots: the optimizer's, for each weight.
-      averages: of the weights, exponentially decaying; empty without.
-      step: int64, steps done: which examples and which noise come next.
-      updates: int64, steps that changed the weights: in float16 some are skipped.
-      loss_scale: float32; 1 unless in float16.
-      good_steps: int32, steps since the loss scale changed.
+      slots: the optimizer's slots of each weight.
+      averages: exponential moving averages of the weights; empty if the run keeps none.
+      step: int64, number of steps done; it determines the next examples and the next noise.
+      updates: int64, number of steps that changed the weights; in float16, a step whose gradients
+        overflow is skipped.
+      loss_scale: float32, factor of the loss; 1 unless the precision is float16.
+      good_steps: int32, number of steps since the loss scale last changed.
     """
 
     weights: list[Any]
@@ -38,11 +39,11 @@ class State(NamedTuple):
     good_steps: Any
 
     def read(self) -> "State":
-        """The tensors of a state of variables."""
+        """The values of a state of variables, as tensors."""
         return tf.nest.map_structure(tf.convert_to_tensor, self)
 
     def named(self) -> dict[str, Any]:
-        """The members by name, in order, as a checkpoint holds them."""
+        """The variables or tensors by their names in a checkpoint, such as `slots/0003/1`."""
         names = [f"weights/{index:04d}" for index in range(len(self.weights))]
         names += [
             f"slots/{index:04d}/{slot}"
@@ -56,24 +57,24 @@ class State(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Update:
-    """An update of the weights, and of all that goes with it.
+    """The update of the weights and of everything that depends on them.
 
     Attributes:
       optimizer: the update rule.
-      schedule: learning rate, by updates done.
-      clip_norm: bound of the reduced gradients' global norm, 0 for none.
-      ema_decay: of the weights' averages, 0 for none.
-      loss_scale: for float16, else None.
+      learning_rate: learning rate, by the number of updates done.
+      clip_norm: upper bound of the global norm of the summed gradients; 0 for none.
+      ema_decay: decay of the moving averages of the weights; 0 for no averages.
+      loss_scale: dynamic loss scaling for float16; None for other precisions.
     """
 
     optimizer: Optimizer
-    schedule: Schedule
+    learning_rate: Schedule
     clip_norm: float = 0.0
     ema_decay: float = 0.0
     loss_scale: LossScale | None = None
 
     def initial_state(self, weights: list[tf.Variable]) -> State:
-        """Variables for the state of a run that begins; to be called in the strategy's scope."""
+        """Variables for the state of a new run. Call it in the strategy's scope."""
 
         def variable(value: tf.Tensor | float, dtype: tf.DType = tf.float32) -> tf.Variable:
             return tf.Variable(value, trainable=False, dtype=dtype)
@@ -92,33 +93,39 @@ class Update:
         )
 
     def __call__(self, state: State, gradients: Tensors) -> State:
-        """The state after a step.
+        """Returns the state after a step.
+
+        The gradients must already be summed over all replicas. Only their sum has the norm that is
+        to be clipped, and an overflow on one replica must skip the step on all of them: otherwise
+        the replicas' weights would diverge.
 
         Args:
-          state: tensors.
-          gradients: of the loss times the state's loss scale, summed over all replicas: an overflow
-            on one of them is everyone's, and the norm is that of the whole batch's gradient.
+          state: tensors, before the step.
+          gradients: gradients of the loss times the state's loss scale.
         """
         if self.loss_scale is not None:
             gradients = [gradient / state.loss_scale for gradient in gradients]
         finite = all_finite(gradients) if self.loss_scale is not None else None
         if self.clip_norm:
             gradients = clip_by_global_norm(gradients, self.clip_norm)
-        rate = self.schedule(state.updates)
+        rate = self.learning_rate(state.updates)
         weights, slots = [], []
-        for weight, gradient, old in zip(state.weights, gradients, state.slots, strict=True):
-            weight, new = self.optimizer.update(weight, gradient, old, rate, state.updates)
-            weights.append(weight)
-            slots.append(new)
+        for weight, gradient, old_slots in zip(state.weights, gradients, state.slots, strict=True):
+            new_weight, new_slots = self.optimizer.update(
+                weight, gradient, old_slots, rate, state.updates
+            )
+            weights.append(new_weight)
+            slots.append(new_slots)
         averages = state.averages
         if self.ema_decay:
-            averages = averaged(averages, weights, decay=self.ema_decay, step=state.updates)
+            averages = update_averages(averages, weights, decay=self.ema_decay, step=state.updates)
         updated = state._replace(
             weights=weights, slots=slots, averages=averages, updates=state.updates + 1
         )
         if self.loss_scale is not None:
-            # A gradient that overflowed changes no weight, no moment and no count but the step's,
-            # so that the next step has other examples.
+            # A step whose gradients overflowed is skipped: weights, slots, averages and the number
+            # of updates keep their values. Only the step advances, so that the next step has other
+            # examples.
             updated = tf.nest.map_structure(
                 lambda new, old: tf.where(finite, new, old), updated, state
             )

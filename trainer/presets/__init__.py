@@ -1,1 +1,1 @@
-"""Named configurations, one YAML file each."""
+"""Presets: named configurations, one YAML file each."""

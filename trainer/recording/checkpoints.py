@@ -1,7 +1,8 @@
-"""Checkpoints: all that a run needs to go on with the same bits, one file each.
+"""Checkpoints: everything that a run needs to continue exactly where it was, one file each.
 
-A checkpoint is a SHA-256 and the NumPy archive it is of. Being a single file it is renamed whole,
-and no damage to it goes unnoticed. The same state gives the same bytes.
+The training state is `trainer.optimization.update.State`, whose `named` gives the names of its
+arrays. A checkpoint file is a SHA-256 digest followed by a NumPy archive. It is renamed into place
+when it is complete, and the digest reveals any damage. Equal states give equal bytes.
 """
 
 import dataclasses
@@ -16,20 +17,22 @@ from etils import epath
 from components.base import artifacts, console
 from components.base.errors import WorkError
 
-_KEPT = 2
-_STATE = "state/"  # keeps the names of the state's arrays apart from our own
+_NUM_KEPT = 2
+# The prefix of the state's arrays, which separates their names from those of the other fields.
+_STATE = "state/"
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _READ_BYTES = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """A point of a run.
+    """The state of a run at one step.
 
     Attributes:
-      step: steps done.
-      arrays: the training state by name, such as `weights/encoder/dense/kernel`; order is kept.
-      epoch_sums: float64 [2], rate and distortion summed over the running epoch so far.
+      step: number of steps done.
+      arrays: training state by name, such as `weights/0003`, in the order of `State`.
+      epoch_sums: float64, shape [2]: rate and distortion in nats, summed over the examples of the
+        current epoch so far.
     """
 
     step: int
@@ -38,67 +41,78 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The checkpoints of a run in a directory: the newest two, and the best."""
+    """The checkpoints of a run: those of the last two steps saved, and the best one.
+
+    Args:
+      directory: directory of the checkpoint files; created when the first one is saved.
+    """
 
     def __init__(self, directory: epath.PathLike):
         self._directory = epath.Path(directory)
         self._best = self._directory / "best.ckpt"
 
     def save(self, checkpoint: Checkpoint, *, is_best: bool = False) -> None:
-        """Writes a checkpoint, whole or not at all, then drops those before the last two.
+        """Writes a checkpoint atomically, then deletes all but the last two.
 
-        A run killed after the best is written, and before the step is, goes on from the checkpoint
-        before, comes to the same best again and writes the same bytes. In the other order it would
-        go on past its best without it.
+        The best one is written first. A run that is killed between the two writes then resumes from
+        an earlier step, reaches the same best step again and writes the same bytes. In the other
+        order, the run would resume after its best step, and that checkpoint would never be written.
+
+        Args:
+          checkpoint: state to save.
+          is_best: whether its model is the best so far.
 
         Raises:
-          WorkError: the file reads back otherwise than it was written; those before it are kept.
+          WorkError: the file on the disk differs from what was written; older checkpoints are kept.
         """
         self._directory.mkdir(parents=True, exist_ok=True)
         archive = _archive(checkpoint)
         if is_best:
             _write(self._best, archive)
         _write(self._directory / f"step-{checkpoint.step:09d}.ckpt", archive)
-        self._drop_old()
+        self._delete_all_but_last(_NUM_KEPT)
 
     def latest(self) -> Checkpoint | None:
-        """The newest checkpoint that can be read, or None if there is none."""
+        """The newest intact checkpoint; None if there is none. Deletes damaged ones."""
         paths = self._paths()
         while paths:
             path = paths.pop()
             if (checkpoint := _read(path)) is not None:
-                self._drop_old()  # A run that was killed before it could goes on from here.
+                # A process that was killed while saving may have left more than are kept.
+                self._delete_all_but_last(_NUM_KEPT)
                 return checkpoint
-            instead = "using the one before" if paths else "none is left, so starting from step 0"
-            console.warn(f"checkpoint {path} is damaged; {instead}")
+            fallback = "using the one before" if paths else "none is left, starting from step 0"
+            console.warn(f"checkpoint {path} is damaged; {fallback}")
             path.unlink()
         return None
 
-    def keep_newest(self) -> None:
-        """Drops the step before the newest: at which one a run last stopped shall not show in what
-        it publishes."""
-        for path in self._paths()[:-1]:
-            path.unlink()
+    def delete_all_but_latest(self) -> None:
+        """Deletes all step checkpoints except the newest.
+
+        Otherwise the published files would depend on where the run was last interrupted.
+        """
+        self._delete_all_but_last(1)
 
     def best(self) -> Checkpoint | None:
-        """The last one that was saved as the best; None if there is none that can be read."""
+        """The checkpoint last saved as the best; None if it is missing or damaged."""
         if not self._best.exists():
             return None
         checkpoint = _read(self._best)
         if checkpoint is None:
-            console.warn(f"checkpoint {self._best} is damaged; it is of no more use")
+            console.warn(f"checkpoint {self._best} is damaged and cannot be used")
         return checkpoint
 
-    def _drop_old(self) -> None:
-        for path in self._paths()[:-_KEPT]:
+    def _delete_all_but_last(self, count: int) -> None:
+        for path in self._paths()[:-count]:
             path.unlink()
 
     def _paths(self) -> list[epath.Path]:
+        """The step checkpoints, oldest first."""
         return sorted(self._directory.glob("step-*.ckpt")) if self._directory.exists() else []
 
 
 def _archive(checkpoint: Checkpoint) -> bytes:
-    """A checkpoint as a NumPy archive, which holds no time: equal states give equal bytes."""
+    """A checkpoint as a NumPy archive. It holds no time, so equal states give equal bytes."""
     buffer = io.BytesIO()
     np.savez(
         buffer,
@@ -111,19 +125,20 @@ def _archive(checkpoint: Checkpoint) -> bytes:
 
 
 def _write(path: epath.Path, archive: bytes) -> None:
-    """Writes a checkpoint's file, and looks whether it is there before it takes its place."""
+    """Writes a checkpoint file, and reads it back before it replaces an older one."""
     with artifacts.atomic_write(path) as temporary:
         with temporary.open("wb") as file:
             file.write(hashlib.sha256(archive).digest())
             file.write(archive)
             file.flush()
+            # A file of a remote file system has no descriptor to synchronize.
             if os.path.isfile(temporary):
                 os.fsync(file.fileno())
         with temporary.open("rb") as file:
             if not _is_intact(file):
                 raise WorkError(
-                    f"{path} reads back otherwise than it was written, so the disk is failing; "
-                    "the checkpoints before it are kept: copy them to another disk and go on there"
+                    f"{path} differs from what was written to it, so the disk is failing; the "
+                    "earlier checkpoints are kept: copy them to another disk and continue there"
                 )
 
 
@@ -143,7 +158,7 @@ def _read(path: epath.Path) -> Checkpoint | None:
 
 
 def _is_intact(file: IO) -> bool:
-    """Whether a checkpoint's bytes have the digest that stands before them."""
+    """Whether the digest at the start of a checkpoint file is that of the bytes after it."""
     stored = file.read(_DIGEST_BYTES)
     digest = hashlib.sha256()
     while data := file.read(_READ_BYTES):

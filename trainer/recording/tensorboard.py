@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a run: curves, the rate of each latent dimension, and pictures."""
+"""TensorBoard's event files: curves, the rate of each latent dimension, and pictures."""
 
 import dataclasses
 import io
@@ -11,30 +11,32 @@ from typing import Any
 
 import numpy as np
 from etils import epath
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.histogram.summary_v2 import histogram_pb
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from components.figures import mosaic
+from components.base.arithmetic import ceil_div
+from components.figures.mosaic import mosaic
+from components.metrics.active_units import ACTIVE_NATS, active_units
+from components.model.pixels import to_unit
 
-_ACTIVE_NATS = 0.01
-_MOST_BARS = 64
-_MOST_COLUMNS = 16
+_MAX_COLUMNS = 16
 
 
 @dataclasses.dataclass(frozen=True)
 class HeldoutPictures:
-    """What the held-out evaluation saw besides; for TensorBoard alone.
+    """What TensorBoard shows of a held-out evaluation, besides the losses.
 
     Attributes:
-      rates: of each latent dimension, averaged over the held-out examples, in nats; [latents].
-      originals: uint8, [K, height, width, channels].
-      reconstructions: of these, in [0, 1]; same shape.
-      samples: decoded draws of the prior, of the same z each time, in [0, 1];
-        [M, height, width, channels].
+      rates: mean rate of each latent dimension over the held-out examples, in nats, shape
+        [latents].
+      originals: some held-out images, uint8, shape [K, height, width, channels].
+      reconstructions: their reconstructions, in [0, 1], same shape.
+      samples: images decoded from draws of the prior, in [0, 1], shape
+        [M, height, width, channels]; the draws are the same in every evaluation.
     """
 
     rates: np.ndarray
@@ -44,11 +46,14 @@ class HeldoutPictures:
 
 
 class TensorBoard:
-    """Two runs, `train` and `heldout`: what has the same tag in both stands in one chart.
+    """Writes two TensorBoard runs, `train` and `heldout`.
+
+    TensorBoard draws values of the same tag in one chart, so each chart compares the two.
 
     Args:
-      directory: gets the event files, in a folder for each run.
-      resumed_step: what earlier processes recorded after it is shown no more.
+      directory: directory of the event files, with a folder for each run.
+      resumed_step: step that the training run resumes from; TensorBoard hides what earlier
+        processes recorded after it.
     """
 
     def __init__(self, directory: epath.Path, *, resumed_step: int):
@@ -61,24 +66,35 @@ class TensorBoard:
         *,
         train: dict[str, float],
         heldout: dict[str, float],
-        details: HeldoutPictures | None,
+        pictures: HeldoutPictures | None,
     ) -> None:
-        """Adds a point to every chart, and pictures if there are details."""
+        """Adds a point to every chart.
+
+        Args:
+          step: number of steps done.
+          train: values of the `train` run, by tag.
+          heldout: values of the `heldout` run, by tag.
+          pictures: pictures of the `heldout` run; None for none.
+        """
         self._train.write(step, _scalars(train))
-        pictures = _pictures(details) if details else ()
-        self._heldout.write(step, itertools.chain(_scalars(heldout), pictures))
+        summaries = _pictures(pictures) if pictures else ()
+        self._heldout.write(step, itertools.chain(_scalars(heldout), summaries))
 
     def close(self) -> None:
+        """Closes the event files."""
         self._train.close()
         self._heldout.close()
 
 
 class _EventFile:
-    """One run's event file; TensorFlow's own writer cannot mark the start of a session."""
+    """The event file of one TensorBoard run.
+
+    `tf.summary` is not used, since it cannot mark the start of a session.
+    """
 
     def __init__(self, directory: epath.Path, resumed_step: int):
         self._writer = EventFileWriter(os.fspath(directory))
-        # Makes TensorBoard drop what earlier sessions recorded from this step on.
+        # TensorBoard then ignores what earlier sessions recorded from this step on.
         self._add(resumed_step + 1, session_log=SessionLog(status=SessionLog.START))
 
     def write(self, step: int, summaries: Iterable[Summary]) -> None:
@@ -98,25 +114,30 @@ def _scalars(values: dict[str, float]) -> Iterator[Summary]:
         yield scalar_pb(name, value)
 
 
-def _pictures(details: HeldoutPictures) -> Iterator[Summary]:
+def _pictures(pictures: HeldoutPictures) -> Iterator[Summary]:
     yield scalar_pb(
         "active_dimensions",
-        np.count_nonzero(details.rates > _ACTIVE_NATS),
-        description=f"Latent dimensions whose rate is over {_ACTIVE_NATS} nats.",
+        active_units(pictures.rates),
+        description=f"Number of latent dimensions whose rate is over {ACTIVE_NATS} nats.",
     )
-    yield histogram_pb("rate_by_dimension", details.rates)
-    if len(details.rates) <= _MOST_BARS:
-        yield _image("rate_by_dimension_bars", _bars(details.rates))
-    columns = min(len(details.originals), _MOST_COLUMNS)
-    above = _rows(details.originals.astype(np.float32) / 255, columns)
-    below = _rows(details.reconstructions, columns)
-    pairs = np.stack([above, below], axis=1).reshape(-1, *above.shape[1:])
+    yield histogram_pb("rate_by_dimension", pictures.rates)
+    columns = min(len(pictures.originals), _MAX_COLUMNS)
+    originals = _grid(to_unit(pictures.originals), columns)
+    reconstructions = _grid(pictures.reconstructions, columns)
+    # Each row of originals is followed by the row of their reconstructions.
+    pairs = np.stack([originals, reconstructions], axis=1).reshape(-1, *originals.shape[1:])
     yield _image("reconstructions", mosaic(pairs, gap=(1, 1)))
-    samples = _rows(details.samples, math.ceil(math.sqrt(len(details.samples))))
+    samples = _grid(pictures.samples, math.ceil(math.sqrt(len(pictures.samples))))
     yield _image("samples", mosaic(samples, gap=(1, 1)))
 
 
 def _image(tag: str, pixels: np.ndarray) -> Summary:
+    """A picture as a summary.
+
+    Args:
+      tag: name of the picture.
+      pixels: uint8, shape [height, width, 3].
+    """
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
     height, width, channels = pixels.shape
@@ -129,34 +150,17 @@ def _image(tag: str, pixels: np.ndarray) -> Summary:
     return Summary(value=[Summary.Value(tag=tag, image=image)])
 
 
-def _rows(images: np.ndarray, columns: int) -> np.ndarray:
-    """Images in [0, 1] in rows, the last filled up with white: [rows, columns, *image_shape]."""
-    rows = -(-len(images) // columns)
+def _grid(images: np.ndarray, columns: int) -> np.ndarray:
+    """Arranges images in rows; white images fill up the last row.
+
+    Args:
+      images: in [0, 1], shape [N, height, width, channels].
+      columns: number of images in a row.
+
+    Returns:
+      Shape [rows, columns, height, width, channels].
+    """
+    rows = ceil_div(len(images), columns)
     padded = np.ones((rows * columns, *images.shape[1:]), np.float32)
     padded[: len(images)] = images
     return padded.reshape(rows, columns, *images.shape[1:])
-
-
-def _bars(rates: np.ndarray) -> np.ndarray:
-    """A bar of nats for each latent dimension, in their order; uint8 [height, width, 3]."""
-    left, top, height = 48, 8, 200
-    slot = max(10, 480 // len(rates))
-    width = slot * len(rates)
-    bottom = top + height
-    largest = max(float(rates.max()), _ACTIVE_NATS)
-    picture = Image.new("RGB", (left + width + 8, bottom + 20), "white")
-    pen = ImageDraw.Draw(picture)
-    for index, rate in enumerate(rates):
-        x = left + index * slot
-        tall = round(height * max(0.0, float(rate)) / largest)
-        # A line at the bottom even where the bar has no height.
-        pen.rectangle((x + 1, bottom - tall, x + slot - 2, bottom), fill="#0072b2")
-    font, ink = ImageFont.load_default(12), "#707070"
-    pen.text((left - 6, top), f"{largest:.2f}", ink, font, anchor="rt")
-    pen.text((left - 6, top + 16), "nats", ink, font, anchor="rt")
-    pen.text((left - 6, bottom), "0", ink, font, anchor="rb")
-    pen.text((left + slot // 2, bottom + 6), "0", ink, font, anchor="mt")
-    if len(rates) > 1:
-        last = left + width - slot // 2
-        pen.text((last, bottom + 6), str(len(rates) - 1), ink, font, anchor="mt")
-    return np.asarray(picture)

@@ -2,15 +2,11 @@ import errno
 import os
 import subprocess
 import sys
-import traceback
 
 import pytest
-import tensorflow as tf
-from etils import epath
-from etils.epath import backend, gpath
 
 from components.base import command_line
-from components.base.errors import ConfigError, WorkError
+from components.base.errors import ConfigError
 
 
 def parser() -> command_line.Parser:
@@ -27,7 +23,7 @@ def parser() -> command_line.Parser:
         (["--learning_rate"], "expected one argument"),
     ],
 )
-def test_mistakes_are_one_line_with_the_nearest_name(arguments, message):
+def test_an_unknown_or_incomplete_option_is_reported_with_the_nearest_names(arguments, message):
     with pytest.raises(ConfigError, match=message):
         parser().parse(arguments)
 
@@ -42,6 +38,7 @@ command_line.run(main)
 
 
 def run(body: str) -> subprocess.CompletedProcess:
+    """Runs a command with the given function body in a new process."""
     return subprocess.run(
         [sys.executable, "-c", PROGRAM.format(body=body)], capture_output=True, text=True
     )
@@ -60,14 +57,14 @@ def run(body: str) -> subprocess.CompletedProcess:
         (f"raise OSError({errno.ENOSPC}, 'No space left', 'x')", 1, "error: No space left: x;"),
     ],
 )
-def test_exit_codes_and_lines(body, code, line):
+def test_errors_determine_the_exit_code_and_one_line_of_output(body, code, line):
     done = run(body)
     assert done.returncode == code
     assert done.stderr.startswith(line)
     assert done.stderr.count("\n") == (code != 0)
 
 
-def test_a_bug_gets_its_traceback():
+def test_a_bug_is_reported_with_its_traceback():
     done = run("raise ZeroDivisionError")
     assert done.returncode == 1
     assert "Traceback" in done.stderr
@@ -87,7 +84,7 @@ tf.constant([1, 2]) + tf.constant([1, 2, 3])
 """
 
 
-def test_a_remote_file_system_that_is_not_there_is_one_line():
+def test_a_missing_remote_file_system_is_reported_in_one_line():
     done = run("\n    ".join(REMOTE.strip().splitlines()))
     assert done.returncode == 1
     assert done.stderr == (
@@ -96,7 +93,7 @@ def test_a_remote_file_system_that_is_not_there_is_one_line():
     )
 
 
-def test_other_errors_of_tensorflow_get_their_traceback():
+def test_other_errors_of_tensorflow_are_reported_with_their_traceback():
     done = run("\n    ".join(BUG.strip().splitlines()))
     assert done.returncode == 1
     assert "Traceback" in done.stderr
@@ -104,32 +101,13 @@ def test_other_errors_of_tensorflow_get_their_traceback():
 
 
 @pytest.mark.parametrize("error", ["FileNotFoundError('x')", "ImportError('no module x')"])
-def test_errors_that_are_of_no_remote_file_get_their_traceback(error):
+def test_errors_that_do_not_concern_files_are_reported_with_their_traceback(error):
     done = run(f"raise {error}")
     assert done.returncode == 1
     assert "Traceback" in done.stderr
 
 
-def test_a_remote_failure_is_told_from_a_tracebacks_text(tmp_path, monkeypatch):
-    """Through TensorFlow's file system, as epath reads gs:// and s3://; here it reads the disk."""
-    monkeypatch.setitem(gpath._PREFIX_TO_BACKEND, None, backend.tf_backend)
-    path = epath.Path(tmp_path)
-    for fail in (
-        lambda: (path / "absent").read_text(),
-        lambda: (path / "absent").rename(path / "other"),
-        lambda: list((path / "absent").iterdir()),
-    ):
-        with pytest.raises((OSError, tf.errors.OpError)) as caught:
-            fail()
-        failure = command_line.remote_failure("".join(traceback.format_exception(caught.value)))
-        assert isinstance(failure, WorkError)
-        assert "/absent" in str(failure)
-        assert str(failure).endswith("and the network, and give the same command again")
-        assert "\n" not in str(failure)
-    assert command_line.remote_failure("FileNotFoundError: [Errno 2] no such file") is None
-
-
-LEAVING = """
+MULTIPROCESSING = """
 import multiprocessing
 lock = multiprocessing.get_context('forkserver').Lock()
 multiprocessing.util.get_temp_dir()
@@ -137,14 +115,14 @@ raise errors.WorkError('failed')
 """
 
 
-def test_nothing_is_left_of_processes_beside(tmp_path):
-    program = PROGRAM.format(body="\n    ".join(LEAVING.strip().splitlines()))
+def test_resources_of_multiprocessing_are_removed(tmp_path):
+    program = PROGRAM.format(body="\n    ".join(MULTIPROCESSING.strip().splitlines()))
     done = subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,
         text=True,
         env=os.environ | {"TMPDIR": str(tmp_path)},
     )
-    # The tracker of what processes share would tell of leaks in lines of its own.
+    # The resource tracker of `multiprocessing` would print a line for each leaked resource.
     assert (done.returncode, done.stderr) == (1, "error: failed\n")
     assert list(tmp_path.iterdir()) == []

@@ -1,8 +1,9 @@
+import argparse
 import dataclasses
 
 import pytest
 
-from components.base.config import from_mapping, option
+from components.base.config import add_options, from_mapping, option, pop_fields
 from components.base.errors import ConfigError
 
 
@@ -16,11 +17,11 @@ class Example:
     widths: tuple[int, ...] = option((1, 2), "widths")
 
 
-def test_texts_and_values_are_converted():
-    texts = {"size": "4", "rate": "1e-3", "name": "y", "widths": "5,6"}
+def test_strings_and_yaml_values_are_converted():
+    strings = {"size": "4", "rate": "1e-3", "name": "y", "widths": "5,6"}
     values = {"size": 4, "rate": 0.001, "name": "y", "widths": [5, 6]}
     expected = Example(4, 0.001, "y", (5, 6))
-    assert from_mapping(Example, texts, where="here") == expected
+    assert from_mapping(Example, strings, where="here") == expected
     assert from_mapping(Example, values, where="here") == expected
     assert from_mapping(Example, {"widths": 5, "rate": 1}, where="here").widths == (5,)
 
@@ -39,10 +40,42 @@ def test_a_config_round_trips():
         ({"rate": "nan"}, "rate in here must be a finite number"),
         ({"size": True}, "size in here must be a whole number"),
         ({"rate": "fast"}, "rate in here must be a finite number. Received: 'fast'"),
-        ({"widths": "a,b"}, "widths in here must be whole numbers with commas between"),
+        ({"widths": "a,b"}, "widths in here must be whole numbers separated by commas"),
         ({"name": "z"}, "name in here must be one of x, y. Received: 'z'"),
     ],
 )
-def test_mistakes_are_named(values, message):
+def test_invalid_values_are_reported_with_field_and_origin(values, message):
     with pytest.raises(ConfigError, match=message):
         from_mapping(Example, values, where="here")
+
+
+def parser_of(cls, **kwargs) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="program")
+    add_options(parser, cls, **kwargs)
+    return parser
+
+
+def test_options_have_the_names_of_the_fields():
+    parser = parser_of(Example, without=("name",))
+    assert vars(parser.parse_args([])) == {}
+    assert vars(parser.parse_args(["--size", "4", "--widths=5,6"])) == {
+        "size": "4",
+        "widths": "5,6",
+    }
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--name", "x"])
+
+
+def test_help_shows_types_choices_and_defaults():
+    text = parser_of(Example).format_help()
+    for line in ("An example:", "--size N", "a size [3]", "--name x|y", "widths [1,2]"):
+        assert line in text
+    text = parser_of(Example, hide_defaults={"size"}).format_help()
+    assert "[3]" not in text
+    assert "widths [1,2]" in text
+
+
+def test_pop_fields_removes_the_fields_of_a_config():
+    values = {"size": "4", "output": "x", "rate": "1"}
+    assert pop_fields(values, Example) == {"size": "4", "rate": "1"}
+    assert values == {"output": "x"}

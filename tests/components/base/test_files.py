@@ -18,42 +18,45 @@ def folder(tmp_path) -> epath.Path:
     return epath.Path(tmp_path)
 
 
-def test_all_files_below_in_order(folder):
-    names = [path.relative_to(folder).as_posix() for path in files.files_below(folder)]
+def test_walk_files_returns_all_files_sorted(folder):
+    names = [path.relative_to(folder).as_posix() for path in files.walk_files(folder)]
     assert names == ["a", "b/c/deep", "b/near"]
 
 
-def test_a_digest_is_that_of_the_bytes(folder):
+def test_sha256_is_the_digest_of_the_content(folder):
     expected = hashlib.sha256(b"a").hexdigest()
     assert files.sha256(folder / "a") == files.sha256(folder / "a", sync=True) == expected
 
 
-def test_a_folder_is_held_by_one_at_a_time(folder):
-    with files.locked(folder / "new"):
+def test_a_directory_has_one_lock(folder):
+    with files.directory_lock(folder / "new"):
         assert (folder / "new").is_dir()
-        with pytest.raises(WorkError, match="another process"), files.locked(folder / "new"):
+        with (
+            pytest.raises(WorkError, match="another process"),
+            files.directory_lock(folder / "new"),
+        ):
             pass
-    with files.locked(folder / "new"):
+    with files.directory_lock(folder / "new"):
         pass
 
 
-def test_a_folder_that_was_renamed_while_it_was_opened_is_not_held(folder, monkeypatch):
+def test_a_directory_that_is_renamed_before_it_is_locked_is_refused(folder, monkeypatch):
     def rename_first(descriptor, operation):
         (folder / "new").rename(folder / "published")
 
     monkeypatch.setattr(files.fcntl, "flock", rename_first)
-    with pytest.raises(WorkError, match="another process"), files.locked(folder / "new"):
+    with pytest.raises(WorkError, match="another process"), files.directory_lock(folder / "new"):
         pass
 
 
-def test_paths_are_told_relative_to_a_folder_but_for_other_schemes(folder):
-    assert files.relative(folder / "b/near", folder / "b/c") == "../near"
-    assert files.relative(epath.Path("gs://bucket/x"), folder) == "gs://bucket/x"
+def test_relative_path_keeps_remote_paths(folder):
+    assert files.relative_path(folder / "b/near", folder / "b/c") == "../near"
+    assert files.relative_path(epath.Path("gs://bucket/x"), folder) == "gs://bucket/x"
 
 
 @pytest.fixture
 def strange(tmp_path) -> epath.Path:
-    """Files of every kind, made in another order than that of their names."""
+    """A directory with hidden and nested files, which are not created in the order of names."""
     root = tmp_path / "strange"
     for name in ("z", "b/c/two", "b/one", "b-", "A", ".hidden", ".git/config", "b/.DS_Store"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -63,40 +66,40 @@ def strange(tmp_path) -> epath.Path:
 
 
 def names(directory: epath.Path) -> list[str]:
-    return [file.name for file in files.listing(directory)]
+    return [file.name for file in files.list_files(directory)]
 
 
-def test_a_listing_is_every_file_but_the_hidden_by_name(strange):
+def test_list_files_returns_all_files_except_hidden_ones_sorted(strange):
     assert names(strange) == ["A", "b-", "b/c/two", "b/one", "z"]
     os.utime(strange / "z", ns=(0, 1_500_000_000_250_000_000))
-    assert files.listing(strange)[-1] == files.ListedFile("z", 1, 1_500_000_000.25, True)
-    assert files.listing(strange / "empty") == []
+    assert files.list_files(strange)[-1] == files.ListedFile("z", 1, 1_500_000_000.25, True)
+    assert files.list_files(strange / "empty") == []
 
 
-def test_a_listing_follows_links_but_not_in_circles(strange):
+def test_list_files_follows_links_except_in_cycles(strange):
     os.symlink(strange, strange / "b/c/up")
     os.symlink(".", strange / "b/c/here")
     os.symlink("b", strange / "x")
     os.symlink("z", strange / "y")
     assert names(strange) == ["A", "b-", "b/c/two", "b/one", "x/c/two", "x/one", "y", "z"]
-    assert files.listing(strange)[-2].size == 1
+    assert files.list_files(strange)[-2].size == 1
 
 
-def test_a_listing_tells_what_is_no_file(strange):
+def test_list_files_marks_what_is_not_a_regular_file(strange):
     os.mkfifo(strange / "pipe")
     os.symlink("nowhere", strange / "gone")
     os.symlink("self", strange / "self")
     os.symlink("/dev/null", strange / "null")
     with socket.socket(socket.AF_UNIX) as listener:
-        # By a relative name, since that of a socket must be short.
+        # The path of a socket must be short, so bind it by its relative name.
         with contextlib.chdir(strange):
             listener.bind("socket")
-        others = [file for file in files.listing(strange) if not file.is_regular]
+        others = [file for file in files.list_files(strange) if not file.is_regular]
     assert [file.name for file in others] == ["gone", "null", "pipe", "self", "socket"]
     assert {(file.size, file.modified) for file in others} == {(0, 0.0)}
 
 
-def test_a_listing_gives_names_that_are_no_text(strange):
+def test_list_files_returns_names_that_are_not_utf8(strange):
     for name in (b"\xff.png", b"a\nb", "é".encode()):
         with open(os.path.join(os.fsencode(strange), name), "wb"):
             pass
@@ -104,31 +107,55 @@ def test_a_listing_gives_names_that_are_no_text(strange):
 
 
 @pytest.mark.parametrize("wrong", ["absent", "z"])
-def test_what_is_no_folder_cannot_be_listed(strange, wrong):
+def test_list_files_refuses_what_is_not_a_directory(strange, wrong):
     with pytest.raises(WorkError, match=f"cannot list '{strange}/{wrong}"):
-        files.listing(strange / wrong)
+        files.list_files(strange / wrong)
 
 
-def test_a_folder_that_cannot_be_listed_is_named_in_one_line(strange):
-    # Its path gets longer than the system takes, which stops even the super-user.
+def test_list_files_names_the_directory_that_cannot_be_listed(strange):
+    # The path exceeds the length that the system accepts, which fails even for the superuser.
     name = "deep\n" * 50
     with contextlib.chdir(strange):
         for _ in range(20):
             os.mkdir(name)
             os.chdir(name)
     with pytest.raises(WorkError, match=r"deep.*name too long; make it readable") as caught:
-        files.listing(strange)
+        files.list_files(strange)
     assert "\n" not in str(caught.value)
 
 
-def test_a_remote_listing_is_the_same(strange, monkeypatch):
-    """Through TensorFlow's file system, as epath reads gs:// and s3://; here it reads the disk."""
+def test_remote_and_local_listings_agree(strange, monkeypatch):
+    """Reads local files through TensorFlow's file system, which epath uses for gs:// paths."""
     from etils.epath import backend, gpath
 
     for name in ("A", "b-", "b/c/two", "b/one", "z"):
         os.utime(strange / name, (0, 1_500_000_000))
-    local = files.listing(strange)
+    local = files.list_files(strange)
     monkeypatch.setitem(gpath._PREFIX_TO_BACKEND, None, backend.tf_backend)
     assert sorted(files._list_remote(strange), key=lambda file: file.name) == local
     with pytest.raises(WorkError, match=r"cannot list '.*/absent': .*not find directory"):
         list(files._list_remote(strange / "absent"))
+
+
+def test_stat_gives_size_and_modification_time(folder):
+    os.utime(folder / "a", ns=(0, 1_500_000_000_250_000_000))
+    assert files.stat(folder / "a") == files.FileStat(size=1, modified=1_500_000_000.25)
+    with pytest.raises(FileNotFoundError):
+        files.stat(folder / "absent")
+
+
+def test_write_durably_replaces_the_content(folder):
+    files.write_durably(folder / "a", "é\n")
+    files.write_durably(folder / "a", "ü\n")
+    assert (folder / "a").read_bytes() == "ü\n".encode()
+
+
+def test_only_directories_without_entries_are_empty(folder):
+    (folder / "empty").mkdir()
+    paths = [folder, folder / "a", folder / "absent", folder / "empty"]
+    assert [files.is_empty(path) for path in paths] == [False, False, False, True]
+
+
+def test_paths_with_a_scheme_are_remote(folder):
+    assert files.is_remote(epath.Path("gs://bucket/x"))
+    assert not files.is_remote(folder)

@@ -4,7 +4,14 @@ from components.base.memory import free_memory
 
 
 def machine(root, *, available=None, groups="", limits=None) -> int:
-    """The free memory of a machine of which these are the files."""
+    """The free memory that a machine with the given system files reports.
+
+    Args:
+      root: directory to write the system files to.
+      available: available memory in KiB; None if the machine does not report it.
+      groups: content of `/proc/self/cgroup`.
+      limits: content of files below `/sys/fs/cgroup`, by path.
+    """
     (root / "proc/self").mkdir(parents=True)
     if available is not None:
         text = f"MemTotal:  99999999 kB\nMemAvailable:   {available} kB\nHugePages_Total:   0\n"
@@ -40,9 +47,9 @@ KIB = 1 << 10
         ),
     ],
 )  # fmt: skip
-def test_free_memory_is_the_least_of_what_is_said(tmp_path, fields, expected):
+def test_free_memory_is_the_smallest_limit(tmp_path, fields, expected):
     assert machine(tmp_path, **fields) == expected
 
 
-def test_this_machine_has_free_memory():
+def test_free_memory_of_this_machine_is_plausible():
     assert 1 << 20 < free_memory() < 1 << 50

@@ -2,7 +2,7 @@ import subprocess
 import sys
 
 
-def test_tensorflow_loads_without_a_word():
+def test_tensorflow_is_loaded_silently_and_without_tf32():
     script = (
         "from components.base import tensorflow_setup; tensorflow_setup.load(); "
         "import tensorflow as tf; tf.constant(1); "

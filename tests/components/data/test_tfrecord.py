@@ -2,26 +2,28 @@ import gzip
 import struct
 import tracemalloc
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from components.base.errors import WorkError
 from components.data import tfrecord
+from tests.tfrecords import write_records
 
 PAYLOADS = [b"", b"a", b"bcd" * 1000]
 
 
 @pytest.fixture
 def path(tmp_path):
-    tfrecord.write_records(tmp_path / "file", PAYLOADS)
+    write_records(tmp_path / "file", PAYLOADS)
     return tmp_path / "file"
 
 
-def test_read_back(path):
+def test_payloads_round_trip(path):
     assert list(tfrecord.read_records(path)) == PAYLOADS
 
 
-def test_tensorflow_reads_ours_and_we_read_tensorflows(path, tmp_path):
+def test_files_are_interchangeable_with_tensorflow(path, tmp_path):
     assert list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator()) == PAYLOADS
     with tf.io.TFRecordWriter(str(tmp_path / "theirs")) as writer:
         for payload in PAYLOADS:
@@ -29,50 +31,50 @@ def test_tensorflow_reads_ours_and_we_read_tensorflows(path, tmp_path):
     assert (tmp_path / "theirs").read_bytes() == path.read_bytes()
 
 
-def test_every_flipped_bit_is_found(tmp_path):
-    whole = tfrecord.frame(b"abc") + tfrecord.frame(b"defgh")
-    first = len(tfrecord.frame(b"abc"))
-    for place in range(len(whole)):
-        damaged = bytearray(whole)
-        damaged[place] ^= 1 << (place % 8)
+def test_every_flipped_bit_is_detected(tmp_path):
+    intact = tfrecord.frame(b"abc") + tfrecord.frame(b"defgh")
+    first_length = len(tfrecord.frame(b"abc"))
+    for index in range(len(intact)):
+        damaged = bytearray(intact)
+        damaged[index] ^= 1 << (index % 8)
         (tmp_path / "file").write_bytes(damaged)
-        number = int(place >= first)
+        number = int(index >= first_length)
         with pytest.raises(WorkError, match=rf"record {number} of \S*file "):
             list(tfrecord.read_records(tmp_path / "file"))
 
 
-def test_every_truncation_is_found(tmp_path):
+@pytest.mark.parametrize("skip", [0, 2])
+def test_every_truncation_is_detected(tmp_path, skip):
     first = tfrecord.frame(b"abc")
-    whole = first + tfrecord.frame(b"defgh")
-    for length in set(range(len(whole))) - {0, len(first)}:
-        (tmp_path / "file").write_bytes(whole[:length])
+    intact = first + tfrecord.frame(b"defgh")
+    for length in set(range(len(intact))) - {0, len(first)}:
+        (tmp_path / "file").write_bytes(intact[:length])
         with pytest.raises(WorkError, match=rf"record {int(length > len(first))} of"):
-            list(tfrecord.read_records(tmp_path / "file"))
+            list(tfrecord.read_records(tmp_path / "file", skip=skip))
 
 
-@pytest.mark.parametrize("gzipped", [False, True])
-def test_records_are_skipped(path, gzipped):
-    if gzipped:
+@pytest.mark.parametrize("is_compressed", [False, True])
+def test_records_can_be_skipped(path, is_compressed):
+    if is_compressed:
         path.write_bytes(gzip.compress(path.read_bytes()))
     for skip in range(len(PAYLOADS) + 2):
         assert list(tfrecord.read_records(path, skip=skip)) == PAYLOADS[skip:]
 
 
-def test_of_skipped_records_the_headers_are_checked(tmp_path):
-    first = tfrecord.frame(b"abc")
-    whole = first + tfrecord.frame(b"defgh")
-    for length in set(range(len(whole))) - {0, len(first)}:
-        (tmp_path / "file").write_bytes(whole[:length])
-        with pytest.raises(WorkError, match=rf"record {int(length > len(first))} of"):
-            list(tfrecord.read_records(tmp_path / "file", skip=2))
-    (tmp_path / "file").write_bytes(first[:8] + b"0000" + whole[12:])
+def test_the_headers_of_skipped_records_are_checked(tmp_path):
+    data = tfrecord.frame(b"abc") + tfrecord.frame(b"defgh")
+    (tmp_path / "file").write_bytes(data[:8] + b"0000" + data[12:])
     with pytest.raises(WorkError, match=r"record 0 of .* has a wrong length checksum"):
         list(tfrecord.read_records(tmp_path / "file", skip=2))
 
 
-def test_a_gzipped_file_that_is_damaged(path):
-    whole = gzip.compress(path.read_bytes())
-    for damaged in (whole[:-9], whole[:-5] + b"0" + whole[-4:], whole[:10] + b"\xff" + whole[11:]):
+def test_damage_to_a_compressed_file_is_detected(path):
+    intact = gzip.compress(path.read_bytes())
+    for damaged in (
+        intact[:-9],
+        intact[:-5] + b"0" + intact[-4:],
+        intact[:10] + b"\xff" + intact[11:],
+    ):
         path.write_bytes(damaged)
         with pytest.raises(
             WorkError, match=r"damaged TFRecord: record \d of .*file cannot be read"
@@ -80,14 +82,14 @@ def test_a_gzipped_file_that_is_damaged(path):
             list(tfrecord.read_records(path))
 
 
-def test_a_record_whose_length_begins_as_a_gzip_file_does(path):
+def test_a_length_that_begins_like_a_gzip_file_is_read_as_a_length(path):
     payload = bytes(int.from_bytes(b"\x1f\x8b\x08", "little"))
-    tfrecord.write_records(path, [payload])
+    write_records(path, [payload])
     assert path.read_bytes().startswith(b"\x1f\x8b\x08")
     assert list(tfrecord.read_records(path)) == [payload]
 
 
-def test_a_record_longer_than_a_piece(path, monkeypatch):
+def test_a_long_record_is_read_in_pieces(path, monkeypatch):
     monkeypatch.setattr(tfrecord, "_PIECE_BYTES", 7)
     assert list(tfrecord.read_records(path)) == PAYLOADS
     path.write_bytes(path.read_bytes()[:-5])
@@ -95,13 +97,13 @@ def test_a_record_longer_than_a_piece(path, monkeypatch):
         list(tfrecord.read_records(path))
 
 
-@pytest.mark.parametrize("gzipped", [False, True])
+@pytest.mark.parametrize("is_compressed", [False, True])
 @pytest.mark.parametrize("length", [1 << 36, 1 << 60, 2**64 - 1])
 @pytest.mark.parametrize("skip", [0, 1])
-def test_a_length_beyond_the_file_claims_no_memory(path, length, gzipped, skip):
+def test_a_length_beyond_the_end_of_the_file_allocates_no_memory(path, length, is_compressed, skip):
     header = struct.pack("<Q", length)
     data = header + struct.pack("<I", tfrecord.masked_crc(header)) + b"abc"
-    path.write_bytes(gzip.compress(data) if gzipped else data)
+    path.write_bytes(gzip.compress(data) if is_compressed else data)
     tracemalloc.start()
     with pytest.raises(WorkError, match=r"record 0 of .* is truncated"):
         list(tfrecord.read_records(path, skip=skip))
@@ -110,6 +112,66 @@ def test_a_length_beyond_the_file_claims_no_memory(path, length, gzipped, skip):
     assert peak < 64 << 20
 
 
-def test_a_file_that_cannot_be_read_is_one_line(tmp_path):
+def test_a_missing_file_is_an_error_of_one_line(tmp_path):
     with pytest.raises(WorkError, match=r"record 0 of \S+ cannot be read \(No such file"):
-        list(tfrecord.read_records(tmp_path / "nothing"))
+        list(tfrecord.read_records(tmp_path / "missing"))
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_the_length_of_a_record_is_in_its_header(payload):
+    record = tfrecord.frame(payload)
+    header = record[: tfrecord.HEADER_BYTES]
+    assert tfrecord.record_length(header) == len(record)
+    with pytest.raises(ValueError, match="wrong length checksum"):
+        tfrecord.record_length(bytes([header[0] ^ 1]) + header[1:])
+    with pytest.raises(ValueError, match="ends within a header"):
+        tfrecord.record_length(header[:-1])
+
+
+@pytest.mark.parametrize(
+    "sizes", [[], [5], [5] * 4, [0] * 3, [5, 5, 5, 6], [6, 5, 5], [3, 70, 1, 1]], ids=str
+)
+def test_the_ends_of_complete_records_are_found_in_a_buffer_cut_anywhere(sizes):
+    records = [tfrecord.frame(bytes(size)) for size in sizes]
+    data = b"".join(records)
+    ends = np.cumsum(list(map(len, records)), dtype=np.int64)
+    for length in range(len(data) + 1):
+        found = tfrecord.record_ends(data[:length])
+        assert found.dtype == np.int64
+        assert found.tolist() == ends[ends <= length].tolist()
+
+
+def test_a_length_beyond_the_buffer_ends_no_record():
+    for length in (1 << 40, 2**64 - 1):
+        header = struct.pack("<QI", length, 0)
+        assert tfrecord.record_ends(header + bytes(100)).tolist() == []
+        record = tfrecord.frame(b"abc")
+        assert tfrecord.record_ends(record + header + bytes(100)).tolist() == [len(record)]
+
+
+def matrix(payloads: list[bytes]) -> np.ndarray:
+    """The records of equally long payloads, as rows."""
+    records = b"".join(map(tfrecord.frame, payloads))
+    return np.frombuffer(records, np.uint8).reshape(len(payloads), -1).copy()
+
+
+@pytest.mark.parametrize("size", [0, 1, 300])
+@pytest.mark.parametrize("group_bytes", [1, 1000, 1 << 20])
+def test_the_checksums_of_many_records_are_those_of_each(size, group_bytes, monkeypatch):
+    monkeypatch.setattr(tfrecord, "_CHECKSUM_BYTES", group_bytes)
+    rng = np.random.default_rng(0)
+    expected = matrix([rng.bytes(size) for _ in range(20)])
+    records = expected.copy()
+    records[:, -tfrecord.FOOTER_BYTES :] = 7
+    tfrecord.write_checksums(records)
+    np.testing.assert_array_equal(records, expected)
+    tfrecord.verify_checksums(records.tobytes(), records.shape[1])
+
+
+@pytest.mark.parametrize("row", [0, 7, 19])
+@pytest.mark.parametrize("column", [tfrecord.HEADER_BYTES, -5, -4, -1])
+def test_a_wrong_byte_in_many_records_is_detected(row, column):
+    records = matrix([bytes([number] * 50) for number in range(20)])
+    records[row, column] ^= 1
+    with pytest.raises(ValueError, match="has a wrong payload checksum"):
+        tfrecord.verify_checksums(records.tobytes(), records.shape[1])

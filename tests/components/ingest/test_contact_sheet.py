@@ -7,52 +7,50 @@ from PIL import Image
 
 from components.data.examples import ExampleBatch
 from components.ingest import contact_sheet
-from components.ingest.contact_sheet import (
-    HEIGHT,
-    WIDTH,
-    choose,
-    draw,
-    examples_per_class,
-)
+from components.ingest.contact_sheet import MAX_CLASSES, choose, draw, examples_per_class
 from components.sources import garments
 
+# Of the largest sheet: 20 classes of images with 96 pixels per side.
+MAX_WIDTH, MAX_HEIGHT = 1600, 2400
 
-def noise(num_classes: int, shape=(28, 28, 1), each=4) -> ExampleBatch:
+
+def noise(num_classes: int, shape=(28, 28, 1), examples_each=4) -> ExampleBatch:
+    """Random images, one class after the other, again and again."""
     rng = np.random.default_rng(0)
-    labels = np.arange(num_classes * each) % num_classes
+    labels = np.arange(num_classes * examples_each) % num_classes
     images = rng.integers(0, 256, (len(labels), *shape), dtype=np.uint8)
     return ExampleBatch([str(number) for number in range(len(labels))], images, labels)
 
 
-def sheet(
-    tmp_path, block: ExampleBatch, class_names, title="a title", name="sheet.png"
+def draw_sheet(
+    tmp_path, examples: ExampleBatch, class_names, title="a title", name="sheet.png"
 ) -> np.ndarray:
-    """The pixels of a sheet drawn of `block`."""
-    counts = np.bincount(block.labels, minlength=len(class_names))
-    draw(tmp_path / name, block, title=title, class_names=class_names, counts=counts)
+    """The pixels of the sheet of some examples."""
+    counts = np.bincount(examples.labels, minlength=len(class_names))
+    draw(tmp_path / name, examples, title=title, class_names=class_names, counts=counts)
     with Image.open(tmp_path / name) as picture:
         assert picture.format == "PNG"
-        assert picture.mode == ("L" if block.shape[-1] == 1 else "RGB")
-        assert picture.width <= WIDTH
-        assert picture.height <= HEIGHT
+        assert picture.mode == ("L" if examples.shape[-1] == 1 else "RGB")
+        assert picture.width <= MAX_WIDTH
+        assert picture.height <= MAX_HEIGHT
         return np.array(picture)
 
 
-def find(image: np.ndarray, picture: np.ndarray) -> list[tuple[int, int]]:
-    """The places (y, x) at which an image lies in a picture, pixel by pixel."""
+def find(image: np.ndarray, sheet: np.ndarray) -> list[tuple[int, int]]:
+    """The positions (y, x) at which a sheet contains exactly the pixels of an image."""
     height, width = image.shape[:2]
-    pixels, first_row = picture.tobytes(), image[0].tobytes()
-    places, at = [], pixels.find(first_row)
-    while at >= 0:
-        y, x = divmod(at // picture[0, 0].size, picture.shape[1])
-        if np.array_equal(picture[y : y + height, x : x + width], image):
-            places.append((y, x))
-        at = pixels.find(first_row, at + 1)
-    return places
+    pixels, first_row = sheet.tobytes(), image[0].tobytes()
+    positions, offset = [], pixels.find(first_row)
+    while offset >= 0:
+        y, x = divmod(offset // sheet[0, 0].size, sheet.shape[1])
+        if np.array_equal(sheet[y : y + height, x : x + width], image):
+            positions.append((y, x))
+        offset = pixels.find(first_row, offset + 1)
+    return positions
 
 
 def enlarged(image: np.ndarray, scale: int = 3) -> np.ndarray:
-    """A gray image, every pixel a square."""
+    """A gray image with every pixel repeated."""
     return image.squeeze(axis=-1).repeat(scale, axis=0).repeat(scale, axis=1)
 
 
@@ -60,142 +58,132 @@ def names(count: int) -> list[str]:
     return [f"class {number}" for number in range(count)]
 
 
-def test_the_first_of_each_class_are_chosen():
-    labels = np.array([2, 0, 2, 2, -1, 0, 7, 2])
-    chosen = choose(labels, num_classes=4, per_class=3)
-    assert [rows.tolist() for rows in chosen] == [[1, 5], [], [0, 2, 3], []]
-
-
-def test_a_chosen_part_makes_the_same_sheet_as_the_whole(tmp_path):
-    block, class_names = noise(10, each=40), names(10)
-    chosen = choose(block.labels, num_classes=10, per_class=examples_per_class(10))
-    part = block.take(np.sort(np.concatenate(chosen)))
-    assert len(part) < len(block)
-    for file, examples in (("whole", block), ("part", part)):
-        draw(tmp_path / file, examples, title="t", class_names=class_names, counts=[40] * 10)
-    assert (tmp_path / "whole").read_bytes() == (tmp_path / "part").read_bytes()
-
-
-def test_each_class_has_its_row_and_its_examples_their_order(tmp_path):
-    block = noise(10)
-    picture = sheet(tmp_path, block, names(10))
-    places = np.array([find(enlarged(image), picture) for image in block.images])
-    assert places.shape == (40, 1, 2)
-    by_class = places.reshape(4, 10, 2)  # [place in the row, class, (y, x)]
-    tops, lefts = by_class[0, :, 0], by_class[:, 0, 1]
-    assert (by_class[..., 0] == tops).all()
-    assert (by_class[..., 1] == lefts[:, None]).all()
-    # Even gutters.
-    assert len(set(np.diff(tops))) == len(set(np.diff(lefts))) == 1
-    assert np.diff(tops)[0] == np.diff(lefts)[0] > 3 * 28
-
-
-def test_colours_stay_and_images_of_middling_size_are_left_as_they_are(tmp_path):
-    block = noise(3, (64, 50, 3), each=2)
-    picture = sheet(tmp_path, block, names(3))
-    assert all(len(find(image, picture)) == 1 for image in block.images)
-
-
-def test_large_images_are_reduced_to_their_mean_colours(tmp_path):
-    colors = np.array([[200, 30, 60], [10, 220, 90]], np.uint8)
-    images = np.broadcast_to(colors[:, None, None], (2, 300, 200, 3))
-    picture = sheet(tmp_path, ExampleBatch(["0", "1"], images, np.array([0, 1])), ["red", "green"])
-    for color in colors:
-        rows, columns = np.nonzero((picture == color).all(axis=-1))
-        height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
-        assert (height, width) == (128, 85)
-        assert len(rows) == height * width
-
-
-@pytest.mark.parametrize("count", [1, 2, 5, 20, 21, 47, 100])
-def test_every_class_is_shown_however_many(tmp_path, count):
-    block = noise(count)
-    picture = sheet(tmp_path, block, names(count))
-    for image in block.images[:count]:
-        assert len(find(enlarged(image), picture)) == 1
-
-
-def test_few_classes_fill_several_rows(tmp_path):
-    block = noise(1, each=200)
-    picture = sheet(tmp_path, block, ["all"])
-    places = [find(enlarged(image), picture) for image in block.images]
-    shown = [place[0] for place in places if place]
-    assert shown == [place[0] for place in places[: len(shown)]]
-    assert shown == sorted(shown)  # row by row
-    assert len({y for y, _ in shown}) == 10
-    assert len(shown) % 10 == 0
-    assert len(shown) <= examples_per_class(1)
-
-
-def test_what_does_not_fit_is_left_out_and_counted(tmp_path, monkeypatch):
-    texts = drawn_texts(monkeypatch)
-    block = noise(1000, (130, 130, 1), each=1)
-    sheet(tmp_path, block, names(1000))
-    (facts,) = [text for text in texts if "×" in text]
-    shown = sum(text.startswith("class") for text in texts)
-    assert facts == f"1,000 examples · 130×130×1 · {shown} of 1,000 classes"
-    assert 100 < shown < 1000
-
-
+@pytest.fixture
 def drawn_texts(monkeypatch) -> list[str]:
-    """Collects the texts that are drawn, while they are."""
+    """All texts that are drawn, in order."""
     texts, draw_text = [], contact_sheet.ImageDraw.ImageDraw.text
 
-    def text(pen, place, text, *args, **kwargs):
+    def text(pen, position, text, *args, **kwargs):
         texts.append(text)
-        draw_text(pen, place, text, *args, **kwargs)
+        draw_text(pen, position, text, *args, **kwargs)
 
     monkeypatch.setattr(contact_sheet.ImageDraw.ImageDraw, "text", text)
     return texts
 
 
-def test_texts_tell_of_the_split_and_its_classes(tmp_path, monkeypatch):
-    texts = drawn_texts(monkeypatch)
-    labels = np.array([0, 0, 2])
-    block = ExampleBatch(["a", "b", "c"], noise(3, each=1).images, labels)
+def test_choose_takes_the_first_examples_of_each_class():
+    labels = np.array([2, 0, 2, 2, -1, 0, 7, 2])
+    chosen = choose(labels, num_classes=4, per_class=3)
+    assert [rows.tolist() for rows in chosen] == [[1, 5], [], [0, 2, 3], []]
+
+
+@pytest.mark.parametrize("count", [1, 10, 30])
+def test_chosen_examples_give_the_same_sheet_as_all_examples(tmp_path, count):
+    examples, class_names = noise(count, examples_each=150), names(count)
+    chosen = choose(examples.labels, num_classes=count, per_class=examples_per_class(count))
+    part = examples.take(np.sort(np.concatenate(chosen)))
+    assert len(part) < len(examples)
+    for file, shown in (("all", examples), ("part", part)):
+        draw(tmp_path / file, shown, title="t", class_names=class_names, counts=[150] * count)
+    assert (tmp_path / "all").read_bytes() == (tmp_path / "part").read_bytes()
+
+
+def test_each_class_has_one_row_with_its_examples_in_order(tmp_path):
+    examples = noise(10)
+    sheet = draw_sheet(tmp_path, examples, names(10))
+    positions = np.array([find(enlarged(image), sheet) for image in examples.images])
+    assert positions.shape == (40, 1, 2)
+    by_class = positions.reshape(4, 10, 2)  # [column, class, (y, x)]
+    tops, lefts = by_class[0, :, 0], by_class[:, 0, 1]
+    assert (by_class[..., 0] == tops).all()
+    assert (by_class[..., 1] == lefts[:, None]).all()
+    # The spacing is even.
+    assert len(set(np.diff(tops))) == len(set(np.diff(lefts))) == 1
+    assert np.diff(tops)[0] > np.diff(lefts)[0] > 3 * 28
+
+
+def test_few_classes_fill_several_rows(tmp_path):
+    examples = noise(1, examples_each=200)
+    sheet = draw_sheet(tmp_path, examples, ["unlabelled"])
+    positions = [find(enlarged(image), sheet) for image in examples.images]
+    shown = [position[0] for position in positions if position]
+    assert len(shown) == examples_per_class(1) == 120
+    assert shown == [position[0] for position in positions[:120]]
+    assert shown == sorted(shown)  # Row by row.
+    assert len({y for y, _ in shown}) == 10
+
+
+def test_colors_are_kept_and_images_too_large_to_double_are_not_enlarged(tmp_path):
+    examples = noise(3, (64, 50, 3), examples_each=2)
+    sheet = draw_sheet(tmp_path, examples, names(3))
+    assert all(len(find(image, sheet)) == 1 for image in examples.images)
+
+
+def test_large_images_are_reduced_in_proportion(tmp_path):
+    colors = np.array([[200, 30, 60], [10, 220, 90]], np.uint8)
+    images = np.broadcast_to(colors[:, None, None], (2, 300, 200, 3))
+    examples = ExampleBatch(["0", "1"], images, np.array([0, 1]))
+    sheet = draw_sheet(tmp_path, examples, ["red", "green"])
+    for color in colors:
+        rows, columns = np.nonzero((sheet == color).all(axis=-1))
+        height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
+        assert (height, width) == (96, 64)
+        assert len(rows) == height * width
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 20, 21, 300])
+def test_the_first_twenty_classes_are_shown_and_counted(tmp_path, count, drawn_texts):
+    examples = noise(count)
+    sheet = draw_sheet(tmp_path, examples, names(count))
+    num_shown = min(count, MAX_CLASSES)
+    for label, image in enumerate(examples.images[:count]):
+        assert len(find(enlarged(image), sheet)) == (label < num_shown)
+    assert f" · {num_shown} of {count} classes" in drawn_texts[1]
+
+
+def test_texts_describe_the_split_and_the_classes_with_examples(tmp_path, drawn_texts):
+    examples = ExampleBatch(["a", "b", "c"], noise(3, examples_each=1).images, np.array([0, 0, 2]))
     draw(
         tmp_path / "sheet.png",
-        block,
+        examples,
         title="pets, train",
         class_names=["cat", "dog", "fish"],
         counts=[54000, 0, 1],
     )
-    assert texts == [
+    assert drawn_texts == [
         "pets, train",
         "54,001 examples · 28×28×1 · 2 of 3 classes",
         *("cat", "54,000", "fish", "1"),
     ]
 
 
-def test_no_text_touches_another_or_an_image(tmp_path, monkeypatch):
+@pytest.mark.parametrize("count", [1, 5, 12, 47])
+def test_texts_and_images_do_not_overlap(tmp_path, monkeypatch, count):
     boxes, draw_text = [], contact_sheet.ImageDraw.ImageDraw.text
 
-    def text(pen, place, text, fill, font, anchor):
-        boxes.append(pen.textbbox(place, text, font, anchor))
-        draw_text(pen, place, text, fill, font, anchor=anchor)
+    def text(pen, position, text, color, font):
+        boxes.append(pen.textbbox(position, text, font))
+        draw_text(pen, position, text, color, font)
 
     monkeypatch.setattr(contact_sheet.ImageDraw.ImageDraw, "text", text)
-    for count in (5, 12, 47, 150):
-        boxes.clear()
-        block = noise(count, each=3)
-        long_names = [f"{number} {'a very long name ' * (number % 5)}" for number in range(count)]
-        picture = sheet(tmp_path, block, long_names, title="long " * 100)
-        places = [find(enlarged(image), picture) for image in block.images]
-        boxes += [(x, y, x + 84, y + 84) for place in places for y, x in place]
-        left, top, right, bottom = np.array(boxes).T
-        apart = (right[:, None] <= left) | (bottom[:, None] <= top)
-        assert (apart | apart.T | np.eye(len(boxes), dtype=bool)).all()
-        assert left.min() >= 0
-        assert top.min() >= 0
-        assert right.max() <= picture.shape[1]
-        assert bottom.max() <= picture.shape[0]
+    examples = noise(count, examples_each=3)
+    long_names = [f"{number} {'a very long name ' * (number % 5)}" for number in range(count)]
+    sheet = draw_sheet(tmp_path, examples, long_names, title="long " * 100)
+    positions = [find(enlarged(image), sheet) for image in examples.images]
+    boxes += [(x, y, x + 84, y + 84) for found in positions for y, x in found]
+    left, top, right, bottom = np.array(boxes).T
+    is_apart = (right[:, None] <= left) | (bottom[:, None] <= top)
+    assert (is_apart | is_apart.T | np.eye(len(boxes), dtype=bool)).all()
+    assert left.min() >= 0
+    assert top.min() >= 0
+    assert right.max() <= sheet.shape[1]
+    assert bottom.max() <= sheet.shape[0]
 
 
-def test_long_names_end_in_an_ellipsis(tmp_path, monkeypatch):
-    texts = drawn_texts(monkeypatch)
+def test_long_names_end_in_an_ellipsis(tmp_path, drawn_texts):
     name = "Ailuropoda melanoleuca qinlingensis of the mountains"
-    sheet(tmp_path, noise(2), [name, "cat"], title="of " * 200)
-    title, _, shortened, *rest = texts
+    draw_sheet(tmp_path, noise(2), [name, "cat"], title="of " * 200)
+    title, _, shortened, *rest = drawn_texts
     assert shortened.endswith("…")
     assert name.startswith(shortened[:-1])
     assert len(shortened) > 20
@@ -203,45 +191,46 @@ def test_long_names_end_in_an_ellipsis(tmp_path, monkeypatch):
     assert rest[1] == "cat"
 
 
-def test_any_name_can_be_drawn(tmp_path):
+def test_any_name_can_be_drawn(tmp_path, drawn_texts):
     class_names = ["漢字", "Кошка", "مرحبا", "a\nb\tc", "\x00", "\udcff", "😀", "", "é" * 3000]
-    assert sheet(tmp_path, noise(9), class_names, title="two\nlines \udcff").size
-    many = class_names * 3
-    assert sheet(tmp_path, noise(27), many).size
+    assert draw_sheet(tmp_path, noise(9), class_names, title="two\nlines \udcff").size
+    assert drawn_texts[0] == "two lines ?"
+    assert drawn_texts[8] == "a b c"
 
 
 @pytest.mark.parametrize(
-    "shape", [(1, 1, 1), (8, 400, 3), (500, 10, 1), (1000, 1, 3), (97, 128, 3), (129, 90, 1)]
+    "shape",
+    [(1, 1, 1), (4, 512, 3), (512, 4, 1), (1, 1000, 3), (1000, 1, 1), (96, 96, 3), (97, 90, 1)],
 )
-@pytest.mark.parametrize("count", [2, 30])
-def test_images_of_any_shape_stay_within_the_bounds(tmp_path, shape, count):
-    assert sheet(tmp_path, noise(count, shape), names(count)).size
+@pytest.mark.parametrize("count", [1, 2, 30])
+def test_the_sheet_is_bounded_for_images_of_any_shape(tmp_path, shape, count):
+    assert draw_sheet(tmp_path, noise(count, shape, examples_each=50), names(count)).size
 
 
-def test_of_few_examples_and_of_none_there_is_a_sheet(tmp_path):
+def test_one_example_per_class_is_enough_and_so_is_none(tmp_path):
     labels = np.arange(5)
     images = garments.draw_garments(labels, np.random.default_rng(0))
-    block = ExampleBatch(list("abcde"), images, labels)
-    picture = sheet(tmp_path, block, garments.CLASS_NAMES)
-    assert all(len(find(enlarged(image), picture)) == 1 for image in images)
-    nothing = sheet(tmp_path, block.take(np.arange(0)), garments.CLASS_NAMES)
-    assert nothing.size < picture.size
+    examples = ExampleBatch(list("abcde"), images, labels)
+    sheet = draw_sheet(tmp_path, examples, garments.CLASS_NAMES)
+    assert all(len(find(enlarged(image), sheet)) == 1 for image in images)
+    empty = draw_sheet(tmp_path, examples.take(np.arange(0)), garments.CLASS_NAMES)
+    assert empty.size < sheet.size
 
 
-def test_the_same_input_gives_the_same_bytes(tmp_path):
+def test_equal_examples_give_equal_bytes(tmp_path):
     for name in ("one", "other"):
-        sheet(tmp_path, noise(7), names(7), name=name)
+        draw_sheet(tmp_path, noise(7), names(7), name=name)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
 
 
-def test_drawing_does_not_import_matplotlib(tmp_path):
+def test_drawing_imports_neither_matplotlib_nor_tensorflow(tmp_path):
     code = """
 import sys
 import numpy as np
 from components.ingest import contact_sheet
 from components.data.examples import ExampleBatch
-block = ExampleBatch(["a"], np.zeros((1, 28, 28, 1), np.uint8), np.zeros(1, np.int64))
-contact_sheet.draw(sys.argv[1], block, title="t", class_names=["a"], counts=[1])
+examples = ExampleBatch(["a"], np.zeros((1, 28, 28, 1), np.uint8), np.zeros(1, np.int64))
+contact_sheet.draw(sys.argv[1], examples, title="t", class_names=["a"], counts=[1])
 print(*sys.modules)
 """
     path = tmp_path / "sheet.png"

@@ -6,51 +6,51 @@ import pytest
 
 from components.data.examples import ExampleBatch, hash_ids
 from components.ingest import duplicates, sorted_runs
-from components.ingest.duplicates import Twin
-from components.ingest.sorted_runs import HASHES, SortedRun
+from components.ingest.duplicates import Duplicate
+from components.ingest.sorted_runs import NUM_HASHES, SortedRun
 
 SHAPE = (2, 3, 1)
 
 
 def write_run(directory, ids, pixels, *, number=0, split="train", hashes=None) -> SortedRun:
-    """A run of images that are each filled with one value."""
+    """Writes a run of images, each filled with one value."""
     images = np.broadcast_to(np.array(pixels, np.uint8).reshape(-1, 1, 1, 1), (len(ids), *SHAPE))
-    block = ExampleBatch(list(ids), images, np.array(pixels, np.int64) % 10)
+    examples = ExampleBatch(list(ids), images, np.array(pixels, np.int64) % 10)
     run = SortedRun(f"{number:06d}-000", number, split, SHAPE, len(ids))
-    sorted_runs.write(directory / run.file, block, hash_ids(ids) if hashes is None else hashes)
+    sorted_runs.write(directory / run.file, examples, hash_ids(ids) if hashes is None else hashes)
     return run
 
 
-def everything(directory, members) -> list[tuple[SortedRun, int, str, bytes, int, int]]:
-    """Every example, read outright: run, row, id, pixels, hash, label."""
+def all_examples(directory, runs) -> list[tuple[SortedRun, int, str, bytes, int, int]]:
+    """Every example of the runs: run, row, id, pixels, hash, label."""
     found = []
-    for run in members:
-        rows = sorted_runs.read(directory / run.file, SHAPE, 0, HASHES)
-        for row, example_id in enumerate(rows.block.ids):
-            pixels = rows.block.images[row].tobytes()
-            label = int(rows.block.labels[row])
-            found.append((run, row, example_id, pixels, int(rows.hashes[row]), label))
+    for run in runs:
+        content = sorted_runs.read(directory / run.file, SHAPE, 0, NUM_HASHES)
+        for row, example_id in enumerate(content.examples.ids):
+            pixels = content.examples.images[row].tobytes()
+            label = int(content.examples.labels[row])
+            found.append((run, row, example_id, pixels, int(content.hashes[row]), label))
     return found
 
 
-def brute_force(directory, members, field: int) -> set[frozenset[tuple[str, int]]]:
-    """Groups of places, (file, row), of examples that have the same in a field."""
+def brute_force(directory, runs, field: int) -> set[frozenset[tuple[str, int]]]:
+    """The groups of (file, row) of examples with equal values in a field of `all_examples`."""
     groups = collections.defaultdict(set)
-    for each in everything(directory, members):
-        groups[each[field]].add((each[0].file, each[1]))
+    for example in all_examples(directory, runs):
+        groups[example[field]].add((example[0].file, example[1]))
     return {frozenset(group) for group in groups.values() if len(group) > 1}
 
 
-def places(groups: list[list[Twin]]) -> set[frozenset[tuple[str, int]]]:
-    found = {frozenset((twin.run.file, twin.row) for twin in group) for group in groups}
+def positions(groups: list[list[Duplicate]]) -> set[frozenset[tuple[str, int]]]:
+    found = {frozenset((example.run.file, example.row) for example in group) for group in groups}
     assert len(found) == len(groups)
     assert sum(map(len, found)) == sum(map(len, groups))
     return found
 
 
 @pytest.fixture
-def members(tmp_path):
-    """Runs of which ids and pixels repeat, within one, over several and over splits."""
+def runs(tmp_path):
+    """Runs with repeated ids and pixels, within a run, between runs and between splits."""
     rng = np.random.default_rng(0)
     return [
         write_run(
@@ -66,30 +66,30 @@ def members(tmp_path):
     ]
 
 
-# From all hashes at a time to one, so that each is compared in another part.
-@pytest.mark.parametrize("at_once", [4_000_000, 451, 450, 100, 7, 1])
-def test_all_groups_are_found(at_once, members, tmp_path, monkeypatch):
-    monkeypatch.setattr(duplicates, "_COMPARED_AT_ONCE", at_once)
-    by_id, by_pixels = brute_force(tmp_path, members, 2), brute_force(tmp_path, members, 3)
+# From one pass over all hashes to a pass for every hash.
+@pytest.mark.parametrize("per_pass", [4_000_000, 451, 450, 100, 7, 1])
+def test_all_groups_are_found(per_pass, runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(duplicates, "_HASHES_PER_PASS", per_pass)
+    by_id, by_pixels = brute_force(tmp_path, runs, 2), brute_force(tmp_path, runs, 3)
     assert len(by_id) > 50
     assert len(by_pixels) > 50
-    assert places(duplicates.of_ids(members, tmp_path)) == by_id
-    assert places(duplicates.of_pixels(members, tmp_path)) == by_pixels
+    assert positions(duplicates.find_by_id(runs, tmp_path)) == by_id
+    assert positions(duplicates.find_by_pixels(runs, tmp_path)) == by_pixels
 
 
-def test_a_twin_tells_what_it_is(members, tmp_path):
-    known = {(each[0].file, each[1]): each for each in everything(tmp_path, members)}
-    for group in duplicates.of_ids(members, tmp_path) + duplicates.of_pixels(members, tmp_path):
-        for twin in group:
-            run, _, example_id, _, value, label = known[twin.run.file, twin.row]
-            assert (twin.run, twin.id, twin.hash, twin.label) == (run, example_id, value, label)
-    for group in duplicates.of_pixels(members, tmp_path):
-        assert len({twin.digest for twin in group}) == 1
+def test_a_duplicate_describes_its_example(runs, tmp_path):
+    expected = {(each[0].file, each[1]): each for each in all_examples(tmp_path, runs)}
+    groups = duplicates.find_by_id(runs, tmp_path) + duplicates.find_by_pixels(runs, tmp_path)
+    for found in itertools.chain.from_iterable(groups):
+        run, _, example_id, _, value, label = expected[found.run.file, found.row]
+        assert (found.run, found.id, found.hash, found.label) == (run, example_id, value, label)
+    for group in duplicates.find_by_pixels(runs, tmp_path):
+        assert len({example.digest for example in group}) == 1
 
 
-@pytest.mark.parametrize("find", [duplicates.of_ids, duplicates.of_pixels])
-def test_where_nothing_repeats_there_are_no_groups(find, tmp_path):
-    members = [
+@pytest.mark.parametrize("find", [duplicates.find_by_id, duplicates.find_by_pixels])
+def test_without_duplicates_there_are_no_groups(find, tmp_path):
+    runs = [
         write_run(
             tmp_path,
             [f"{number}-{n}" for n in range(50)],
@@ -98,42 +98,42 @@ def test_where_nothing_repeats_there_are_no_groups(find, tmp_path):
         )
         for number in range(4)
     ]
-    assert find(members, tmp_path) == []
-    assert find(members[:1], tmp_path) == []
+    assert find(runs, tmp_path) == []
+    assert find(runs[:1], tmp_path) == []
 
 
-def test_the_groups_do_not_depend_on_how_examples_are_spread_over_runs(tmp_path):
+def test_groups_do_not_depend_on_the_distribution_of_examples_over_runs(tmp_path):
     rng = np.random.default_rng(1)
     ids, pixels = [f"id-{n}" for n in rng.integers(0, 90, 100)], rng.integers(0, 90, 100)
     found = []
     for cuts in ([0, 100], [0, 1, 100], [0, 30, 31, 32, 99, 100]):
-        members = [
+        runs = [
             write_run(tmp_path, ids[start:stop], pixels[start:stop], number=number)
             for number, (start, stop) in enumerate(itertools.pairwise(cuts))
         ]
-        groups = duplicates.of_pixels(members, tmp_path)
-        found.append(sorted(sorted(twin.id for twin in group) for group in groups))
+        groups = duplicates.find_by_pixels(runs, tmp_path)
+        found.append(sorted(sorted(example.id for example in group) for group in groups))
     assert found[0] == found[1] == found[2] != []
 
 
-def test_two_ids_of_one_hash_are_no_group(tmp_path):
+def test_different_ids_with_one_hash_are_not_duplicates(tmp_path):
     same = np.full(3, 77, np.uint64)
-    members = [
+    runs = [
         write_run(tmp_path, ["a", "b", "c"], [1, 2, 3], number=0, hashes=same),
         write_run(tmp_path, ["d", "b", "e"], [4, 5, 6], number=1, hashes=same),
     ]
-    groups = duplicates.of_ids(members, tmp_path)
-    assert [[(twin.run.slice, twin.id) for twin in group] for group in groups] == [
+    groups = duplicates.find_by_id(runs, tmp_path)
+    assert [[(example.run.slice, example.id) for example in group] for group in groups] == [
         [(0, "b"), (1, "b")]
     ]
 
 
-def test_two_digests_that_share_a_half_are_no_group(tmp_path, monkeypatch):
+def test_digests_with_one_equal_half_are_not_duplicates(tmp_path, monkeypatch):
     run = write_run(tmp_path, ["a", "b", "c"], [1, 2, 1])
     digests = sorted_runs.digest_column(tmp_path / run.file)
-    assert len(duplicates.of_pixels([run], tmp_path)) == 1
+    assert len(duplicates.find_by_pixels([run], tmp_path)) == 1
     halved = digests.copy()
-    halved[:, 0] = 5  # No two images are known whose digests share a half.
+    halved[:, 0] = 5  # Such images are not known, so the digests are made up.
     monkeypatch.setattr(sorted_runs, "digest_column", lambda path: halved)
-    (group,) = duplicates.of_pixels([run], tmp_path)
-    assert sorted(twin.id for twin in group) == ["a", "c"]
+    (group,) = duplicates.find_by_pixels([run], tmp_path)
+    assert sorted(example.id for example in group) == ["a", "c"]

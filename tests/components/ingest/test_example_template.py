@@ -7,11 +7,11 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from components.ingest import example_template
 from components.ingest.example_template import FeatureExtractor
-from components.ingest.ledger import Reason, UnusableError
+from components.ingest.rejection import Reason, UnusableError
 
 
 def entry(name: str, **values: list) -> bytes:
-    """A serialized tf.Example with one feature; protobuf merges what is put together."""
+    """A serialized tf.Example with one feature. Protobuf merges concatenated messages."""
     example = tf_example_pb2.Example()
     for kind, value in values.items():
         getattr(example.features.feature[name], kind).value.extend(value)
@@ -28,17 +28,18 @@ def record(image: bytes, label: int, **others) -> bytes:
     return example.SerializeToString(deterministic=True)
 
 
-def in_order(*entries: bytes) -> bytes:
-    """One Features message whose map entries stand as they are given."""
-    inside = b"".join(each[field_start(each) :] for each in entries)
-    return b"\x0a" + varint(len(inside)) + inside
+def example_of(*entries: bytes) -> bytes:
+    """A tf.Example with one Features message that has the map entries in the given order."""
+    content = b"".join(each[field_start(each) :] for each in entries)
+    return b"\x0a" + varint(len(content)) + content
 
 
 def field_start(serialized: bytes) -> int:
-    place = 1
-    while serialized[place] >= 128:
-        place += 1
-    return place + 1
+    """The position after the tag and the length of the first field."""
+    position = 1
+    while serialized[position] >= 128:
+        position += 1
+    return position + 1
 
 
 def varint(number: int) -> bytes:
@@ -56,59 +57,59 @@ def by_protobuf(data: bytes) -> tuple[bytes, int]:
 
 
 def check(records: list[bytes]) -> FeatureExtractor:
-    """Holds a cutter against protobuf, whatever it has learned before."""
-    cut = FeatureExtractor("image", "label")
+    """Compares an extractor with protobuf; in the second pass it has all its templates."""
+    extract = FeatureExtractor("image", "label")
     for data in [*records, *records]:
-        assert cut(data) == by_protobuf(data)
-    return cut
+        assert extract(data) == by_protobuf(data)
+    return extract
 
 
 @pytest.fixture
 def parses(monkeypatch) -> list[int]:
-    """The lengths of the records that protobuf is asked about."""
-    asked: list[int] = []
+    """The lengths of the records that protobuf parses."""
+    lengths: list[int] = []
     parse = example_template.parse
     monkeypatch.setattr(
-        example_template, "parse", lambda data: asked.append(len(data)) or parse(data)
+        example_template, "parse", lambda data: lengths.append(len(data)) or parse(data)
     )
-    return asked
+    return lengths
 
 
-def test_records_alike_are_parsed_once_for_each_length(parses):
+def test_similar_records_are_parsed_once_per_length(parses):
     rng = random.Random(0)
     records = [
         record(rng.randbytes(size), label) for size in (0, 1, 57, 300) for label in range(128)
     ]
-    cut = FeatureExtractor("image", "label")
-    assert [cut(data) for data in records] == [by_protobuf(data) for data in records]
+    extract = FeatureExtractor("image", "label")
+    assert [extract(data) for data in records] == [by_protobuf(data) for data in records]
     assert len(parses) == 4
 
 
-def test_a_label_of_two_bytes_is_left_to_protobuf():
-    # The images make up for the label's second byte: all of one length.
+def test_a_label_of_two_bytes_is_parsed_by_protobuf():
+    # The image is a byte shorter where the label takes two bytes: all records have one length.
     records = [record(b"\x07" * (9 - (label > 127)), label) for label in range(256)]
     check(records)
     check(records[::-1])
 
 
-def test_without_a_label_it_may_be_anything_and_is_fixed():
-    cut = FeatureExtractor("image", None)
+def test_without_a_label_key_the_label_is_one_of_the_fixed_bytes():
+    extract = FeatureExtractor("image", None)
     for label in (1, 1, 2, 2, 300):
-        assert cut(record(b"abc", label)) == (b"abc", None)
+        assert extract(record(b"abc", label)) == (b"abc", None)
 
 
-def test_an_image_that_looks_like_the_record_around_it():
+def test_images_that_look_like_parts_of_a_record():
     label = entry("label", int64_list=[3])
-    whole = record(label, 5)
-    images = [label, label[2:], whole, b"label" * 9, b"\x1a\x03\x0a\x01\x05" * 9, whole + whole]
+    valid = record(label, 5)
+    images = [label, label[2:], valid, b"label" * 9, b"\x1a\x03\x0a\x01\x05" * 9, valid + valid]
     check([record(image, label) for image in images for label in (0, 1, 3, 5, 10, 127)])
 
 
-def test_two_features_of_equal_content():
+def test_features_with_equal_content():
     check([record(image, 4, copy=b"ab") for image in (b"ab", b"cd", b"ab")])
     check([record(b"ab", 4, copy=copy, other=b"ab") for copy in (b"ab", b"cd", b"ab")])
     numbers = [
-        in_order(
+        example_of(
             entry("a", int64_list=[first]),
             entry("image", bytes_list=[b"x"]),
             entry("label", int64_list=[label]),
@@ -119,8 +120,8 @@ def test_two_features_of_equal_content():
     check(numbers)
 
 
-@pytest.mark.parametrize("places", list(itertools.permutations(range(4))))
-def test_the_last_of_a_name_that_stands_twice_counts(places):
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
+def test_the_last_feature_of_a_repeated_name_counts(order):
     def of(image: bytes, other: bytes, label: int, another: int) -> bytes:
         entries = [
             entry("image", bytes_list=[image]),
@@ -128,14 +129,14 @@ def test_the_last_of_a_name_that_stands_twice_counts(places):
             entry("label", int64_list=[label]),
             entry("label", int64_list=[another]),
         ]
-        return in_order(*(entries[place] for place in places))
+        return example_of(*(entries[index] for index in order))
 
     check(
         [of(a, b, c, d) for a in (b"p", b"q") for b in (b"p", b"r") for c in (1, 2) for d in (1, 3)]
     )
 
 
-def test_features_in_any_order_and_of_any_other_value():
+def test_features_in_any_order_with_other_features_of_any_value():
     rng = random.Random(1)
     records = []
     for _ in range(400):
@@ -146,7 +147,7 @@ def test_features_in_any_order_and_of_any_other_value():
             entry("size", float_list=[rng.random()]),
         ]
         rng.shuffle(entries)
-        records.append(in_order(*entries))
+        records.append(example_of(*entries))
     check(records)
 
 
@@ -160,22 +161,24 @@ def test_features_in_any_order_and_of_any_other_value():
             entry("image", bytes_list=[image]) + entry("other", bytes_list=[image]) + label
         ),
         # An unknown field, length-delimited and not.
-        lambda image, label: in_order(entry("image", bytes_list=[image]), label) + b"\x22\x01\x05",
-        lambda image, label: b"\x28\x05" + in_order(entry("image", bytes_list=[image]), label),
-        # A length that is written longer than it need be.
-        lambda image, label: long_length(in_order(entry("image", bytes_list=[image]), label)),
-        # An entry whose name comes after its value.
-        lambda image, label: in_order(turned(entry("image", bytes_list=[image])), label),
+        lambda image, label: (
+            example_of(entry("image", bytes_list=[image]), label) + b"\x22\x01\x05"
+        ),
+        lambda image, label: b"\x28\x05" + example_of(entry("image", bytes_list=[image]), label),
+        # A length with more bytes than necessary.
+        lambda image, label: long_length(example_of(entry("image", bytes_list=[image]), label)),
+        # An entry with its value before its name.
+        lambda image, label: example_of(value_first(entry("image", bytes_list=[image])), label),
         # An entry with two names.
-        lambda image, label: in_order(renamed(entry("label", bytes_list=[image])), label),
+        lambda image, label: example_of(renamed(entry("label", bytes_list=[image])), label),
         # A label that is not packed.
-        lambda image, label: in_order(
+        lambda image, label: example_of(
             entry("image", bytes_list=[image]),
             b"\x0a\x0f\x0a\x0d\x0a\x05label\x12\x04\x1a\x02\x08" + label[-1:],
         ),
     ],
 )
-def test_what_is_written_in_an_unusual_way(unusual):
+def test_unusual_encodings(unusual):
     images, labels = (b"abc", b"abd", b"\x05\x05\x05"), (0, 5, 9)
     check(
         [unusual(image, entry("label", int64_list=[label])) for image in images for label in labels]
@@ -186,45 +189,45 @@ def long_length(data: bytes) -> bytes:
     return data[:1] + bytes([data[1] | 128, 0]) + data[2:]
 
 
-def turned(serialized: bytes) -> bytes:
+def value_first(serialized: bytes) -> bytes:
     """The only map entry of a tf.Example with its value before its key."""
-    inside = serialized[4:]
-    end = 2 + inside[1]
-    return serialized[:4] + inside[end:] + inside[:end]
+    content = serialized[4:]
+    end = 2 + content[1]
+    return serialized[:4] + content[end:] + content[:end]
 
 
 def renamed(serialized: bytes) -> bytes:
     """The only map entry of a tf.Example with a second key, `image`, after its first."""
-    inside = serialized[4:]
-    end = 2 + inside[1]
-    inside = inside[:end] + b"\x0a\x05image" + inside[end:]
-    inside = b"\x0a" + bytes([len(inside)]) + inside
-    return b"\x0a" + bytes([len(inside)]) + inside
+    content = serialized[4:]
+    end = 2 + content[1]
+    content = content[:end] + b"\x0a\x05image" + content[end:]
+    content = b"\x0a" + bytes([len(content)]) + content
+    return b"\x0a" + bytes([len(content)]) + content
 
 
-def test_every_flipped_bit_of_a_record_reads_as_protobuf_reads_it():
-    whole = record(b"abcdefgh", 5, id=b"train-1")
-    cut = FeatureExtractor("image", "label")
-    cut(whole)
-    for place in range(8 * len(whole)):
-        damaged = bytearray(whole)
-        damaged[place // 8] ^= 1 << place % 8
+def test_a_record_with_any_flipped_bit_reads_as_by_protobuf():
+    valid = record(b"abcdefgh", 5, id=b"train-1")
+    extract = FeatureExtractor("image", "label")
+    extract(valid)
+    for bit in range(8 * len(valid)):
+        damaged = bytearray(valid)
+        damaged[bit // 8] ^= 1 << bit % 8
         data = bytes(damaged)
         try:
             expected = FeatureExtractor("image", "label")._parse(data)
         except UnusableError as error:
             with pytest.raises(UnusableError, match=f"^{error}$".replace("[", r"\[")):
-                cut(data)
+                extract(data)
         else:
-            assert cut(data) == expected
+            assert extract(data) == expected
 
 
-def test_memory_is_bounded(monkeypatch, parses):
-    monkeypatch.setattr(example_template, "_MOST_STENCILS", 2)
-    cut = FeatureExtractor("image", "label")
+def test_the_number_of_templates_is_bounded(monkeypatch, parses):
+    monkeypatch.setattr(example_template, "_MAX_TEMPLATES", 2)
+    extract = FeatureExtractor("image", "label")
     records = [record(bytes(size), 1) for size in range(5)]
     for data in [*records, *records]:
-        assert cut(data) == by_protobuf(data)
+        assert extract(data) == by_protobuf(data)
     assert len(parses) == 5 + 3
 
 
@@ -242,15 +245,15 @@ def test_memory_is_bounded(monkeypatch, parses):
         ),
     ],
 )
-def test_what_cannot_be_cut_says_why(data, reason, detail):
+def test_an_unusable_record_gives_the_reason(data, reason, detail):
     with pytest.raises(UnusableError) as caught:
         FeatureExtractor("image", "label")(data)
     assert (caught.value.reason, str(caught.value)) == (reason, detail)
 
 
-def test_it_travels_with_what_it_learned(parses):
-    cut = FeatureExtractor("image", "label")
-    cut(record(b"abc", 5))
-    copy = pickle.loads(pickle.dumps(cut))
+def test_templates_are_pickled_with_the_extractor(parses):
+    extract = FeatureExtractor("image", "label")
+    extract(record(b"abc", 5))
+    copy = pickle.loads(pickle.dumps(extract))
     assert copy(record(b"xyz", 7)) == (b"xyz", 7)
     assert len(parses) == 1

@@ -28,7 +28,7 @@ def assert_equal(one: Statistics, other: Statistics) -> None:
 @pytest.mark.parametrize(
     "shape", [(1, 1, 1, 1), (7, 5, 3, 1), (300, 28, 28, 1), (1, 1, 1, 3), (5, 3, 7, 3)]
 )
-def test_all_is_as_numpy_computes_it(shape):
+def test_statistics_equal_those_of_numpy(shape):
     images, labels = random_examples(shape, low=3, high=250)
     statistics = counted(images, labels)
     assert statistics.num_examples == len(images)
@@ -43,7 +43,7 @@ def test_all_is_as_numpy_computes_it(shape):
         assert statistics.maximum[channel] == values.max()
 
 
-def test_images_need_not_lie_in_one_piece():
+def test_images_need_not_be_contiguous():
     images, labels = random_examples((40, 9, 8, 3))
     views = images[::2, 1:, ::-1], images[:20].transpose(0, 2, 1, 3)
     for view in views:
@@ -51,8 +51,8 @@ def test_images_need_not_lie_in_one_piece():
         assert_equal(counted(view, labels[:20]), counted(view.copy(), labels[:20]))
 
 
-def test_variance_keeps_its_digits_where_floats_and_64_bits_would_lose_them():
-    # Of 10^12 pixels of 255 one is 254: the variance is p (1 - p).
+def test_variance_is_exact_beyond_floats_and_64_bits():
+    # One of 10^12 pixels is 254, the others are 255: the variance is p (1 - p) with p = 10^-12.
     n = 10**12
     statistics = Statistics.empty(1, 1)
     statistics.histogram[0, [254, 255]] = 1, n - 1
@@ -61,22 +61,22 @@ def test_variance_keeps_its_digits_where_floats_and_64_bits_would_lose_them():
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_parts_merged_in_any_order_are_the_whole(channels):
+def test_parts_can_be_merged_in_any_order(channels):
     images, labels = random_examples((50, 6, 5, channels))
-    whole = counted(images, labels)
+    total = counted(images, labels)
     cuts = [slice(0, 1), slice(1, 20), slice(20, 20), slice(20, 50)]
     for order in itertools.permutations(cuts):
         merged = Statistics.empty(channels, 4)
         for cut in order:
             merged.merge(counted(images[cut], labels[cut]))
-        assert_equal(merged, whole)
+        assert_equal(merged, total)
         added = Statistics.empty(channels, 4)
         for cut in order:
             added.add(images[cut], labels[cut])
-        assert_equal(added, whole)
+        assert_equal(added, total)
 
 
-def test_merging_leaves_the_other_as_it_was():
+def test_merging_does_not_change_the_argument():
     one, other = (counted(*random_examples((9, 4, 4, 1), seed=seed)) for seed in (1, 2))
     before = other.histogram.copy()
     one.merge(other)
@@ -86,7 +86,7 @@ def test_merging_leaves_the_other_as_it_was():
     assert one.num_examples == 27
 
 
-def test_of_nothing_nothing_is_known():
+def test_statistics_without_examples():
     empty = Statistics.empty(3, 2)
     empty.add(np.zeros((0, 4, 4, 3), np.uint8), np.zeros(0, np.int64))
     assert empty.num_examples == empty.histogram.sum() == 0
@@ -94,12 +94,12 @@ def test_of_nothing_nothing_is_known():
     assert (empty.minimum > empty.maximum).all()
 
 
-def test_a_round_trip_through_json():
+def test_statistics_survive_json():
     statistics = counted(*random_examples((20, 4, 4, 3)))
     values = json.loads(json.dumps(statistics.as_json()))
-    again = Statistics.from_json(values)
-    assert_equal(again, statistics)
-    assert again.histogram.dtype == again.labels.dtype == np.int64
+    restored = Statistics.from_json(values)
+    assert_equal(restored, statistics)
+    assert restored.histogram.dtype == restored.labels.dtype == np.int64
     assert_equal(Statistics.from_json(Statistics.empty(1, 5).as_json()), Statistics.empty(1, 5))
 
 
@@ -114,21 +114,21 @@ def test_a_round_trip_through_json():
         (np.zeros((2, 4, 4, 3), np.uint8), np.array([-1, 0]), r"in 0..4. Received: \[-1\]"),
     ],
 )
-def test_what_are_no_examples_is_refused_and_not_counted(images, labels, message):
+def test_invalid_examples_are_refused_and_not_counted(images, labels, message):
     statistics = Statistics.empty(3, 5)
     with pytest.raises(ValueError, match=message):
         statistics.add(images, labels)
     assert statistics.histogram.sum() == statistics.num_examples == 0
 
 
-def test_counts_of_other_shapes_do_not_merge():
+def test_statistics_of_different_shapes_cannot_be_merged():
     with pytest.raises(ValueError, match=r"equal shapes.*\(1, 256\), \(2,\).*\(3, 256\)"):
         Statistics.empty(1, 2).merge(Statistics.empty(3, 2))
     with pytest.raises(ValueError, match="equal shapes"):
         Statistics.empty(1, 2).merge(Statistics.empty(1, 1))
 
 
-def test_the_description_holds_every_split():
+def test_the_description_has_every_split():
     images = np.array([0, 10, 20, 10], np.uint8).reshape(2, 2, 1, 1)
     train = counted(images, np.array([1, 1]), num_classes=2)
     described = describe(
@@ -156,7 +156,7 @@ def test_the_description_holds_every_split():
     }
 
 
-def test_the_description_has_the_channels_in_order():
+def test_the_description_keeps_the_order_of_channels():
     images = np.broadcast_to(np.array([1, 2, 3], np.uint8), (5, 4, 4, 3))
     described = describe(
         {"train": counted(images, np.zeros(5, int))},

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from components.metrics import likelihood
-from components.model.vae import VAE, to_unit
+from components.model.pixels import to_unit
+from components.model.vae import VAE
 
 
 @pytest.fixture(scope="module")
@@ -16,12 +17,12 @@ def model():
 
 @pytest.fixture(scope="module")
 def images():
-    # One more than a whole number of the module's batches of 1,000.
+    # Two full batches of 1,000 images and one image more.
     return np.random.default_rng(0).integers(0, 256, (2001, 4, 4, 1), np.uint8)
 
 
-def test_every_example_is_scored_once_whatever_the_batch(model, images):
-    elbo = likelihood.elbo(model, images, seed=0)
+def test_every_example_is_scored_once_at_any_number_of_images(model, images):
+    elbo = likelihood.estimate_elbo(model, images, seed=0)
     assert elbo.rate.shape == elbo.distortion.shape == (2001,)
     assert elbo.rates.shape == (2001, 2)
     assert elbo.rates.dtype == elbo.rate.dtype == elbo.distortion.dtype == np.float32
@@ -33,25 +34,26 @@ def test_every_example_is_scored_once_whatever_the_batch(model, images):
     np.testing.assert_allclose(elbo.elbo, -(elbo.rate + elbo.distortion))
 
 
-def test_the_rate_is_the_sum_of_the_rates_in_whatever_order():
+def test_the_rate_does_not_depend_on_the_order_of_the_dimensions():
     rng = np.random.default_rng(0)
     rates = (rng.random((50, 300)) * 10.0 ** rng.integers(-6, 3, (50, 300))).astype(np.float32)
-    elbo = likelihood.Elbo(rates, np.zeros(50, np.float32))
+    elbo = likelihood.ElboTerms(rates, np.zeros(50, np.float32))
     exact = np.array([math.fsum(row) for row in rates.tolist()])
     np.testing.assert_array_equal(elbo.rate, exact.astype(np.float32))
-    np.testing.assert_array_equal(likelihood.Elbo(rates[:, ::-1], elbo.distortion).rate, elbo.rate)
+    reordered = likelihood.ElboTerms(rates[:, ::-1], elbo.distortion)
+    np.testing.assert_array_equal(reordered.rate, elbo.rate)
 
 
-def test_the_draws_are_a_function_of_the_seed(model, images):
+def test_the_draws_depend_on_the_seed(model, images):
     one, same, other = (
-        likelihood.elbo(model, images[:50], seed=seed).distortion for seed in (0, 0, 1)
+        likelihood.estimate_elbo(model, images[:50], seed=seed).distortion for seed in (0, 0, 1)
     )
     np.testing.assert_array_equal(one, same)
     assert (one != other).any()
 
 
-def test_more_draws_average_the_distortion(model, images):
-    singles = [likelihood.elbo(model, images[:200], seed=s).distortion for s in range(40)]
-    many = likelihood.elbo(model, images[:200], seed=99, samples=40).distortion
+def test_the_distortion_is_averaged_over_draws(model, images):
+    singles = [likelihood.estimate_elbo(model, images[:200], seed=s).distortion for s in range(40)]
+    averaged = likelihood.estimate_elbo(model, images[:200], seed=99, samples=40).distortion
     deviation = np.std(singles, axis=0) * np.sqrt(2 / 40)
-    assert np.mean(np.abs(np.mean(singles, axis=0) - many) < 4 * deviation + 1e-4) > 0.99
+    assert np.mean(np.abs(np.mean(singles, axis=0) - averaged) < 4 * deviation + 1e-4) > 0.99

@@ -5,17 +5,17 @@ import pyarrow.parquet as pq
 from components.model import embeddings
 
 
-def make(size: int = 4) -> embeddings.Embeddings:
+def make(count: int = 4) -> embeddings.Embeddings:
     rng = np.random.default_rng(0)
     return embeddings.Embeddings(
-        ids=[f"test-{i}" for i in range(size)],
-        labels=np.arange(size),
-        means=rng.normal(size=(size, 3)).astype(np.float32),
-        log_variances=rng.normal(size=(size, 3)).astype(np.float32),
+        ids=[f"test-{i}" for i in range(count)],
+        labels=np.arange(count),
+        means=rng.normal(size=(count, 3)).astype(np.float32),
+        log_variances=rng.normal(size=(count, 3)).astype(np.float32),
     )
 
 
-def test_read_back(tmp_path):
+def test_what_was_written_is_read_back(tmp_path):
     embeddings.write(make(), tmp_path / "file.parquet")
     read = embeddings.read(tmp_path / "file.parquet")
     assert read.ids == make().ids
@@ -23,19 +23,19 @@ def test_read_back(tmp_path):
         np.testing.assert_array_equal(getattr(read, name), getattr(make(), name))
 
 
-def test_an_empty_file_reads_back(tmp_path):
+def test_a_file_without_rows_is_read_back(tmp_path):
     embeddings.write(make(0), tmp_path / "file.parquet")
     assert embeddings.read(tmp_path / "file.parquet").means.shape == (0, 3)
 
 
-def test_the_columns_are_what_the_docs_say(tmp_path):
+def test_names_and_types_of_the_columns(tmp_path):
     embeddings.write(make(), tmp_path / "file.parquet")
     schema = pq.read_schema(tmp_path / "file.parquet")
     assert schema.names == ["id", "label", "mean", "log_variance"]
     assert schema.field("mean").type == pa.list_(pa.float32(), 3)
 
 
-def test_the_bytes_are_a_function_of_the_rows(tmp_path):
+def test_the_same_rows_give_the_same_bytes(tmp_path):
     for name in "ab":
         embeddings.write(make(), tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()

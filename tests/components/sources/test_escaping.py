@@ -5,30 +5,32 @@ import urllib.parse
 
 import pytest
 
-from components.sources.escaping import dataset_name, printable
+from components.sources.escaping import escape, to_dataset_name
 
-NASTY = ["%", "%25", "2", "5", "\n", "\r", "\x00", "\x1b", "\x7f", "\x85", "\u2028", "\u2029"]
-NASTY += [" ", "\xa0", "\t", "é", "e\u0301", "日本", "😀", "..", "/", "a"]
+TEXTS = ["%", "%25", "2", "5", "\n", "\r", "\x00", "\x1b", "\x7f", "\x85", "\u2028", "\u2029"]
+TEXTS += [" ", "\xa0", "\t", "é", "e\u0301", "日本", "😀", "..", "/", "a"]
 BYTES = [b"\xff", b"\x80", b"\xc3", b"\xa9", b"\xed\xa0\x80", "é".encode()]
 
 
-def nasty_names() -> list[str]:
-    """As a file system gives them: os.fsdecode of the bytes of a name."""
-    parts = [part.encode() for part in NASTY] + BYTES
-    runs = itertools.chain.from_iterable(itertools.product(parts, repeat=n) for n in (1, 2, 3))
-    return sorted({os.fsdecode(b"".join(run)) for run in runs})
+def unusual_names() -> list[str]:
+    """File names as Python returns them, decoded by `os.fsdecode`."""
+    parts = [part.encode() for part in TEXTS] + BYTES
+    sequences = itertools.chain.from_iterable(
+        itertools.product(parts, repeat=length) for length in (1, 2, 3)
+    )
+    return sorted({os.fsdecode(b"".join(sequence)) for sequence in sequences})
 
 
-def test_different_names_stay_different_and_lead_back_to_the_bytes():
-    names = nasty_names()
-    shown = [printable(name) for name in names]
-    assert len(set(shown)) == len(names) > 10_000
-    for name, text in zip(names, shown, strict=True):
+def test_escaping_can_be_undone():
+    names = unusual_names()
+    escaped = [escape(name) for name in names]
+    assert len(set(escaped)) == len(names) > 10_000
+    for name, text in zip(names, escaped, strict=True):
         assert urllib.parse.unquote_to_bytes(text) == os.fsencode(name)
 
 
-def test_what_is_shown_is_one_line_of_utf8_with_nothing_to_strip():
-    for text in map(printable, nasty_names()):
+def test_an_escaped_name_is_one_line_of_utf8_without_outer_white_space():
+    for text in map(escape, unusual_names()):
         assert text.encode().decode() == text
         assert text.splitlines() == [text]
         assert text.strip() == text
@@ -36,7 +38,7 @@ def test_what_is_shown_is_one_line_of_utf8_with_nothing_to_strip():
 
 
 @pytest.mark.parametrize(
-    ("name", "shown"),
+    ("name", "escaped"),
     [
         ("cat/1.png", "cat/1.png"),
         ("Käse 日本.png", "Käse 日本.png"),
@@ -49,8 +51,8 @@ def test_what_is_shown_is_one_line_of_utf8_with_nothing_to_strip():
         ("  a b ", "%20%20a b%20"),
     ],
 )
-def test_names_are_escaped_only_where_they_must_be(name, shown):
-    assert printable(name) == shown
+def test_only_what_cannot_be_printed_is_escaped(name, escaped):
+    assert escape(name) == escaped
 
 
 @pytest.mark.parametrize(
@@ -67,15 +69,15 @@ def test_names_are_escaped_only_where_they_must_be(name, shown):
         ("", "images"),
     ],
 )
-def test_a_dataset_is_named_after_the_folder(text, name):
-    assert dataset_name(text) == name
+def test_a_dataset_name_is_made_from_the_name_of_a_folder(text, name):
+    assert to_dataset_name(text) == name
 
 
-def test_a_dataset_has_a_name_that_tfds_takes_and_that_leaves_room_for_the_shard():
+def test_a_dataset_name_is_valid_in_tfds_and_short_enough_for_shards():
     from tensorflow_datasets.core import naming
 
-    for text in [*nasty_names()[::50], "x" * 255, "1" * 255, "a-" * 120]:
-        name = dataset_name(text)
+    for text in [*unusual_names()[::50], "x" * 255, "1" * 255, "a-" * 120]:
+        name = to_dataset_name(text)
         assert naming.is_valid_dataset_name(name)
         assert len(f"{name}-validation.tfrecord-00000-of-00001") < 200
-        assert dataset_name(name) == name
+        assert to_dataset_name(name) == name

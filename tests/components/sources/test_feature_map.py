@@ -16,7 +16,7 @@ from components.sources.feature_map import FeatureMap
         ("image=a:b:1x2x1,id=i", FeatureMap("a:b", (1, 2, 1), None, "i")),
     ],
 )
-def test_a_feature_map_is_read_and_written(text, expected):
+def test_a_feature_map_is_parsed_and_formatted(text, expected):
     assert FeatureMap.parse(text) == expected
     assert expected.as_text() == text
 
@@ -26,10 +26,10 @@ def test_the_order_of_a_feature_map_does_not_matter():
 
 
 @pytest.mark.parametrize(
-    ("text", "why"),
+    ("text", "detail"),
     [
         ("", "'' is not understood"),
-        ("label=a", "it names no image"),
+        ("label=a", "image=FEATURE is missing"),
         ("image=a,image=b", "'image=b' is not understood"),
         ("image=a,labels=b", "'labels=b' is not understood"),
         ("image=", "'image=' is not understood"),
@@ -39,9 +39,9 @@ def test_the_order_of_a_feature_map_does_not_matter():
         ("image=a:0x28x1", "1 or 3 channels"),
     ],
 )
-def test_another_text_is_refused_with_an_example(text, why):
+def test_an_invalid_feature_map_is_refused_with_an_example(text, detail):
     with pytest.raises(ConfigError) as caught:
         FeatureMap.parse(text)
-    assert why in str(caught.value)
+    assert detail in str(caught.value)
     assert "image=image/encoded,label=image/class/label" in str(caught.value)
     assert "\n" not in str(caught.value)

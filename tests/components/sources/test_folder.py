@@ -11,8 +11,9 @@ from PIL import Image
 
 from components.base.errors import ConfigError
 from components.data.examples import ExampleBatch
-from components.ingest import images
-from components.ingest.ledger import Reason, Rejected, UnusableError
+from components.ingest.conversion import Conversion
+from components.ingest.decode import MAX_ENCODED_BYTES
+from components.ingest.rejection import Reason, Rejected, UnusableError
 from components.sources import folder
 from components.sources.folder import FolderSource
 
@@ -20,7 +21,7 @@ SHAPE = (4, 3)
 
 
 def pixels(number: int) -> np.ndarray:
-    """An image that tells its number."""
+    """An image whose pixels are all `number`."""
     return np.full((*SHAPE, 1), number, np.uint8)
 
 
@@ -31,7 +32,7 @@ def png(number: int) -> bytes:
 
 
 def write(root: Path, names: Iterable[str | bytes], *, first: int = 0) -> None:
-    """Images at these paths below `root`, numbered in this order."""
+    """Writes images to these paths below `root`; their pixels are `first`, `first` + 1, ..."""
     for number, name in enumerate(names, first):
         path = os.path.join(os.fsencode(root), os.fsencode(name))
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -44,8 +45,8 @@ def source_of(root: Path) -> FolderSource:
 
 
 def read_all(source: FolderSource) -> tuple[dict[str, tuple[str, str, int]], list[Rejected]]:
-    """(split, class, first pixel) by id, and the rejected; each input exactly once."""
-    found: dict[str, tuple[str, str, int]] = {}
+    """(split, class, first pixel) by id, and the rejected inputs; checks that none is missing."""
+    examples: dict[str, tuple[str, str, int]] = {}
     rejected = []
     for part in source.slices():
         inputs = 0
@@ -59,14 +60,14 @@ def read_all(source: FolderSource) -> tuple[dict[str, tuple[str, str, int]], lis
             assert item.images.dtype == np.uint8
             inputs += len(item)
             for key, image, label in zip(item.ids, item.images, item.labels, strict=True):
-                assert key not in found
-                found[key] = (part.split, source.class_names[label], int(image.flat[0]))
+                assert key not in examples
+                examples[key] = (part.split, source.class_names[label], int(image.flat[0]))
         assert inputs == part.examples == len(part.files)
-    assert len(found) + len(rejected) == sum(source.num_examples.values())
-    return found, rejected
+    assert len(examples) + len(rejected) == sum(source.num_examples.values())
+    return examples, rejected
 
 
-def test_folders_name_the_splits_and_the_classes(tmp_path):
+def test_folders_are_named_after_splits_and_classes(tmp_path):
     names = ["train/dog/1.png", "train/cat/1.png", "val/cat/1.png", "Validation/dog/1.png"]
     names += ["test/cat/1.png", "test/loose.png", "extra/cow/1.png", "loose.png", "train/loose.png"]
     names += ["train/animals/dog/2.png", "test/train/1.png"]
@@ -74,31 +75,31 @@ def test_folders_name_the_splits_and_the_classes(tmp_path):
     source = source_of(tmp_path)
     assert source.class_names == ["cat", "cow", "dog", "train", "unlabelled"]
     assert list(source.num_examples.items()) == [("train", 6), ("validation", 2), ("test", 3)]
-    found, rejected = read_all(source)
+    examples, rejected = read_all(source)
     assert rejected == []
     places = [("train", "dog"), ("train", "cat"), ("validation", "cat"), ("validation", "dog")]
     places += [("test", "cat"), ("test", "unlabelled"), ("train", "cow"), ("train", "unlabelled")]
     places += [("train", "unlabelled"), ("train", "dog"), ("test", "train")]
-    assert found == {
+    assert examples == {
         name: (*place, number)
         for number, (name, place) in enumerate(zip(names, places, strict=True))
     }
 
 
-def test_without_a_splits_folder_all_is_train(tmp_path):
+def test_without_folders_of_splits_all_images_are_train(tmp_path):
     write(tmp_path, ["b/1.png", "a/deep/er/1.png", "a/2.png"])
     source = source_of(tmp_path)
     assert source.class_names == ["a", "b", "er"]
     assert source.num_examples == {"train": 3}
 
 
-def test_a_folder_named_after_a_split_counts_only_if_something_lies_in_it(tmp_path):
+def test_an_empty_folder_named_after_a_split_is_no_split(tmp_path):
     (tmp_path / "test").mkdir()
     write(tmp_path, ["a/1.png", "train"])
     assert source_of(tmp_path).num_examples == {"train": 2}
 
 
-def test_images_without_folders_are_one_class(tmp_path):
+def test_images_without_folders_are_unlabelled(tmp_path):
     write(tmp_path, ["1.png", "2.png"])
     source = source_of(tmp_path)
     assert (source.class_names, source.num_examples) == (["unlabelled"], {"train": 2})
@@ -115,27 +116,27 @@ def test_a_folder_may_have_no_train_split(tmp_path):
     ("format", "options"),
     [("PNG", {}), ("BMP", {}), ("WEBP", {"lossless": True}), ("JPEG", {"quality": 95})],
 )
-def test_the_content_decides_whatever_the_file_is_called(tmp_path, format, options):
+def test_the_content_of_a_file_determines_its_type(tmp_path, format, options):
     image = np.full((16, 16, 3), 77, np.uint8)
     Image.fromarray(image).save(tmp_path / "picture.txt", format, **options)
     source = source_of(tmp_path)
-    [block] = source.read(source.slices()[0])
-    np.testing.assert_allclose(block.images[0], image, atol=2)
+    [batch] = source.read(source.slices()[0])
+    np.testing.assert_allclose(batch.images[0], image, atol=2)
 
 
-def test_images_are_converted_as_asked_and_the_settings_say_so(tmp_path):
+def test_images_are_converted_and_the_settings_say_so(tmp_path):
     write(tmp_path, ["a/1.png"])
     path = epath.Path(tmp_path)
     assert source_of(tmp_path).settings == {"image_size": None, "channels": None}
-    source = FolderSource(path, images.Conversion(image_size=(8, 6), channels=3))
+    source = FolderSource(path, Conversion(image_size=(8, 6), channels=3))
     assert source.settings == {"image_size": [8, 6], "channels": 3}
-    [block] = source.read(source.slices()[0])
-    assert block.shape == (8, 6, 3)
+    [batch] = source.read(source.slices()[0])
+    assert batch.shape == (8, 6, 3)
 
 
 @pytest.fixture
 def broken(tmp_path) -> Path:
-    """An image, and beside it everything that is none."""
+    """A folder with an image and with everything that is not an image."""
     write(tmp_path, ["a/good.png", "b/.hidden.png", ".git/x.png"])
     (tmp_path / "a/.DS_Store").write_bytes(b"x")
     (tmp_path / "a/empty.png").touch()
@@ -146,21 +147,21 @@ def broken(tmp_path) -> Path:
     os.symlink("loop.png", tmp_path / "a/loop.png")
     os.symlink(tmp_path, tmp_path / "a/up")
     os.symlink("good.png", tmp_path / "a/link.png")
-    # A regular file that can be opened but not read, not even by the super-user.
+    # A regular file that can be opened but not read, not even by root.
     os.symlink("/proc/self/mem", tmp_path / "a/memory.png")
     with open(tmp_path / "a/huge.png", "wb") as file:
-        file.truncate(images.MAX_ENCODED_BYTES + 1)
+        file.truncate(MAX_ENCODED_BYTES + 1)
     write(tmp_path, ["a/vanished.png"])
     return tmp_path
 
 
-def test_what_is_no_image_is_rejected_with_the_reason(broken):
+def test_files_that_are_not_images_are_rejected_with_a_reason(broken):
     source = source_of(broken)
     slices = source.slices()
     (broken / "a/vanished.png").unlink()
     assert source.slices() == slices
-    found, rejected = read_all(source)
-    assert found == dict.fromkeys(("a/good.png", "a/link.png"), ("train", "a", 0))
+    examples, rejected = read_all(source)
+    assert examples == dict.fromkeys(("a/good.png", "a/link.png"), ("train", "a", 0))
     assert {item.label for item in rejected} == {source.class_names.index("a")}
     assert {item.id.removeprefix("a/"): item.reason for item in rejected} == {
         "empty.png": Reason.EMPTY,
@@ -177,12 +178,12 @@ def test_what_is_no_image_is_rejected_with_the_reason(broken):
     assert details["pipe.png"] == "not a regular file"
     assert details["memory.png"] == "Input/output error"
     assert details["vanished.png"] == "No such file or directory"
-    assert details["huge.png"] == f"{(128 << 20) + 1} bytes, more than {128 << 20}"
+    assert details["huge.png"] == f"{(128 << 20) + 1} bytes; the limit is {128 << 20}"
 
 
 @pytest.mark.parametrize("name", ["vanished.png", "up"])
-def test_a_remote_file_that_cannot_be_read_is_told_in_one_line(broken, name, monkeypatch):
-    """Through TensorFlow's file system, as epath reads gs:// and s3://; here it reads the disk."""
+def test_a_remote_file_that_cannot_be_read_is_reported_in_one_line(broken, name, monkeypatch):
+    """Reads local files through TensorFlow, as epath does for gs:// and s3://."""
     from etils.epath import backend, gpath
 
     (broken / "a/vanished.png").unlink()
@@ -192,40 +193,40 @@ def test_a_remote_file_that_cannot_be_read_is_told_in_one_line(broken, name, mon
         folder.load_remote(f"{broken}/a/{name}")
     assert caught.value.reason == Reason.UNREADABLE
     assert "\n" not in str(caught.value)
-    with pytest.raises(UnusableError, match="134217729 bytes, more than"):
+    with pytest.raises(UnusableError, match="134217729 bytes; the limit is"):
         folder.load_remote(f"{broken}/a/huge.png")
 
 
-def test_reading_ahead_gives_what_map_gives_and_does_not_run_away(broken):
+def test_reading_ahead_is_map_with_a_bounded_number_of_calls_ahead(broken):
     write(broken, [f"b/{number:03d}.png" for number in range(100)])
     paths = [f"{broken}/b/{number:03d}.png" for number in range(100)]
     assert list(folder.read_ahead(folder.load_local, paths)) == list(map(folder.load_local, paths))
     assert list(folder.read_ahead(folder.load_local, [])) == []
-    taken = iter(paths)
-    ahead = folder.read_ahead(folder.load_local, taken)
+    remaining = iter(paths)
+    ahead = folder.read_ahead(folder.load_local, remaining)
     next(ahead)
     ahead.close()
-    assert len(list(taken)) >= 100 - 2 * folder._READERS
+    assert len(list(remaining)) >= 100 - 2 * folder._READERS
     with pytest.raises(UnusableError, match="not a regular file"):
         list(folder.read_ahead(folder.load_local, [*paths, f"{broken}/a/pipe.png"]))
 
 
-def test_strange_names_stay_apart_and_on_one_line(tmp_path):
+def test_unusual_names_stay_distinct_and_on_one_line(tmp_path):
     names: list[bytes] = [b"a\nb.png", b"100%.png", b"100%25.png", b"..png", b"a..b.png"]
     names += ["é/日本.png".encode(), "e\u0301/1.png".encode(), b"\xe9/1.png", b"\xff\xfe.png"]
     names += ["x\u2028y.png".encode(), b"x" * 255, b"n\nl/1.png", b" /1.png", b"\x1b[0m.png"]
     write(tmp_path, names)
     source = source_of(tmp_path)
-    found, rejected = read_all(source)
+    examples, rejected = read_all(source)
     assert rejected == []
-    assert len(found) == len(names)
-    assert {"a%0Ab.png", "100%25.png", "100%2525.png", "é/日本.png", "%E9/1.png"} <= found.keys()
-    assert {"%FF%FE.png", "x%E2%80%A8y.png", "x" * 255, "n%0Al/1.png"} <= found.keys()
+    assert len(examples) == len(names)
+    assert {"a%0Ab.png", "100%25.png", "100%2525.png", "é/日本.png", "%E9/1.png"} <= examples.keys()
+    assert {"%FF%FE.png", "x%E2%80%A8y.png", "x" * 255, "n%0Al/1.png"} <= examples.keys()
     assert source.class_names == [*sorted(["%E9", "é", "é", "n%0Al", "%20"]), "unlabelled"]
     assert all("\n" not in part.name and part.name.encode() for part in source.slices())
 
 
-def test_slices_are_consecutive_and_do_not_depend_on_the_order_on_the_disk(tmp_path, monkeypatch):
+def test_slices_are_consecutive_and_independent_of_the_order_on_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(folder, "FILES_PER_SLICE", 512)
     names = [f"{split}/{n % 3}/{n:04d}.png" for split in ("train", "test") for n in range(600)]
     numbers = dict(zip(names, range(1200), strict=True))
@@ -248,7 +249,7 @@ def test_slices_are_consecutive_and_do_not_depend_on_the_order_on_the_disk(tmp_p
     }
 
 
-def test_slices_of_large_files_are_cut_by_their_bytes(tmp_path):
+def test_slices_of_large_files_are_limited_by_their_bytes(tmp_path):
     mib = 1 << 20
     sizes = [30, 34, 1, 200, 63, 2, 62, 1]
     for number, size in enumerate(sizes):
@@ -260,7 +261,7 @@ def test_slices_of_large_files_are_cut_by_their_bytes(tmp_path):
     assert [file for part in slices for file in part.files] == [f"{n}.png" for n in range(8)]
 
 
-def test_a_worker_gets_the_classes_but_not_the_listing(tmp_path):
+def test_a_pickled_source_has_the_classes_but_not_the_listing(tmp_path):
     write(tmp_path, [f"{n % 2}/{n}.png" for n in range(300)])
     source = source_of(tmp_path)
     slices = source.slices()
@@ -268,7 +269,7 @@ def test_a_worker_gets_the_classes_but_not_the_listing(tmp_path):
     assert len(state) < 1000
     copy = pickle.loads(state)
     assert copy == source
-    # A class that is there only now must not shift the labels of a worker that starts now.
+    # A class that appears now must not shift the labels of workers that start later.
     write(tmp_path, ["0a/new.png"])
     assert copy.class_names == ["0", "1"]
     [mine], [theirs] = list(source.read(slices[0])), list(copy.read(slices[0]))
@@ -277,7 +278,7 @@ def test_a_worker_gets_the_classes_but_not_the_listing(tmp_path):
     assert "_listing" not in vars(copy)
 
 
-def test_the_fingerprint_tells_changed_files(tmp_path):
+def test_a_changed_file_changes_the_fingerprint(tmp_path):
     write(tmp_path, ["a/1.png", "a/2.png"])
     os.utime(tmp_path / "a/1.png", ns=(0, 1_600_000_000_000_000_000))
     before = source_of(tmp_path).input
@@ -296,7 +297,7 @@ def test_the_fingerprint_tells_changed_files(tmp_path):
     )
 
 
-def test_it_is_named_after_its_folder(tmp_path, monkeypatch):
+def test_the_dataset_is_named_after_its_folder(tmp_path, monkeypatch):
     write(tmp_path / "2024 Käfer", ["1.png"])
     assert source_of(tmp_path / "2024 Käfer").name == "images_2024_k_fer"
     monkeypatch.chdir(tmp_path / "2024 Käfer")
@@ -304,10 +305,10 @@ def test_it_is_named_after_its_folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["empty", "absent", "file"])
-def test_a_folder_without_files_is_refused_at_once(tmp_path, name):
+def test_a_folder_without_files_is_refused(tmp_path, name):
     (tmp_path / "empty/inside/.git").mkdir(parents=True)
     (tmp_path / "empty/inside/.git/config").touch()
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match=f"{name} is no folder with files in it") as caught:
+    with pytest.raises(ConfigError, match=f"{name} is not a folder with files in it") as caught:
         source_of(tmp_path / name)
     assert "\n" not in str(caught.value)

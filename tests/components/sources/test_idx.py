@@ -9,9 +9,7 @@ import pytest
 from etils import epath
 
 from components.base.errors import ConfigError, WorkError
-from components.ingest.images import Conversion
-from components.ingest.ledger import Reason
-from components.sources.array_file import StoredArray
+from components.ingest.conversion import Conversion
 from components.sources.idx import IdxSource, is_idx
 from tests.conftest import read_split as read
 
@@ -55,18 +53,18 @@ LABELS = np.arange(30) % 7
         ),
     ],
 )
-def test_every_naming_of_the_family_is_read_bit_for_bit(tmp_path, images_file, labels_file, split):
+def test_every_naming_scheme_is_read_exactly(tmp_path, images_file, labels_file, split):
     path = write(tmp_path / "M", {images_file: idx(IMAGES), labels_file: idx(LABELS)})
     source = IdxSource(path)
     assert source.num_examples == {split: 30}
-    block = read(source, split)
-    np.testing.assert_array_equal(block.images, IMAGES[..., np.newaxis])
-    np.testing.assert_array_equal(block.labels, LABELS)
-    assert block.ids == [f"{split}-{index:08d}" for index in range(30)]
+    batch = read(source, split)
+    np.testing.assert_array_equal(batch.images, IMAGES[..., np.newaxis])
+    np.testing.assert_array_equal(batch.labels, LABELS)
+    assert batch.ids == [f"{split}-{index:08d}" for index in range(30)]
     assert source.class_names == list("0123456")
 
 
-def test_the_splits_have_their_own_files(tmp_path):
+def test_each_split_has_its_own_files(tmp_path):
     files = {
         "train-images-idx3-ubyte": idx(IMAGES),
         "train-labels-idx1-ubyte": idx(LABELS),
@@ -82,26 +80,26 @@ def test_the_splits_have_their_own_files(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
-def test_channels_and_16_bits(tmp_path, suffix):
+def test_images_may_have_channels_or_16_bits(tmp_path, suffix):
     rgb = random_images(6, 3, 5, 3)
     color = write(tmp_path / "color", {f"train-images-idx4-ubyte{suffix}": idx(rgb)})
     np.testing.assert_array_equal(read(IdxSource(color)).images, rgb)
-    # 257 brings 255 to 65535: whichever way 16 bits become 8, these come back.
+    # 257 * 255 = 65535, so every way of reducing 16 bits to 8 returns the original images.
     deep = IMAGES.astype(np.uint16) * 257
     path = write(tmp_path / "deep", {f"train-images-idx3-short{suffix}": idx(deep, ">u2")})
     np.testing.assert_array_equal(read(IdxSource(path)).images[..., 0], IMAGES)
 
 
-def test_slices_are_read_in_any_order(tmp_path):
+def test_a_plain_file_is_read_in_slices(tmp_path):
     images = random_images(50_000, 28, 28)
     labels = np.arange(50_000) % 200
     files = {"train-images-idx3-ubyte": idx(images), "train-labels-idx1-ubyte": idx(labels)}
     source = IdxSource(write(tmp_path / "M", files))
     parts = source.slices()
     assert [part.first for part in parts] == [n * (8 * 2**20 // 784) for n in range(5)]
-    block = read(source, parts=reversed(parts))
-    np.testing.assert_array_equal(block.images[..., 0], images)
-    np.testing.assert_array_equal(block.labels, labels)
+    batch = read(source, parts=reversed(parts))
+    np.testing.assert_array_equal(batch.images[..., 0], images)
+    np.testing.assert_array_equal(batch.labels, labels)
 
 
 def test_a_gzipped_file_is_one_slice(tmp_path):
@@ -123,7 +121,7 @@ def test_images_without_labels_are_the_last_class(tmp_path):
     assert set(read(some, "test").labels) == {7}
 
 
-def test_qmnist_has_its_class_in_the_first_of_eight_numbers(tmp_path):
+def test_the_class_in_qmnist_is_the_first_of_eight_numbers(tmp_path):
     labels = np.stack([LABELS, *np.full((7, 30), 70_000)], axis=1)
     files = {
         "qmnist-train-images-idx3-ubyte.gz": idx(IMAGES),
@@ -134,7 +132,7 @@ def test_qmnist_has_its_class_in_the_first_of_eight_numbers(tmp_path):
     assert (source.name, len(source.class_names)) == ("raw_qmnist", 7)
 
 
-def test_a_file_chooses_among_several_data_sets(tmp_path):
+def test_a_file_selects_one_of_several_datasets(tmp_path):
     files = {
         "emnist-digits-train-images-idx3-ubyte.gz": idx(IMAGES),
         "emnist-letters-train-images-idx3-ubyte.gz": idx(IMAGES[:5]),
@@ -142,17 +140,17 @@ def test_a_file_chooses_among_several_data_sets(tmp_path):
         "emnist-letters-mapping.txt": b"1 65 97",
     }
     folder = write(tmp_path / "EMNIST", files)
-    with pytest.raises(ConfigError, match="several data sets; name one") as caught:
+    with pytest.raises(ConfigError, match="several datasets; select one") as caught:
         IdxSource(folder).slices()
     for name in ("emnist-digits-train-images-idx3-ubyte.gz", "emnist-letters-train-images"):
         assert name in str(caught.value)
-    chosen = IdxSource(folder / "emnist-letters-train-images-idx3-ubyte.gz")
-    assert chosen.name == "emnist_emnist_letters"
-    assert chosen.num_examples == {"train": 5}
-    np.testing.assert_array_equal(read(chosen).labels, LABELS[:5])
+    selected = IdxSource(folder / "emnist-letters-train-images-idx3-ubyte.gz")
+    assert selected.name == "emnist_emnist_letters"
+    assert selected.num_examples == {"train": 5}
+    np.testing.assert_array_equal(read(selected).labels, LABELS[:5])
 
 
-def test_a_file_and_its_gzipped_twin_are_one(tmp_path):
+def test_a_plain_file_is_preferred_to_its_gzipped_copy(tmp_path):
     path = write(
         tmp_path / "M",
         {"train-images-idx3-ubyte": idx(IMAGES), "train-images-idx3-ubyte.gz": idx(IMAGES)},
@@ -160,7 +158,7 @@ def test_a_file_and_its_gzipped_twin_are_one(tmp_path):
     assert [part.name for part in IdxSource(path).slices()] == ["train-images-idx3-ubyte"]
 
 
-def test_a_file_that_a_browser_unpacked_is_read_by_its_content(tmp_path):
+def test_a_decompressed_file_may_keep_the_name_of_a_gzipped_one(tmp_path):
     path = write(tmp_path / "M", {})
     (path / "train-images-idx3-ubyte.gz").write_bytes(idx(IMAGES))
     np.testing.assert_array_equal(read(IdxSource(path)).images[..., 0], IMAGES)
@@ -169,15 +167,21 @@ def test_a_file_that_a_browser_unpacked_is_read_by_its_content(tmp_path):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"notes.txt": b""}, "no IDX file and no folder of some"),
-        ({"extra-images-idx3-ubyte": idx(IMAGES)}, "'extra' is no split"),
+        ({"notes.txt": b""}, "is not an IDX file or a folder of IDX files"),
+        ({"extra-images-idx3-ubyte": idx(IMAGES)}, "'extra' is not the name of a split"),
         (
             {"val-images-idx3-ubyte": idx(IMAGES), "valid-images-idx3-ubyte": idx(IMAGES)},
-            "are both validation; remove one",
+            "are both validation; remove one of them",
         ),
-        ({"train-labels-idx1-ubyte": idx(LABELS)}, "its images file is missing"),
+        (
+            {"train-labels-idx1-ubyte": idx(LABELS)},
+            "the file with the images of these labels is missing",
+        ),
         ({"train-images-idx3-float": idx(IMAGES, ">f4")}, "float32 images.*save them as uint8"),
-        ({"train-images-idx1-ubyte": idx(LABELS)}, r"shape \(30,\); images have \[N, height"),
+        (
+            {"train-images-idx1-ubyte": idx(LABELS)},
+            r"shape \(30,\); save images with shape \[N, height",
+        ),
         ({"train-images-idx3-ubyte": idx(IMAGES[:, :0])}, r"shape \(30, 0, 4\)"),
         (
             {
@@ -188,36 +192,44 @@ def test_a_file_that_a_browser_unpacked_is_read_by_its_content(tmp_path):
         ),
     ],
 )
-def test_what_is_not_understood_is_one_line(tmp_path, files, message):
+def test_unsupported_files_are_refused_in_one_line(tmp_path, files, message):
     with pytest.raises(ConfigError, match=message) as caught:
         IdxSource(write(tmp_path / "M", files)).slices()
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "train-images-idx3-ubyte", "none/there"])
-def test_another_file_is_not_taken_for_its_folder(tmp_path, name):
+def test_a_file_that_is_not_idx_does_not_stand_for_its_folder(tmp_path, name):
     folder = write(tmp_path / "M", {"t10k-images-idx3-ubyte": idx(IMAGES), "notes.txt": b""})
-    with pytest.raises(ConfigError, match=f"{name} is no IDX file"):
+    with pytest.raises(ConfigError, match=f"{name} is not an IDX file"):
         IdxSource(folder / name).slices()
 
 
-CUT = idx(IMAGES)[: 16 + 12 * 20 + 7]  # in the middle of image 12
+TRUNCATED = idx(IMAGES)[: 16 + 12 * 20 + 7]  # in the middle of image 12
 
 
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("train-images-idx3-ubyte", CUT, "up to image 12 of 30: it ends there"),
-        ("train-images-idx3-ubyte.gz", CUT, "up to image 12 of 30: it ends there"),
-        ("train-images-idx3-ubyte", idx(IMAGES) + b"x", "image 30 of 30: it goes on"),
-        ("train-images-idx3-ubyte.gz", idx(IMAGES) + b"x", "image 30 of 30: it goes on"),
-        ("train-images-idx3-ubyte", b"\x89PNG" + bytes(50), "no IDX file: it begins with 89 50"),
-        ("train-images-idx3-ubyte.gz", b"\0\0\x07\x03" + bytes(50), "it begins with 00 00 07 03"),
-        ("train-images-idx3-ubyte", b"", "no IDX file: it ends there"),
-        ("train-images-idx3-ubyte", idx(IMAGES)[:9], "beyond its header: it ends there"),
+        ("train-images-idx3-ubyte", TRUNCATED, "up to image 12 of 30: the data ends there"),
+        ("train-images-idx3-ubyte.gz", TRUNCATED, "up to image 12 of 30: the data ends there"),
+        ("train-images-idx3-ubyte", idx(IMAGES) + b"x", "image 30 of 30: it continues"),
+        ("train-images-idx3-ubyte.gz", idx(IMAGES) + b"x", "image 30 of 30: it continues"),
+        (
+            "train-images-idx3-ubyte",
+            b"\x89PNG" + bytes(50),
+            "not an IDX file: it begins with the bytes 89 50",
+        ),
+        (
+            "train-images-idx3-ubyte.gz",
+            b"\0\0\x07\x03" + bytes(50),
+            "it begins with the bytes 00 00 07 03",
+        ),
+        ("train-images-idx3-ubyte", b"", "not an IDX file: the data ends there"),
+        ("train-images-idx3-ubyte", idx(IMAGES)[:9], "is incomplete: the data ends there"),
     ],
 )
-def test_damage_names_the_file_and_the_image(tmp_path, name, data, message):
+def test_a_damaged_file_is_named_with_the_image(tmp_path, name, data, message):
     source = IdxSource(write(tmp_path / "M", {name: data}))
     with pytest.raises(WorkError, match=message) as caught:
         read(source)
@@ -225,17 +237,17 @@ def test_damage_names_the_file_and_the_image(tmp_path, name, data, message):
     assert "\n" not in str(caught.value)
 
 
-def test_a_cut_gzip_file_ends_in_an_image(tmp_path):
+def test_a_truncated_gzip_file_names_the_image(tmp_path):
     images = random_images(3000, 28, 28)
     path = write(tmp_path / "M", {"train-images-idx3-ubyte.gz": idx(images)})
     file = tmp_path / "M" / "train-images-idx3-ubyte.gz"
-    # Random bytes are stored as they are, so that the half of the file is half of the images.
+    # gzip cannot compress random bytes, so half of the file is half of the images.
     os.truncate(file, file.stat().st_size // 2)
     with pytest.raises(WorkError, match=r"up to image 1[45]\d\d of 3000: Compressed file ended"):
         read(IdxSource(path))
 
 
-def test_a_flipped_bit_in_a_gzip_file_is_seen(tmp_path):
+def test_a_flipped_bit_in_a_gzip_file_is_detected(tmp_path):
     path = write(tmp_path / "M", {"train-images-idx3-ubyte.gz": idx(IMAGES)})
     file = tmp_path / "M" / "train-images-idx3-ubyte.gz"
     data = bytearray(file.read_bytes())
@@ -247,7 +259,7 @@ def test_a_flipped_bit_in_a_gzip_file_is_seen(tmp_path):
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 @pytest.mark.parametrize("sizes", [(2**32 - 1, 28, 28), (2**32 - 1, 2**32 - 1, 2**32 - 1)])
-def test_a_lying_header_takes_no_memory(tmp_path, suffix, sizes):
+def test_memory_is_bounded_if_the_header_announces_too_large_an_array(tmp_path, suffix, sizes):
     data = header(0x08, *sizes) + bytes(5000)
     path = write(tmp_path / "M", {f"train-images-idx3-ubyte{suffix}": data})
     tracemalloc.start()
@@ -259,33 +271,13 @@ def test_a_lying_header_takes_no_memory(tmp_path, suffix, sizes):
         tracemalloc.stop()
 
 
-def test_another_number_of_labels_names_both_files(tmp_path):
+def test_differing_numbers_of_labels_and_images_name_both_files(tmp_path):
     files = {"train-images-idx3-ubyte": idx(IMAGES), "train-labels-idx1-ubyte": idx(LABELS[:29])}
     with pytest.raises(WorkError, match=r"labels-idx1-ubyte holds 29 labels, .*images-idx3-ubyte"):
         IdxSource(write(tmp_path / "M", files)).slices()
 
 
-def test_labels_that_are_no_classes_are_told_one_by_one(tmp_path):
-    labels = LABELS.copy()
-    labels[[3, 8]] = -1, 65_536
-    files = {
-        "train-images-idx3-ubyte": idx(IMAGES),
-        "train-labels-idx1-int": idx(labels, ">i4"),
-    }
-    source = IdxSource(write(tmp_path / "M", files))
-    *rejected, block = source.read(source.slices()[0])
-    assert [(item.id, item.reason, item.label) for item in rejected] == [
-        ("train-00000003", Reason.BAD_LABEL, None),
-        ("train-00000008", Reason.BAD_LABEL, None),
-    ]
-    assert rejected[1].detail == "label 65536 is outside 0..65535"
-    rest = np.delete(np.arange(30), [3, 8])
-    np.testing.assert_array_equal(block.images[..., 0], IMAGES[rest])
-    np.testing.assert_array_equal(block.labels, LABELS[rest])
-    assert len(source.class_names) == 7
-
-
-def test_a_source_travels_to_a_worker(tmp_path):
+def test_a_pickled_source_reads_the_same_images(tmp_path):
     files = {"train-images-idx3-ubyte": idx(IMAGES), "train-labels-idx1-ubyte": idx(LABELS)}
     source = IdxSource(write(tmp_path / "M", files), Conversion(channels=3))
     before = pickle.loads(pickle.dumps(source))
@@ -298,28 +290,11 @@ def test_a_source_travels_to_a_worker(tmp_path):
     assert source.settings == {"image_size": None, "channels": 3}
 
 
-@pytest.mark.parametrize("suffix", ["", ".gz"])
-def test_labels_do_not_travel_but_are_read_by_the_worker(tmp_path, suffix):
-    labels = np.arange(100_000) % 251
-    names = f"train-images-idx3-ubyte{suffix}", f"train-labels-idx1-ubyte{suffix}"
-    images = np.zeros((100_000, 1, 1), np.uint8)
-    source = IdxSource(
-        write(tmp_path / "M", dict(zip(names, map(idx, (images, labels)), strict=True)))
-    )
-    state = pickle.dumps(source)
-    assert len(state) < 5000
-    np.testing.assert_array_equal(read(pickle.loads(state)).labels, labels)
-    # Changed in place, at another time: what was read before does not stand for it.
-    write(tmp_path / "M", {names[1]: idx(labels[::-1])})
-    os.utime(tmp_path / "M" / names[1], (0, 1_000_000_000))
-    np.testing.assert_array_equal(read(pickle.loads(state)).labels, labels[::-1])
-
-
-def test_the_input_is_told_by_the_files_that_are_taken(tmp_path):
+def test_the_fingerprint_covers_only_the_files_that_are_read(tmp_path):
     path = write(tmp_path / "M", {"train-images-idx3-ubyte": idx(IMAGES)})
     one = IdxSource(path).input
     assert one.path == path
-    (path / "notes.txt").write_text("not taken")
+    (path / "notes.txt").write_text("not read")
     assert IdxSource(path).input == one
     os.utime(path / "train-images-idx3-ubyte", (0, 1_000_000_000))
     touched = IdxSource(path).input
@@ -327,7 +302,7 @@ def test_the_input_is_told_by_the_files_that_are_taken(tmp_path):
     assert len({one.fingerprint, touched.fingerprint, IdxSource(path).input.fingerprint}) == 3
 
 
-def test_a_path_tells_whether_it_is_idx(tmp_path):
+def test_paths_of_idx_files_are_recognized(tmp_path):
     path = write(tmp_path / "M", {"t10k-labels-idx1-ubyte.gz": idx(LABELS)})
     assert is_idx(path)
     assert is_idx(path / "t10k-labels-idx1-ubyte.gz")
@@ -337,11 +312,3 @@ def test_a_path_tells_whether_it_is_idx(tmp_path):
     assert not is_idx(macos)
     assert not is_idx(other / "train-images.npy")
     assert not is_idx(epath.Path(tmp_path))
-
-
-def test_an_array_of_no_rows_is_empty(tmp_path):
-    (tmp_path / "a").write_bytes(b"header")
-    array = StoredArray(
-        "a", epath.Path(tmp_path / "a"), "", (0,), np.dtype(">i4"), 6, cuttable=True
-    )
-    assert array.read().shape == (0,)

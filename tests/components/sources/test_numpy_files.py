@@ -8,9 +8,8 @@ import pytest
 from etils import epath
 
 from components.base.errors import ConfigError, WorkError
-from components.ingest.images import Conversion
-from components.ingest.ledger import Reason, Rejected
-from components.sources.numpy_files import NumpySource, is_arrays
+from components.ingest.conversion import Conversion
+from components.sources.numpy_files import NumpySource, is_numpy
 from tests.conftest import read_split as read
 
 
@@ -53,7 +52,7 @@ WRITERS = [write_folder, write_npz, write_compressed]
         ("data", "target", "test_data", "test_target"),
     ],
 )
-def test_every_layout_is_read_bit_for_bit(tmp_path, write, names):
+def test_every_naming_scheme_is_read_exactly(tmp_path, write, names):
     arrays = (IMAGES, LABELS, TEST_IMAGES, TEST_LABELS)
     source = NumpySource(write(tmp_path / "My-Cats", dict(zip(names, arrays, strict=True))))
     assert source.name == "my_cats"
@@ -63,22 +62,22 @@ def test_every_layout_is_read_bit_for_bit(tmp_path, write, names):
         ("train", IMAGES, LABELS),
         ("test", TEST_IMAGES, TEST_LABELS),
     ):
-        block = read(source, split)
-        np.testing.assert_array_equal(block.images, images[..., np.newaxis])
-        np.testing.assert_array_equal(block.labels, labels)
-        assert block.ids == [f"{split}-{index:08d}" for index in range(len(images))]
+        batch = read(source, split)
+        np.testing.assert_array_equal(batch.images, images[..., np.newaxis])
+        np.testing.assert_array_equal(batch.labels, labels)
+        assert batch.ids == [f"{split}-{index:08d}" for index in range(len(images))]
 
 
-def test_medmnist(tmp_path):
+def test_labels_of_medmnist_have_one_column(tmp_path):
     arrays = {}
     for split in ("train", "val", "test"):
         arrays[f"{split}_images"] = random_images(8, 6, 6, 3, seed=len(split))
         arrays[f"{split}_labels"] = np.arange(8, dtype=np.uint8)[:, np.newaxis] % 5
     source = NumpySource(write_compressed(tmp_path / "pathmnist", arrays))
     assert source.num_examples == {"train": 8, "validation": 8, "test": 8}
-    block = read(source, "validation")
-    np.testing.assert_array_equal(block.images, arrays["val_images"])
-    np.testing.assert_array_equal(block.labels, arrays["val_labels"][:, 0])
+    batch = read(source, "validation")
+    np.testing.assert_array_equal(batch.images, arrays["val_images"])
+    np.testing.assert_array_equal(batch.labels, arrays["val_labels"][:, 0])
 
 
 def test_images_with_several_labels_each_are_unlabelled(tmp_path):
@@ -89,13 +88,13 @@ def test_images_with_several_labels_each_are_unlabelled(tmp_path):
 
 
 @pytest.mark.parametrize("write", WRITERS)
-def test_an_array_alone_is_the_training_images(tmp_path, write):
+def test_a_single_array_holds_the_training_images(tmp_path, write):
     source = NumpySource(write(tmp_path / "a", {"galaxies": IMAGES}))
     assert (source.num_examples, source.class_names) == ({"train": 30}, ["unlabelled"])
     np.testing.assert_array_equal(read(source).images[..., 0], IMAGES)
 
 
-def test_one_npy_file(tmp_path):
+def test_a_single_npy_file_is_a_source(tmp_path):
     folder = write_folder(tmp_path / "a", {"galaxies": IMAGES, "x_test": IMAGES})
     source = NumpySource(folder / "galaxies.npy")
     assert (source.name, source.num_examples) == ("galaxies", {"train": 30})
@@ -105,8 +104,8 @@ def test_one_npy_file(tmp_path):
 
 @pytest.mark.parametrize("write", WRITERS)
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_16_bits_and_bool(tmp_path, write, order):
-    # 257 brings 255 to 65535: whichever way 16 bits become 8, these come back.
+def test_images_of_16_bits_and_of_bool_are_converted(tmp_path, write, order):
+    # 257 * 255 = 65535, so every way of reducing 16 bits to 8 returns the original images.
     deep = (IMAGES.astype(np.uint16) * 257).astype(f"{order}u2")
     source = NumpySource(write(tmp_path / "deep", {"x": deep}))
     np.testing.assert_array_equal(read(source).images[..., 0], IMAGES)
@@ -116,13 +115,13 @@ def test_16_bits_and_bool(tmp_path, write, order):
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, ">i2", np.uint32, np.int64, np.uint64])
-def test_labels_of_any_integer_type(tmp_path, dtype):
+def test_labels_may_have_any_integer_type(tmp_path, dtype):
     source = NumpySource(write_npz(tmp_path / "a", {"x": IMAGES, "y": LABELS.astype(dtype)}))
     np.testing.assert_array_equal(read(source).labels, LABELS)
     assert len(source.class_names) == 7
 
 
-def test_thousands_of_classes(tmp_path):
+def test_there_may_be_thousands_of_classes(tmp_path):
     labels = np.arange(30) * 100
     source = NumpySource(write_npz(tmp_path / "a", {"x": IMAGES, "y": labels}))
     assert len(source.class_names) == 2901
@@ -130,14 +129,14 @@ def test_thousands_of_classes(tmp_path):
 
 
 @pytest.mark.parametrize("write", [write_folder, write_npz])
-def test_slices_are_read_in_any_order(tmp_path, write):
+def test_uncompressed_arrays_are_read_in_slices(tmp_path, write):
     images = random_images(50_000, 28, 28)
     source = NumpySource(write(tmp_path / "a", {"x": images, "y": np.arange(50_000)}))
     parts = source.slices()
     assert [part.first for part in parts] == [n * (8 * 2**20 // 784) for n in range(5)]
-    block = read(source, parts=reversed(parts))
-    np.testing.assert_array_equal(block.images[..., 0], images)
-    np.testing.assert_array_equal(block.labels, np.arange(50_000))
+    batch = read(source, parts=reversed(parts))
+    np.testing.assert_array_equal(batch.images[..., 0], images)
+    np.testing.assert_array_equal(batch.labels, np.arange(50_000))
 
 
 def test_a_compressed_member_is_one_slice(tmp_path):
@@ -149,48 +148,22 @@ def test_a_compressed_member_is_one_slice(tmp_path):
 
 
 @pytest.mark.parametrize("write", WRITERS)
-def test_blocks_of_large_images_are_cut_by_their_bytes(tmp_path, write):
-    images = random_images(14, 1000, 700, 3)  # Of 2.1 MB: 3 to a slice, 7 to a block.
+def test_batches_of_large_images_are_limited_by_their_bytes(tmp_path, write):
+    images = random_images(14, 1000, 700, 3)  # 2.1 MB each: 3 per slice, 7 per batch.
     source = NumpySource(write(tmp_path / "a", {"x": images}))
-    sizes = [len(block) for part in source.slices() for block in source.read(part)]
+    sizes = [len(batch) for part in source.slices() for batch in source.read(part)]
     assert sizes == ([3, 3, 3, 3, 2] if write is write_folder else [7, 7])
     np.testing.assert_array_equal(read(source).images, images)
 
 
-def test_blocks_are_cut_by_what_comes_out_too(tmp_path):
+def test_batches_are_limited_by_the_bytes_of_converted_images(tmp_path):
     conversion = Conversion(image_size=(512, 512), channels=3)
     source = NumpySource(write_folder(tmp_path / "a", {"x": IMAGES}), conversion)
     [part] = source.slices()
-    blocks = list(source.read(part))
-    assert [len(block) for block in blocks] == [21, 9]
-    assert blocks[0].shape == (512, 512, 3)
+    batches = list(source.read(part))
+    assert [len(batch) for batch in batches] == [21, 9]
+    assert batches[0].shape == (512, 512, 3)
     assert source.settings == {"image_size": [512, 512], "channels": 3}
-
-
-@pytest.mark.parametrize("write", WRITERS)
-def test_what_cannot_be_converted_is_told_one_by_one(tmp_path, write):
-    images = random_images(10, 5, 4, 4)  # --channels has to say what becomes of the alpha
-    source = NumpySource(write(tmp_path / "a", {"x": images, "y": LABELS[:10]}))
-    [part] = source.slices()
-    items = list(source.read(part))
-    assert all(isinstance(item, Rejected) for item in items)
-    assert [item.id for item in items] == [f"train-{index:08d}" for index in range(10)]
-    assert [item.label for item in items] == list(LABELS[:10])
-    assert {item.reason for item in items} == {Reason.WRONG_SHAPE}
-    assert all(item.detail for item in items)
-
-
-@pytest.mark.parametrize("bad", [-1, 65_536, 2**62])
-def test_labels_that_are_no_classes_are_told_one_by_one(tmp_path, bad):
-    labels = np.where(np.arange(30) == 4, bad, LABELS)
-    source = NumpySource(write_npz(tmp_path / "a", {"x": IMAGES, "y": labels}))
-    rejected, block = source.read(source.slices()[0])
-    assert (rejected.id, rejected.reason) == ("train-00000004", Reason.BAD_LABEL)
-    assert rejected.detail == f"label {bad} is outside 0..65535"
-    rest = np.delete(np.arange(30), 4)
-    np.testing.assert_array_equal(block.images[..., 0], IMAGES[rest])
-    np.testing.assert_array_equal(block.labels, LABELS[rest])
-    assert block.ids == [f"train-{index:08d}" for index in rest]
 
 
 OBJECTS = np.array([{"a": 1}, None] * 15, dtype=object)
@@ -200,45 +173,50 @@ OBJECTS = np.array([{"a": 1}, None] * 15, dtype=object)
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"a": IMAGES, "b": IMAGES}, "holds a, b; understood are train_images, .* x_train"),
-        ({"y_train": LABELS}, "holds y_train; understood are"),
-        ({"x": IMAGES, "y_test": LABELS}, "holds x, y_test; understood are"),
+        ({"a": IMAGES, "b": IMAGES}, "holds a, b; name the arrays train_images, .* x_train"),
+        ({"y_train": LABELS}, "holds y_train; name the arrays"),
+        ({"x": IMAGES, "y_test": LABELS}, "holds x, y_test; name the arrays"),
         ({"images": IMAGES, "x_train": IMAGES}, "images and x_train are train images; rename"),
-        ({"x": IMAGES / np.float32(255)}, "float32 images; bring them to 0..255 .* as uint8"),
-        ({"x": IMAGES.astype(np.int64)}, "int64 images; bring them to 0..255"),
+        ({"x": IMAGES / np.float32(255)}, "float32 images; scale them to 0..255 .* as uint8"),
+        ({"x": IMAGES.astype(np.int64)}, "int64 images; scale them to 0..255"),
         ({"x": IMAGES, "y": LABELS / 2}, "float64 labels; save them as integers"),
-        ({"x": IMAGES.reshape(30, 20)}, r"shape \(30, 20\); images have \[N, height, width\]"),
+        (
+            {"x": IMAGES.reshape(30, 20)},
+            r"shape \(30, 20\); save images with shape \[N, height, width\]",
+        ),
         ({"x": IMAGES[:, :0]}, r"shape \(30, 0, 4\)"),
         ({"x": random_images(5, 5, 9, 7)}, r"shape \(5, 5, 9, 7\)"),
         ({"x": np.uint8(5)}, "is a single number"),
         ({"x": random_images(5, 3, 8, 9)}, r"channels first; .* np.moveaxis\(images, 1, -1\)"),
         ({"x": random_images(5, 1, 8, 9)}, "channels first"),
-        ({"x": np.asfortranarray(IMAGES)}, "Fortran's order; .* np.ascontiguousarray"),
+        ({"x": np.asfortranarray(IMAGES)}, "in Fortran order; .* np.ascontiguousarray"),
         ({"x": OBJECTS}, "Python objects, which are never loaded"),
         ({"x": IMAGES, "y": OBJECTS}, "y.* holds Python objects"),
     ],
 )
-def test_what_is_not_understood_is_one_line(tmp_path, write, arrays, message):
+def test_unsupported_arrays_are_refused_in_one_line(tmp_path, write, arrays, message):
     with pytest.raises(ConfigError, match=message) as caught:
         NumpySource(write(tmp_path / "a", arrays)).slices()
     assert str(tmp_path / "a") in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_other_arrays_are_left_alone(tmp_path):
+def test_arrays_of_other_names_are_ignored(tmp_path):
     arrays = {"x": IMAGES, "y": LABELS, "class_names": OBJECTS, "x_mean": IMAGES.mean()}
     source = NumpySource(write_npz(tmp_path / "a", arrays))
     np.testing.assert_array_equal(read(source).labels, LABELS)
 
 
-def test_another_number_of_labels_names_both_arrays(tmp_path):
+def test_differing_numbers_of_labels_and_images_name_both_arrays(tmp_path):
     path = write_npz(tmp_path / "a", {"x_train": IMAGES, "y_train": LABELS[:29]})
-    with pytest.raises(WorkError, match=r"a.npz: y_train holds 29 labels, .*: x_train 30 images"):
+    with pytest.raises(
+        WorkError, match=r"a.npz: y_train holds 29 labels, .*: x_train holds 30 images"
+    ):
         NumpySource(path).slices()
 
 
 def npy(array: np.ndarray, *, shape: tuple[int, ...] | None = None) -> bytes:
-    """An .npy file, with a header that says `shape`."""
+    """The bytes of an .npy file whose header announces `shape` instead of the array's shape."""
     described = np.lib.format.header_data_from_array_1_0(array)
     buffer = io.BytesIO()
     np.lib.format.write_array_header_1_0(buffer, described | ({"shape": shape} if shape else {}))
@@ -246,7 +224,7 @@ def npy(array: np.ndarray, *, shape: tuple[int, ...] | None = None) -> bytes:
 
 
 def write_raw(path, data: bytes, compression: int | None) -> epath.Path:
-    """`data` as the array x_train: of a folder, or of an archive."""
+    """Writes `data` as the array x_train of a folder, or of an archive with a compression."""
     if compression is None:
         path.mkdir()
         (path / "x_train.npy").write_bytes(data)
@@ -263,18 +241,18 @@ COMPRESSIONS = [None, zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (npy(IMAGES)[: -(7 * 20) - 3], "up to image 22 of 30: it ends there"),
-        (npy(IMAGES) + b"x", "up to image 30 of 30: it goes on"),
-        (npy(IMAGES, shape=(31, 5, 4)), "up to image 30 of 31: it ends there"),
+        (npy(IMAGES)[: -(7 * 20) - 3], "up to image 22 of 30: the data ends there"),
+        (npy(IMAGES) + b"x", "up to image 30 of 30: it continues"),
+        (npy(IMAGES, shape=(31, 5, 4)), "up to image 30 of 31: the data ends there"),
         (npy(IMAGES, shape=(10**18, 5, 4)), f"up to image 30 of {10**18}"),
         (npy(IMAGES, shape=(10**30, 10**30, 4)), f"up to image 0 of {10**30}"),
         (npy(IMAGES, shape=(-30, 5, 4)), "header is damaged"),
-        (b"\x93NUMPX" + npy(IMAGES)[6:], "no array of numpy's"),
-        (npy(IMAGES)[:40], "no array of numpy's, or its header is damaged"),
-        (b"", "no array of numpy's"),
+        (b"\x93NUMPX" + npy(IMAGES)[6:], "is not a NumPy array"),
+        (npy(IMAGES)[:40], "is not a NumPy array, or its header is damaged"),
+        (b"", "is not a NumPy array"),
     ],
 )
-def test_damage_names_the_array_and_the_image(tmp_path, compression, data, message):
+def test_a_damaged_array_is_named_with_the_image(tmp_path, compression, data, message):
     path = write_raw(tmp_path / "a", data, compression)
     tracemalloc.start()
     try:
@@ -289,8 +267,8 @@ def test_damage_names_the_array_and_the_image(tmp_path, compression, data, messa
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS[1:])
-def test_a_member_shorter_than_its_archive_says_takes_no_memory(tmp_path, compression):
-    """The directory of the archive may lie as well as the header of the array."""
+def test_memory_is_bounded_if_the_archive_announces_too_large_a_member(tmp_path, compression):
+    """The directory of the archive may be wrong as well as the header of the array."""
     data = npy(IMAGES, shape=(10**8, 5, 4))
     path = write_raw(tmp_path / "a", data, compression)
     raw = bytearray(path.read_bytes())
@@ -308,7 +286,7 @@ def test_a_member_shorter_than_its_archive_says_takes_no_memory(tmp_path, compre
 
 
 @pytest.mark.parametrize("write", [write_npz, write_compressed])
-def test_a_flipped_bit_in_an_archive_is_seen(tmp_path, write):
+def test_a_flipped_bit_in_an_archive_is_detected(tmp_path, write):
     path = write(tmp_path / "a", {"x_train": random_images(3000, 28, 28)})
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 4
@@ -323,40 +301,40 @@ def test_a_flipped_bit_in_an_archive_is_seen(tmp_path, write):
         read(NumpySource(small))
 
 
-def test_a_file_that_is_not_there_is_one_line(tmp_path):
+def test_a_missing_file_is_reported_in_one_line(tmp_path):
     for name in ("none.npz", "none.npy"):
         with pytest.raises(WorkError, match=f"{name} cannot be read: No such file"):
             NumpySource(epath.Path(tmp_path / name)).slices()
 
 
-def test_a_cut_archive_is_seen(tmp_path):
+def test_a_truncated_archive_is_detected(tmp_path):
     path = write_npz(tmp_path / "a", {"x_train": IMAGES})
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(WorkError, match=r"a\.npz cannot be read: File is not a zip file"):
         NumpySource(path).slices()
 
 
-def test_whatever_bits_flip_an_archive_gives_its_images_or_one_line(tmp_path):
-    whole = write_compressed(tmp_path / "whole", {"x_train": IMAGES, "y_train": LABELS})
-    data = whole.read_bytes()
+def test_an_archive_with_a_flipped_bit_returns_its_images_or_an_error(tmp_path):
+    intact = write_compressed(tmp_path / "intact", {"x_train": IMAGES, "y_train": LABELS})
+    data = intact.read_bytes()
     rng = np.random.default_rng(0)
-    refused = []
+    errors = []
     for _ in range(300):
         flipped = bytearray(data)
         flipped[rng.integers(len(data))] ^= 1 << rng.integers(8)
         path = tmp_path / "flipped.npz"
         path.write_bytes(flipped)
         try:
-            block = read(NumpySource(epath.Path(path)))
+            batch = read(NumpySource(epath.Path(path)))
         except (WorkError, ConfigError) as error:
-            refused.append(str(error))
+            errors.append(str(error))
         else:
-            np.testing.assert_array_equal(block.images[..., 0], IMAGES)
-    assert 0 < len(refused) < 300
-    assert not any("\n" in line for line in refused)
+            np.testing.assert_array_equal(batch.images[..., 0], IMAGES)
+    assert 0 < len(errors) < 300
+    assert not any("\n" in line for line in errors)
 
 
-def test_a_source_travels_to_a_worker(tmp_path):
+def test_a_pickled_source_reads_the_same_images(tmp_path):
     source = NumpySource(write_compressed(tmp_path / "a", {"x": IMAGES, "y": LABELS}))
     before = pickle.loads(pickle.dumps(source))
     parts = source.slices()
@@ -367,7 +345,7 @@ def test_a_source_travels_to_a_worker(tmp_path):
         np.testing.assert_array_equal(read(copy).images[..., 0], IMAGES)
 
 
-def test_the_input_is_told_by_the_arrays_that_are_taken(tmp_path):
+def test_the_fingerprint_covers_only_the_arrays_that_are_read(tmp_path):
     path = write_folder(tmp_path / "a", {"x": IMAGES})
     one = NumpySource(path).input
     assert one.path == path
@@ -378,10 +356,10 @@ def test_the_input_is_told_by_the_arrays_that_are_taken(tmp_path):
     assert NumpySource(path).input.fingerprint != one.fingerprint
 
 
-def test_a_path_tells_whether_it_holds_arrays(tmp_path):
+def test_paths_of_numpy_files_are_recognized(tmp_path):
     folder = write_folder(tmp_path / "a", {"x": IMAGES})
-    assert is_arrays(folder)
-    assert is_arrays(folder / "x.npy")
-    assert is_arrays(write_npz(tmp_path / "b", {"x": IMAGES}))
-    assert not is_arrays(epath.Path(tmp_path))  # an archive in a folder has to be named
-    assert not is_arrays(epath.Path(tmp_path / "photo.png"))
+    assert is_numpy(folder)
+    assert is_numpy(folder / "x.npy")
+    assert is_numpy(write_npz(tmp_path / "b", {"x": IMAGES}))
+    assert not is_numpy(epath.Path(tmp_path))  # a folder with an archive only
+    assert not is_numpy(epath.Path(tmp_path / "photo.png"))

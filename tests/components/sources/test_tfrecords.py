@@ -12,11 +12,12 @@ from tensorflow_datasets.proto import tf_example_pb2
 from components.base.errors import ConfigError, WorkError
 from components.data import tfrecord
 from components.data.examples import ExampleBatch
-from components.ingest.images import Conversion
-from components.ingest.ledger import Reason, Rejected
+from components.ingest.conversion import Conversion
+from components.ingest.rejection import Reason, Rejected
 from components.sources import source, tfrecords
 from components.sources.feature_map import FeatureMap
 from components.sources.tfrecords import TfrecordsSource
+from tests.tfrecords import write_records
 
 SHAPE = (4, 3, 1)
 RAW = "image=image:4x3x1,label=label"
@@ -25,7 +26,7 @@ WITH_ID = f"{RAW},id=id"
 
 
 def serialized(**features) -> bytes:
-    """A tf.Example of bytes, numbers and lists of either."""
+    """A serialized tf.Example of bytes, numbers, and lists of either."""
     message = tf_example_pb2.Example()
     for name, values in features.items():
         values = values if isinstance(values, list) else [values]
@@ -61,66 +62,60 @@ def make_source(pattern, features: str = RAW, **conversion) -> TfrecordsSource:
     return TfrecordsSource(str(pattern), FeatureMap.parse(features), Conversion(**conversion))
 
 
-def read(of: TfrecordsSource, split: str = "train") -> tuple[ExampleBatch, list[Rejected]]:
-    """A split, in the order of its ids; its slices read in any order."""
-    parts = [part for part in of.slices() if part.split == split]
+def read(records: TfrecordsSource, split: str = "train") -> tuple[ExampleBatch, list[Rejected]]:
+    """A split sorted by id, and its rejected records; the slices are read in random order."""
+    parts = [part for part in records.slices() if part.split == split]
     random.Random(0).shuffle(parts)
-    items = [item for part in parts for item in of.read(part)]
-    block = ExampleBatch.concatenate(item for item in items if isinstance(item, ExampleBatch))
+    items = [item for part in parts for item in records.read(part)]
+    batch = ExampleBatch.concatenate(item for item in items if isinstance(item, ExampleBatch))
     rejected = [item for item in items if isinstance(item, Rejected)]
-    assert len(block) + len(rejected) == of.num_examples[split]
-    return block.take(np.argsort(block.ids)), rejected
+    assert len(batch) + len(rejected) == records.num_examples[split]
+    return batch.take(np.argsort(batch.ids)), rejected
 
 
-def test_raw_pixels_come_back(tmp_path):
+def test_raw_pixels_are_read(tmp_path):
     images, labels = pixels(25), np.arange(25) * 7 % 200
-    tfrecord.write_records(
-        tmp_path / "a-train.tfrecord-00000-of-00002", raw(images[:10], labels[:10])
-    )
-    tfrecord.write_records(
-        tmp_path / "a-train.tfrecord-00001-of-00002", raw(images[10:20], labels[10:20])
-    )
-    tfrecord.write_records(
-        tmp_path / "a-test.tfrecord-00000-of-00001", raw(images[20:], labels[20:])
-    )
-    of = make_source(tmp_path)
-    assert of.num_examples == {"train": 20, "test": 5}
-    assert of.class_names == [str(label) for label in range(max(labels) + 1)]
-    assert of.name == "a"
-    block, rejected = read(of)
+    write_records(tmp_path / "a-train.tfrecord-00000-of-00002", raw(images[:10], labels[:10]))
+    write_records(tmp_path / "a-train.tfrecord-00001-of-00002", raw(images[10:20], labels[10:20]))
+    write_records(tmp_path / "a-test.tfrecord-00000-of-00001", raw(images[20:], labels[20:]))
+    records = make_source(tmp_path)
+    assert records.num_examples == {"train": 20, "test": 5}
+    assert records.class_names == [str(label) for label in range(max(labels) + 1)]
+    assert records.name == "a"
+    batch, rejected = read(records)
     assert rejected == []
-    assert block.ids == [source.example_id("train", index) for index in range(20)]
-    np.testing.assert_array_equal(block.images, images[:20])
-    np.testing.assert_array_equal(block.labels, labels[:20])
-    np.testing.assert_array_equal(read(of, "test")[0].images, images[20:])
+    assert batch.ids == [source.example_id("train", index) for index in range(20)]
+    np.testing.assert_array_equal(batch.images, images[:20])
+    np.testing.assert_array_equal(batch.labels, labels[:20])
+    np.testing.assert_array_equal(read(records, "test")[0].images, images[20:])
 
 
-def test_what_this_project_prepared_comes_back(examples_dir):
+def test_shards_of_this_project_are_read_as_tfds_reads_them(examples_dir):
     import tensorflow_datasets as tfds
 
-    of = make_source(examples_dir, "image=image:28x28x1,label=label,id=id")
+    records = make_source(examples_dir, "image=image:28x28x1,label=label,id=id")
     builder = tfds.builder_from_directory(examples_dir)
-    for split, count in of.num_examples.items():
+    for split, count in records.num_examples.items():
         theirs = list(builder.as_dataset(split=split).as_numpy_iterator())
         assert len(theirs) == count
-        block, rejected = read(of, split)
+        batch, rejected = read(records, split)
         assert rejected == []
         theirs.sort(key=lambda example: example["id"])
-        assert block.ids == [example["id"].decode() for example in theirs]
-        np.testing.assert_array_equal(block.images, [example["image"] for example in theirs])
-        np.testing.assert_array_equal(block.labels, [example["label"] for example in theirs])
-    assert set(of.num_examples) == set(builder.info.splits)
+        assert batch.ids == [example["id"].decode() for example in theirs]
+        np.testing.assert_array_equal(batch.images, [example["image"] for example in theirs])
+        np.testing.assert_array_equal(batch.labels, [example["label"] for example in theirs])
+    assert set(records.num_examples) == set(builder.info.splits)
 
 
-def test_encoded_images_come_back_of_several_shapes(tmp_path):
+def test_encoded_images_of_several_shapes_are_read(tmp_path):
     gray, rgb = pixels(6), pixels(5, (5, 7, 3))
     data = [serialized(**{"image/encoded": png(image), "y": 1}) for image in [*gray, *rgb]]
-    tfrecord.write_records(tmp_path / "data.tfrecord", data)
-    of = make_source(tmp_path / "data.tfrecord", "image=image/encoded,label=y")
-    blocks = [block for part in of.slices() for block in of.read(part)]
-    assert {block.shape: len(block) for block in blocks} == {(4, 3, 1): 6, (5, 7, 3): 5}
+    write_records(tmp_path / "data.tfrecord", data)
+    records = make_source(tmp_path / "data.tfrecord", "image=image/encoded,label=y")
+    batches = [batch for part in records.slices() for batch in records.read(part)]
+    assert {batch.shape: len(batch) for batch in batches} == {(4, 3, 1): 6, (5, 7, 3): 5}
     by_id = {
-        key: image for block in blocks for key, image in zip(block.ids, block.images, strict=True)
+        key: image for batch in batches for key, image in zip(batch.ids, batch.images, strict=True)
     }
     for index, image in enumerate([*gray, *rgb]):
         np.testing.assert_array_equal(by_id[source.example_id("train", index)], image)
@@ -128,42 +123,42 @@ def test_encoded_images_come_back_of_several_shapes(tmp_path):
 
 def test_images_are_converted(tmp_path):
     images = pixels(3)
-    tfrecord.write_records(tmp_path / "raw.tfrecord", raw(images, [0, 1, 2]))
-    tfrecord.write_records(
+    write_records(tmp_path / "raw.tfrecord", raw(images, [0, 1, 2]))
+    write_records(
         tmp_path / "png.tfrecord", [serialized(image=png(image), label=0) for image in images]
     )
-    colours = np.repeat(images, 3, axis=-1)
+    rgb_images = np.repeat(images, 3, axis=-1)
     for name, features in (("raw", RAW), ("png", PNG)):
-        of = make_source(tmp_path / f"{name}.tfrecord", features, channels=3)
-        np.testing.assert_array_equal(read(of)[0].images, colours)
+        records = make_source(tmp_path / f"{name}.tfrecord", features, channels=3)
+        np.testing.assert_array_equal(read(records)[0].images, rgb_images)
     assert read(make_source(tmp_path / "raw.tfrecord", image_size=(2, 2)))[0].shape == (2, 2, 1)
 
 
-def test_pixels_that_stand_as_numbers(tmp_path):
+def test_pixels_may_be_stored_as_numbers(tmp_path):
     images = pixels(4)
     data = [serialized(image=image.ravel().tolist(), label=3) for image in images]
-    tfrecord.write_records(tmp_path / "a.tfrecord", data)
+    write_records(tmp_path / "a.tfrecord", data)
     np.testing.assert_array_equal(read(make_source(tmp_path))[0].images, images)
 
 
-def test_labels_that_are_texts(tmp_path):
+def test_labels_may_be_texts(tmp_path):
     texts = ["cat", "ape", "två\n", "cat"]
     data = [serialized(image=bytes(12), label=text.encode()) for text in texts]
-    tfrecord.write_records(tmp_path / "a.tfrecord", [*data, serialized(image=bytes(12), label=1)])
-    of = make_source(tmp_path)
-    assert of.class_names == ["ape", "cat", "två%0A"]
-    block, rejected = read(of)
-    assert block.labels.tolist() == [1, 0, 2, 1]
-    assert [(each.reason, each.detail) for each in rejected] == [
+    write_records(tmp_path / "a.tfrecord", [*data, serialized(image=bytes(12), label=1)])
+    records = make_source(tmp_path)
+    assert records.class_names == ["ape", "cat", "två%0A"]
+    batch, rejected = read(records)
+    assert batch.labels.tolist() == [1, 0, 2, 1]
+    assert [(item.reason, item.detail) for item in rejected] == [
         (Reason.BAD_LABEL, "no label in feature 'label': 1")
     ]
 
 
-def test_images_without_labels(tmp_path):
-    tfrecord.write_records(tmp_path / "a.tfrecord", raw(pixels(3), [5, 6, 7]))
-    of = make_source(tmp_path, "image=image:4x3x1")
-    assert of.class_names == ["unlabelled"]
-    assert read(of)[0].labels.tolist() == [0, 0, 0]
+def test_images_may_have_no_labels(tmp_path):
+    write_records(tmp_path / "a.tfrecord", raw(pixels(3), [5, 6, 7]))
+    records = make_source(tmp_path, "image=image:4x3x1")
+    assert records.class_names == ["unlabelled"]
+    assert read(records)[0].labels.tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -175,7 +170,7 @@ def test_images_without_labels(tmp_path):
         (PNG, example(b""), Reason.EMPTY, "", 1),
         (PNG, example(b"abc"), Reason.WRONG_TYPE, "", 1),
         (RAW, example(bytes(11)), Reason.WRONG_SHAPE, "11 pixel values in", 1),
-        (RAW, example([1] * 13), Reason.WRONG_SHAPE, "'image', 4x3x1 is 12", 1),
+        (RAW, example([1] * 13), Reason.WRONG_SHAPE, "'image', but 4x3x1 has 12", 1),
         (RAW, example([256] * 12), Reason.WRONG_TYPE, "outside 0..255", 1),
         (RAW, example([-1] * 12), Reason.WRONG_TYPE, "outside 0..255", 1),
         (
@@ -194,16 +189,16 @@ def test_images_without_labels(tmp_path):
         (WITH_ID, example(bytes(12), id=b"\xff"), Reason.UNDECODABLE, "no id in", 1),
     ],
 )
-def test_what_is_no_example_is_rejected_with_the_reason(
+def test_records_that_are_not_examples_are_rejected_with_a_reason(
     tmp_path, features, data, reason, detail, label
 ):
     image = bytes(12) if ":" in features else png(np.zeros(SHAPE, np.uint8))
     good = [serialized(image=image, label=1, id=key) for key in (b"x\n", b"y")]
-    tfrecord.write_records(tmp_path / "a.tfrecord", [good[0], data, good[1]])
-    block, (rejected,) = read(make_source(tmp_path, features))
-    assert len(block) == 2
+    write_records(tmp_path / "a.tfrecord", [good[0], data, good[1]])
+    batch, (rejected,) = read(make_source(tmp_path, features))
+    assert len(batch) == 2
     if "id=" in features:
-        assert block.ids == ["x%0A", "y"]
+        assert batch.ids == ["x%0A", "y"]
     assert (rejected.id, rejected.split) == ("train-00000001", "train")
     assert (rejected.reason, rejected.label) == (reason, label)
     assert detail in rejected.detail
@@ -211,27 +206,27 @@ def test_what_is_no_example_is_rejected_with_the_reason(
 
 
 @pytest.mark.parametrize("features", [RAW, WITH_ID])
-def test_a_long_file_is_cut_into_slices(tmp_path, monkeypatch, features):
+def test_a_long_file_is_read_in_slices(tmp_path, monkeypatch, features):
     monkeypatch.setattr(tfrecords, "RECORDS_PER_SLICE", 4)
-    monkeypatch.setattr(source, "BLOCK_EXAMPLES", 3)
+    monkeypatch.setattr(source, "BATCH_EXAMPLES", 3)
     images = pixels(23)
     data = [
         serialized(image=image.tobytes(), label=1, id=f"{place:02}".encode())
         for place, image in enumerate(images)
     ]
-    tfrecord.write_records(tmp_path / "a.tfrecord-0", data[:10])
+    write_records(tmp_path / "a.tfrecord-0", data[:10])
     (tmp_path / "a.tfrecord-1.gz").write_bytes(
         gzip.compress(b"".join(map(tfrecord.frame, data[10:])))
     )
-    of = make_source(tmp_path, features)
-    parts = of.slices()
+    records = make_source(tmp_path, features)
+    parts = records.slices()
     assert [(part.first, part.examples) for part in parts] == [
         (0, 4), (4, 4), (8, 2), (10, 4), (14, 4), (18, 4), (22, 1)
     ]  # fmt: skip
-    block, rejected = read(of)
+    batch, rejected = read(records)
     assert rejected == []
-    np.testing.assert_array_equal(block.images, images)
-    assert len(set(block.ids)) == 23
+    np.testing.assert_array_equal(batch.images, images)
+    assert len(set(batch.ids)) == 23
 
 
 @pytest.mark.parametrize(
@@ -248,10 +243,10 @@ def test_a_long_file_is_cut_into_slices(tmp_path, monkeypatch, features):
         ("my_val/a.tfrecord", "train"),
     ],
 )
-def test_the_split_is_told_by_the_files_name(tmp_path, file, split):
+def test_the_name_of_a_file_determines_its_split(tmp_path, file, split):
     path = tmp_path / "x" / file
     path.parent.mkdir(parents=True)
-    tfrecord.write_records(path, raw(pixels(2), [0, 1]))
+    write_records(path, raw(pixels(2), [0, 1]))
     assert dict(make_source(path).num_examples) == {split: 2}
 
 
@@ -265,39 +260,39 @@ def test_the_split_is_told_by_the_files_name(tmp_path, file, split):
         (["cats-0.tfrecord", "cats-1.tfrecord"], "my_folder"),
     ],
 )
-def test_the_name_is_what_the_files_have_in_common(tmp_path, files, name):
+def test_the_dataset_is_named_after_the_common_prefix_of_its_files(tmp_path, files, name):
     folder = tmp_path / "My-Folder"
     folder.mkdir()
     for file in files:
-        tfrecord.write_records(folder / file, raw(pixels(1), [0]))
+        write_records(folder / file, raw(pixels(1), [0]))
     assert make_source(folder / "*").name == name
 
 
-def test_a_pattern_names_files_in_folders(tmp_path):
+def test_a_pattern_may_have_wildcards_in_folders(tmp_path):
     for file in ("[1]/train/a-0.tfrecord", "[1]/val/a-0.tfrecord", "[1]/val/b.txt", "[1]/val/.a-0"):
         path = tmp_path / file
         path.parent.mkdir(parents=True, exist_ok=True)
-        tfrecord.write_records(path, raw(pixels(1), [0]))
+        write_records(path, raw(pixels(1), [0]))
     (tmp_path / "[1]" / "val" / "a-1").mkdir()
-    of = make_source(tmp_path / "[1]" / "*" / "*-?*")
-    assert [part.name for part in of.slices()] == ["train/a-0.tfrecord", "val/a-0.tfrecord"]
-    assert [len(next(of.read(part))) for part in of.slices()] == [1, 1]
+    records = make_source(tmp_path / "[1]" / "*" / "*-?*")
+    assert [part.name for part in records.slices()] == ["train/a-0.tfrecord", "val/a-0.tfrecord"]
+    assert [len(next(records.read(part))) for part in records.slices()] == [1, 1]
 
 
-def test_a_folder_is_its_tfrecord_files(tmp_path):
-    tfrecord.write_records(tmp_path / "a.tfrec", raw(pixels(1), [0]))
+def test_a_folder_stands_for_its_tfrecord_files(tmp_path):
+    write_records(tmp_path / "a.tfrec", raw(pixels(1), [0]))
     (tmp_path / "info.json").write_text("{}")
     assert [part.name for part in make_source(tmp_path).slices()] == ["a.tfrec"]
 
 
-def test_no_file_is_one_line(tmp_path):
+def test_a_pattern_without_files_is_refused_in_one_line(tmp_path):
     for pattern in (tmp_path, tmp_path / "a.tfrecord", tmp_path / "*"):
         with pytest.raises(ConfigError, match="no TFRecord file matches") as caught:
             make_source(pattern).slices()
         assert "\n" not in str(caught.value)
 
 
-def test_a_link_that_leads_nowhere_is_one_line(tmp_path):
+def test_a_broken_link_is_reported_in_one_line(tmp_path):
     (tmp_path / "a.tfrecord").symlink_to(tmp_path / "gone")
     with pytest.raises(WorkError, match=r"cannot read \S*a\.tfrecord: No such file"):
         make_source(tmp_path).slices()
@@ -312,22 +307,22 @@ def test_a_link_that_leads_nowhere_is_one_line(tmp_path):
         ("image=image,label=float", "'float' of .* holds 0 classes"),
     ],
 )
-def test_a_feature_that_is_not_there_is_told_at_once(tmp_path, features, message):
+def test_a_feature_that_does_not_exist_is_reported_before_the_work(tmp_path, features, message):
     data = serialized(image=bytes(12), label=0, float=[-1])
-    tfrecord.write_records(tmp_path / "a.tfrecord", [b"\xff", data])
+    write_records(tmp_path / "a.tfrecord", [b"\xff", data])
     with pytest.raises(ConfigError, match=message):
         make_source(tmp_path, features).slices()
 
 
-def test_files_without_a_tf_example_are_told(tmp_path):
-    tfrecord.write_records(tmp_path / "a.tfrecord", [b"\xff"])
-    tfrecord.write_records(tmp_path / "b.tfrecord", [])
+def test_files_without_a_tf_example_are_refused(tmp_path):
+    write_records(tmp_path / "a.tfrecord", [b"\xff"])
+    write_records(tmp_path / "b.tfrecord", [])
     with pytest.raises(ConfigError, match=r"holds no tf\.Example"):
         make_source(tmp_path).slices()
 
 
-def test_a_damaged_file_fails_the_work(tmp_path):
-    tfrecord.write_records(tmp_path / "a.tfrecord", raw(pixels(3), [0, 1, 2]))
+def test_a_damaged_file_stops_the_work(tmp_path):
+    write_records(tmp_path / "a.tfrecord", raw(pixels(3), [0, 1, 2]))
     data = bytearray((tmp_path / "a.tfrecord").read_bytes())
     data[-9] ^= 1
     (tmp_path / "a.tfrecord").write_bytes(data)
@@ -335,43 +330,43 @@ def test_a_damaged_file_fails_the_work(tmp_path):
         make_source(tmp_path).slices()
 
 
-def test_a_file_that_shrinks_meanwhile_fails_the_work(tmp_path):
+def test_a_file_that_has_shrunk_since_the_scan_stops_the_work(tmp_path):
     data = raw(pixels(3), [0, 1, 2])
-    tfrecord.write_records(tmp_path / "a.tfrecord", data)
-    of = make_source(tmp_path)
-    (part,) = of.slices()
-    tfrecord.write_records(tmp_path / "a.tfrecord", data[:2])
-    with pytest.raises(WorkError, match=r"a\.tfrecord holds 2 records, less than"):
-        list(of.read(part))
+    write_records(tmp_path / "a.tfrecord", data)
+    records = make_source(tmp_path)
+    (part,) = records.slices()
+    write_records(tmp_path / "a.tfrecord", data[:2])
+    with pytest.raises(WorkError, match=r"a\.tfrecord holds 2 records, fewer than"):
+        list(records.read(part))
 
 
-def test_a_copy_for_a_worker_scans_nothing_again(tmp_path):
+def test_a_pickled_source_does_not_scan_again(tmp_path):
     images = pixels(300)
     for file in ("a.tfrecord", "b.tfrecord"):
-        tfrecord.write_records(tmp_path / file, raw(images, np.arange(300) % 10))
-    of = make_source(tmp_path)
-    data = pickle.dumps(of)
+        write_records(tmp_path / file, raw(images, np.arange(300) % 10))
+    records = make_source(tmp_path)
+    data = pickle.dumps(records)
     assert len(data) < 2000
     os.remove(tmp_path / "b.tfrecord")
     copy = pickle.loads(data)
-    assert copy == of
-    assert (copy.slices(), copy.class_names) == (of.slices(), of.class_names)
-    (block,) = copy.read(copy.slices()[0])
-    np.testing.assert_array_equal(block.images, images)
+    assert copy == records
+    assert (copy.slices(), copy.class_names) == (records.slices(), records.class_names)
+    (batch,) = copy.read(copy.slices()[0])
+    np.testing.assert_array_equal(batch.images, images)
 
 
 def test_the_scan_is_announced_once(tmp_path, capsys):
     for file in ("pets-train.tfrecord", "pets-test.tfrecord"):
-        tfrecord.write_records(tmp_path / file, raw(pixels(2), [0, 1]))
-    of = make_source(tmp_path)
-    assert (of.name, capsys.readouterr().err) == ("pets", "")
-    of.slices()
-    read(pickle.loads(pickle.dumps(of)))
-    said = "scanning 2 TFRecord files of pets for their number of records and labels\n"
-    assert capsys.readouterr().err == said
+        write_records(tmp_path / file, raw(pixels(2), [0, 1]))
+    records = make_source(tmp_path)
+    assert (records.name, capsys.readouterr().err) == ("pets", "")
+    records.slices()
+    read(pickle.loads(pickle.dumps(records)))
+    message = "scanning 2 TFRecord files of pets for the number of records and the labels\n"
+    assert capsys.readouterr().err == message
 
 
-def test_the_input_is_told_without_reading_and_changes_with_the_files(tmp_path):
+def test_the_fingerprint_needs_no_scan_and_changes_with_the_files(tmp_path):
     path = tmp_path / "a.tfrecord"
     path.write_bytes(b"no record")
     first = make_source(tmp_path).input
@@ -386,7 +381,7 @@ def test_the_input_is_told_without_reading_and_changes_with_the_files(tmp_path):
     )
 
 
-def test_the_settings_are_the_users():
+def test_the_settings_are_those_of_the_user():
     assert make_source("a", RAW, image_size=(8, 9), channels=1).settings == {
         "features": RAW,
         "image_size": [8, 9],

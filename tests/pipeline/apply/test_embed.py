@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from components.base.errors import ConfigError, WorkError
+from components.base.manifest import load_artifact
 from components.model import embeddings, vae
 from components.model.encode import encode
-from pipeline.apply.embed import embed
+from pipeline.apply.embed import EmbedTask, embed, embed_shard, embed_shards
 
 
-def test_every_shard_becomes_a_parquet_file(examples_dir, example_set, model_dir, tmp_path):
+def test_every_shard_has_a_parquet_file(examples_dir, example_set, model_dir, tmp_path):
     pattern = f"{examples_dir}/*.tfrecord-*"
     artifact = embed(model=model_dir, pattern=pattern, output=tmp_path / "out")
     files = [name for name in artifact.manifest["outputs"] if name.endswith(".parquet")]
@@ -23,14 +24,16 @@ def test_every_shard_becomes_a_parquet_file(examples_dir, example_set, model_dir
     np.testing.assert_allclose(read.log_variances, log_variances, atol=1e-6)
 
 
-def test_it_is_up_to_date_the_second_time(examples_dir, model_dir, tmp_path, capsys):
+def test_embeddings_are_up_to_date_the_second_time(examples_dir, model_dir, tmp_path, capsys):
     for _ in range(2):
         pattern = f"{examples_dir}/*test*"
         embed(model=model_dir, pattern=pattern, output=tmp_path / "out")
-    assert "embed: up to date" in capsys.readouterr().err
+    messages = capsys.readouterr().err
+    assert "embed: embedded 1 of 1 shards\n" in messages
+    assert "embed: up to date" in messages
 
 
-def test_nothing_to_embed_is_an_error(model_dir, tmp_path):
+def test_a_pattern_without_files_is_an_error(model_dir, tmp_path):
     with pytest.raises(ConfigError, match="no TFRecord file matches --input"):
         embed(model=model_dir, pattern=f"{tmp_path}/none*", output=tmp_path / "out")
 
@@ -44,9 +47,7 @@ def test_a_damaged_shard_publishes_nothing(examples_dir, model_dir, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_shard_cut_between_two_records_is_found_by_its_manifest(
-    examples_dir, model_dir, tmp_path
-):
+def test_a_shard_that_was_truncated_between_records_is_an_error(examples_dir, model_dir, tmp_path):
     shutil.copytree(examples_dir, tmp_path / "examples")
     (shard,) = (tmp_path / "examples").glob("*test.tfrecord-*")
     data = shard.read_bytes()
@@ -55,17 +56,36 @@ def test_a_shard_cut_between_two_records_is_found_by_its_manifest(
         embed(model=model_dir, pattern=f"{tmp_path}/examples/*test*", output=tmp_path / "out")
 
 
-def test_two_files_of_one_name_are_refused(examples_dir, model_dir, tmp_path):
+def test_two_files_of_one_name_are_an_error(examples_dir, model_dir, tmp_path):
     for folder in "ab":
         shutil.copytree(examples_dir, tmp_path / folder)
     with pytest.raises(ConfigError, match="matches several files named synthetic_garments-test"):
         embed(model=model_dir, pattern=f"{tmp_path}/[ab]/*test*", output=tmp_path / "out")
 
 
-def test_a_damaged_model_is_named(examples_dir, model_dir, tmp_path):
+def test_a_damaged_model_is_an_error(examples_dir, model_dir, tmp_path):
     shutil.copytree(model_dir, tmp_path / "model")
     data = bytearray((tmp_path / "model/model.keras").read_bytes())
     data[len(data) // 2] ^= 1
     (tmp_path / "model/model.keras").write_bytes(data)
     with pytest.raises(WorkError, match=r"model.keras is damaged"):
         embed(model=tmp_path / "model", pattern=f"{examples_dir}/*", output=tmp_path / "out")
+
+
+def test_a_shard_without_examples_is_an_error(model_dir, tmp_path):
+    (tmp_path / "empty.tfrecord").touch()
+    task = EmbedTask(str(tmp_path / "empty.tfrecord"), str(tmp_path / "empty.parquet"))
+    with pytest.raises(WorkError, match=r"empty.tfrecord holds no examples"):
+        embed_shards([task], model=load_artifact(model_dir, stage="train"))
+
+
+def test_a_task_returns_the_number_of_examples(example_set, model_dir, tmp_path):
+    model = load_artifact(model_dir, stage="train")
+    for split in example_set.splits:
+        for shard in example_set.shards[split]:
+            task = EmbedTask(str(example_set.path / shard.file), str(tmp_path / f"{split}.parquet"))
+            arguments = (str(model_dir / "model.keras"), model.fingerprint)
+            assert embed_shard(task, *arguments) == {"embedded": shard.examples}
+        assert list(embeddings.read(tmp_path / f"{split}.parquet").ids) == (
+            example_set.read(split).ids
+        )

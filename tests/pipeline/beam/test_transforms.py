@@ -3,15 +3,15 @@ import signal
 
 import apache_beam as beam
 import pytest
-from apache_beam.testing.util import assert_that, equal_to
 
 from components.base.errors import ConfigError, WorkError
 from components.ingest import sorted_runs
-from components.model import embeddings
 from components.sources.prepared import PreparedSource
 from components.sources.source import Slice
 from components.sources.synthetic import SyntheticSource
 from pipeline.beam import launch, transforms, worker_pool
+from pipeline.beam.launch import run_tasks
+from pipeline.beam.worker_pool import InThisProcess
 from pipeline.prepare import workers
 from pipeline.prepare.messages import ReadTask
 
@@ -22,103 +22,74 @@ BEAM_ARGS = [
 ]
 
 
-def tell(number: int, directory, factor: int) -> dict[str, int]:
-    """A task's work: a file, and counts of which not all are there each time."""
+def write_number(number: int, directory, factor: int) -> dict[str, int]:
+    """Writes a file; returns counters, one of them only for odd numbers."""
     (directory / str(number)).write_text("done")
     return {"tasks": 1, "sum": factor * number} | ({"odd": 1} if number % 2 else {})
 
 
-def do(tasks, function, *arguments, beam_args=()):
-    with launch.pipeline(beam_args) as p:
-        _ = p | beam.Create(tasks) | beam.ParDo(transforms.RunTask(function, *arguments))
-    return launch.counters(p, transforms.COUNTERS)
-
-
 @pytest.mark.parametrize("beam_args", BEAM_ARGS, ids=["default", "threads", "portable"])
-def test_every_task_is_done_and_what_they_count_adds_up(beam_args, tmp_path):
-    counted = do(range(1, 101), tell, tmp_path, 3, beam_args=beam_args)
+def test_every_task_runs_and_the_counters_add_up(beam_args, tmp_path):
+    counted = run_tasks(range(1, 101), write_number, tmp_path, 3, beam_args=beam_args)
     assert counted == {"tasks": 100, "sum": 3 * 5050, "odd": 50}
     assert sorted(int(path.name) for path in tmp_path.iterdir()) == list(range(1, 101))
 
 
-def test_no_task_counts_nothing():
-    assert do([], tell) == {}
+def test_without_tasks_there_are_no_counters():
+    assert run_tasks([], write_number) == {}
 
 
-def test_counters_of_others_are_left_out(tmp_path):
+def test_counters_of_other_transforms_are_ignored(tmp_path):
     def count_elsewhere(number):
         beam.metrics.Metrics.counter("elsewhere", "tasks").inc()
         return number
 
     with launch.pipeline([]) as p:
         tasks = p | beam.Create([1, 2]) | beam.Map(count_elsewhere)
-        _ = tasks | beam.ParDo(transforms.RunTask(tell, tmp_path, 1))
+        _ = tasks | beam.ParDo(
+            transforms.RunTask(write_number, tmp_path, 1, task_runner=InThisProcess())
+        )
     assert launch.counters(p, transforms.COUNTERS) == {"tasks": 2, "sum": 3, "odd": 1}
     assert launch.counters(p, "elsewhere") == {"tasks": 2}
 
 
-def test_where_there_are_workers_they_do_the_work(tmp_path, monkeypatch):
+def test_tasks_run_in_the_worker_pool(tmp_path, monkeypatch):
     def fail(*arguments):
-        raise AssertionError("the main process works itself")
+        raise AssertionError("a task ran in the main process")
 
     (tmp_path / workers.READ).mkdir()
     source = SyntheticSource(size=60)
     tasks = [ReadTask(number, 0, part) for number, part in enumerate(source.slices())]
-    with worker_pool.workers(2):
-        # Here alone: workers are not forked from this process.
+    with worker_pool.workers(2) as pool:
+        # Only in this process: workers are not forked from it.
         monkeypatch.setattr(sorted_runs, "write", fail)
-        assert do(tasks, workers.read_slice, [source], tmp_path) == {"read": 70}
+        counted = run_tasks(tasks, workers.read_slice, [source], tmp_path, task_runner=pool)
+        assert counted == {"read": 70}
     assert len(list((tmp_path / workers.READ).iterdir())) == 2
 
 
-def test_an_error_in_a_worker_arrives_as_it_was(tmp_path):
+def test_an_error_in_the_worker_pool_is_the_same_as_in_this_process(tmp_path):
     (tmp_path / workers.READ).mkdir()
-    source = PreparedSource(tmp_path / "nothing", is_validation_cut=False)
+    source = PreparedSource(tmp_path / "nothing", validation_from_train=False)
     task = ReadTask(0, 0, Slice("train", "file", 0, 1))
-    with pytest.raises(ConfigError, match="no finished artifact") as here:
-        do([task], workers.read_slice, [source], tmp_path)
-    with worker_pool.workers(2), pytest.raises(ConfigError) as there:
-        do([task], workers.read_slice, [source], tmp_path)
+    with pytest.raises(ConfigError, match="not a finished artifact") as here:
+        run_tasks([task], workers.read_slice, [source], tmp_path)
+    with worker_pool.workers(2) as pool, pytest.raises(ConfigError) as there:
+        run_tasks([task], workers.read_slice, [source], tmp_path, task_runner=pool)
     assert str(there.value) == str(here.value)
 
 
-def test_a_worker_that_is_killed_is_one_line():
+def test_a_killed_worker_is_explained_in_one_line():
     with (
-        worker_pool.workers(2),
+        worker_pool.workers(2) as pool,
         pytest.raises(WorkError, match=r"^a worker process was killed, most likely .* again$"),
     ):
-        do([signal.SIGKILL], signal.raise_signal)
+        run_tasks([signal.SIGKILL], signal.raise_signal, task_runner=pool)
 
 
-def test_tasks_given_to_workers_that_were_killed_are_one_line():
-    with worker_pool.workers(2):
-        killed = worker_pool.pool().submit(signal.raise_signal, signal.SIGKILL)
+def test_a_task_for_a_killed_worker_is_explained_in_one_line():
+    with worker_pool.workers(2) as pool:
+        killed = pool.submit(signal.raise_signal, signal.SIGKILL)
         assert killed.exception(timeout=60)
         with pytest.raises(WorkError, match=r"^a worker process was killed"):
-            do([1], os.getpgid)
-
-
-def test_a_shard_without_examples_is_named(model_dir, tmp_path):
-    (tmp_path / "empty.tfrecord").touch()
-    with (
-        pytest.raises(WorkError, match=r"empty.tfrecord holds no examples"),
-        launch.pipeline([]) as p,
-    ):
-        task = (str(tmp_path / "empty.tfrecord"), str(tmp_path / "empty.parquet"))
-        _ = p | beam.Create([task]) | transforms.EmbedShards(model_dir)
-
-
-def test_shards_are_embedded_and_counted(example_set, model_dir, tmp_path):
-    tasks = [
-        (str(example_set.path / file), str(tmp_path / f"{split}.parquet"))
-        for split in example_set.splits
-        for file, _ in example_set.shards[split]
-    ]
-    counts = [example_set.num_examples(split) for split in example_set.splits]
-    with launch.pipeline([]) as p:
-        embedded = p | beam.Create(tasks) | transforms.EmbedShards(model_dir)
-        assert_that(embedded, equal_to(counts))
-    for split in example_set.splits:
-        assert list(embeddings.read(tmp_path / f"{split}.parquet").ids) == (
-            example_set.read(split).ids
-        )
+            run_tasks([1], os.getpgid, task_runner=pool)

@@ -1,85 +1,82 @@
 import os
+import pickle
 import signal
 import subprocess
 import sys
 
 import pytest
 
+from components.base.errors import WorkError
 from pipeline.beam import worker_pool
 from tests.conftest import ROOT
 
-# What it prints comes from the workers themselves, so they hold its standard output as it does.
-_HELD = """
+# The workers inherit the standard output of the script, and one of them writes to it.
+_SCRIPT = """
 import os, signal
 from pipeline.beam import worker_pool
 
-with worker_pool.workers(2):
-    pids = {worker_pool.pool().submit(os.getpid).result() for _ in range(20)}
-    worker_pool.pool().submit(os.write, 1, b"a worker writes here\\n").result()
+with worker_pool.workers(2) as pool:
+    pids = {pool.submit(os.getpid).result() for _ in range(20)}
+    pool.submit(os.write, 1, b"a worker writes here\\n").result()
     print(os.getpid(), *pids, flush=True)
-    worker_pool.pool().submit(signal.pause)
+    pool.submit(signal.pause)
     print("ready", flush=True)
     signal.pause()
 """
 
 
-def test_workers_are_other_processes_while_the_body_runs():
-    assert worker_pool.pool() is None
-    with worker_pool.workers(2):
-        pids = {worker_pool.pool().submit(os.getpid).result() for _ in range(20)}
+def test_workers_are_processes_that_end_with_the_body():
+    with worker_pool.workers(2) as pool:
+        pids = {pool.submit(os.getpid).result() for _ in range(20)}
         assert os.getpid() not in pids
         assert 0 < len(pids) <= len(os.sched_getaffinity(0))
-    assert worker_pool.pool() is None
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core, one worker")
-def test_two_of_them_work_at_once(tmp_path):
-    # Opening a pipe waits until its other end is opened too.
+def test_two_workers_run_at_the_same_time(tmp_path):
+    # Opening a pipe blocks until its other end is opened too.
     os.mkfifo(tmp_path / "pipe")
-    with worker_pool.workers(2):
+    with worker_pool.workers(2) as pool:
         ends = [
-            worker_pool.pool().submit(os.open, tmp_path / "pipe", flags)
-            for flags in (os.O_RDONLY, os.O_WRONLY)
+            pool.submit(os.open, tmp_path / "pipe", flags) for flags in (os.O_RDONLY, os.O_WRONLY)
         ]
         assert all(end.result(timeout=60) for end in ends)
 
 
-def test_a_body_that_fails_leaves_no_workers():
-    with pytest.raises(ZeroDivisionError), worker_pool.workers(2):
-        pid = worker_pool.pool().submit(os.getpid).result()
+def test_a_failure_of_the_body_leaves_no_workers():
+    with pytest.raises(ZeroDivisionError), worker_pool.workers(2) as pool:
+        pid = pool.submit(os.getpid).result()
         raise ZeroDivisionError
-    assert worker_pool.pool() is None
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 
 
-def test_a_body_that_needs_no_worker_ends_at_once():
+def test_a_pool_can_end_before_its_workers_have_started():
     for _ in range(3):
         with worker_pool.workers(2):
             pass
-    assert worker_pool.pool() is None
 
 
-def test_a_workers_error_is_raised_here():
-    with worker_pool.workers(2), pytest.raises(ValueError, match="invalid literal"):
-        worker_pool.pool().submit(int, "x").result()
+def test_an_error_in_a_worker_is_raised():
+    with worker_pool.workers(2) as pool, pytest.raises(ValueError, match="invalid literal"):
+        pool.submit(int, "x").result()
 
 
-def test_ctrl_c_is_the_main_processs_to_handle():
-    with worker_pool.workers(2):
+def test_only_the_main_process_handles_ctrl_c():
+    with worker_pool.workers(2) as pool:
         handlers = [
-            worker_pool.pool().submit(signal.getsignal, number).result()
+            pool.submit(signal.getsignal, number).result()
             for number in (signal.SIGINT, signal.SIGTERM)
         ]
     assert handlers == [signal.SIG_IGN, signal.SIG_DFL]
 
 
-def test_workers_end_with_the_main_process_however_that_ends():
+def test_workers_end_when_the_main_process_is_killed():
     with subprocess.Popen(
-        [sys.executable, "-c", _HELD], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", _SCRIPT], cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as process:
         try:
             lines = [process.stdout.readline() for _ in range(3)]
@@ -89,7 +86,7 @@ def test_workers_end_with_the_main_process_however_that_ends():
             assert pids
             assert lines[2] == "ready\n"
             process.kill()
-            # The end of the output comes when the last process is gone that could write to it.
+            # The output ends when the last process that holds it has ended.
             assert process.communicate(timeout=60) == ("", None)
         finally:
             process.kill()
@@ -107,5 +104,26 @@ def test_workers_end_with_the_main_process_however_that_ends():
         (["--temp_location=/tmp/x", "--direct_running_mode=multi_threading"], False),
     ],
 )
-def test_only_beams_runner_in_this_process_is_served(beam_args, served):
-    assert worker_pool.serves(beam_args) == served
+def test_the_pool_serves_only_the_runner_in_this_process(beam_args, served):
+    assert worker_pool.can_use_pool(beam_args) == served
+
+
+def test_unpickling_a_pool_in_its_process_returns_the_pool():
+    with worker_pool.workers(1) as pool:
+        assert pickle.loads(pickle.dumps(pool)) is pool
+
+
+def test_a_task_in_this_process_runs_at_once():
+    runner = worker_pool.InThisProcess()
+    assert runner.submit(divmod, 7, 2).result() == (3, 1)
+    with pytest.raises(ZeroDivisionError):
+        runner.submit(divmod, 7, 0)
+
+
+def test_a_killed_worker_is_explained():
+    with (
+        pytest.raises(WorkError, match=r"^a worker process was killed, most likely .* again$"),
+        worker_pool.explain_crashes(),
+        worker_pool.workers(1) as pool,
+    ):
+        pool.submit(signal.raise_signal, signal.SIGKILL).result(timeout=60)

@@ -1,27 +1,42 @@
+import dataclasses
+
 from pipeline.evaluate import report
+from tests.pipeline.evaluate.test_scores import SCORES
+from trainer.recording.epoch_metrics import EpochMetrics
+from trainer.train_counts import TrainCounts
 
-SCORES = {"dataset": "a<b", "preset": "mlp", "split": "test", "examples": 1234} | {
-    name: {"mean": mean, "half_width_95": 0.5}
-    for name, mean in {"elbo": -30.0, "rate": 10.0, "distortion": 20.0}.items()
-}
-COUNTS = {"parameters": 5678, "steps": 90, "precision": "float32", "devices": ["GPU", "GPU"]}
+EPOCH = EpochMetrics(1, 90, {"loss": 30.0}, None, learning_rate=0.001, beta=1.0)
+COUNTS = TrainCounts(
+    parameters=5678,
+    steps=90,
+    precision="float32",
+    devices=["GPU", "GPU"],
+    hosts=1,
+    kept=EPOCH,
+    final=EPOCH,
+)
 
 
-def render(notes: list[str]) -> str:
-    model = {"counts": COUNTS, "config": {"latents": 2}}
-    return report.render(SCORES, model, {"notes": notes})
+def render(*notes: str, dataset: str = "cats") -> str:
+    scores = dataclasses.replace(SCORES, dataset=dataset)
+    model = {"counts": COUNTS.as_json(), "config": {"latents": 2}}
+    return report.render(scores, model, {"notes": notes})
 
 
-def test_numbers_and_settings_are_shown():
-    page = render([])
+def test_scores_and_settings_are_shown():
+    page = render()
     for part in ("-30.00", "-30.50 to -29.50", "5,678 parameters", "1,234 test", "2 x GPU"):
         assert part in page
     assert "<tr><td>latents<td>2" in page
 
 
-def test_texts_are_escaped_and_notes_are_seen():
-    page = render(["drawn & not real"])
+def test_texts_are_escaped():
+    page = render("drawn & not real", dataset="a<b")
     assert "a&lt;b" in page
     assert "a<b" not in page
     assert '<p class="note">drawn &amp; not real</p>' in page
-    assert 'class="note">' not in render([])
+
+
+def test_notes_are_shown_if_there_are_any():
+    assert 'class="note">' in render("a note")
+    assert 'class="note">' not in render()

@@ -20,11 +20,13 @@ def evaluation(examples_dir, model_dir, tmp_path_factory):
     return directory
 
 
-def test_the_metrics_are_those_of_the_test_set(evaluation, model_dir, example_set):
+def test_the_scores_are_those_of_the_test_split(evaluation, model_dir, example_set):
     scores = json.loads((evaluation / "metrics.json").read_text())
     assert (scores["split"], scores["examples"], scores["preset"]) == ("test", 100, "mlp")
-    block = example_set.read("test")
-    elbo = likelihood.elbo(vae.load(model_dir / "model.keras"), block.images, seed=0, samples=4)
+    examples = example_set.read("test")
+    elbo = likelihood.estimate_elbo(
+        vae.load(model_dir / "model.keras"), examples.images, seed=0, samples=4
+    )
     for name in ("elbo", "rate", "distortion"):
         expected = Mean.of(getattr(elbo, name))
         assert scores[name]["mean"] == pytest.approx(expected.value, rel=1e-6)
@@ -34,12 +36,25 @@ def test_the_metrics_are_those_of_the_test_set(evaluation, model_dir, example_se
     )
 
 
-def test_the_embeddings_of_every_split_are_there(evaluation, example_set):
+def test_every_split_has_embeddings(evaluation, example_set):
     for split in example_set.splits:
         (file,) = (evaluation / "embeddings").glob(f"*-{split}-*.parquet")
         read = embeddings.read(file)
         assert list(read.ids) == example_set.read(split).ids
         assert np.isfinite(read.means).all()
+
+
+def test_the_manifest_has_the_scores(evaluation):
+    manifest = json.loads((evaluation / "manifest.json").read_text())
+    assert manifest["counts"] == json.loads((evaluation / "metrics.json").read_text())
+
+
+def test_the_progress_of_the_embedding_is_in_the_log(evaluation, examples_dir, model_dir, capsys):
+    output = evaluation.parent / "again"
+    evaluate(EvaluateConfig(draws=1), examples=examples_dir, model=model_dir, output=output)
+    assert "evaluate: embedded 3 of 3 shards\n" in capsys.readouterr().err
+    evaluate(EvaluateConfig(draws=1), examples=examples_dir, model=model_dir, output=output)
+    assert capsys.readouterr().err == f"evaluate: up to date ({output})\n"
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -48,14 +63,14 @@ def test_every_figure_is_a_picture(evaluation, name):
         assert min(image.size) > 400
 
 
-def test_the_report_shows_every_figure_and_the_numbers(evaluation):
+def test_the_report_shows_every_figure_and_the_scores(evaluation):
     page = (evaluation / "report.html").read_text()
     assert all(f"figures/{name}.png" in page for name in FIGURES)
     elbo = json.loads((evaluation / "metrics.json").read_text())["elbo"]["mean"]
     assert f"{elbo:.2f}" in page
 
 
-def test_more_latents_and_no_validation_split_are_drawn_too(tmp_path):
+def test_a_model_of_more_latents_without_a_validation_split_is_evaluated(tmp_path):
     from pipeline.prepare.stage import prepare
     from tests.conftest import tiny_prepare_config, tiny_train_config
     from trainer import stage

@@ -10,14 +10,19 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from components.base.errors import ConfigError, WorkError
-from components.data import codec, tfrecord
-from components.data.prepared_dataset import PreparedDataset, shard_name
+from components.data import tf_example, tfrecord
+from components.data.dataset_counts import DuplicateCounts
+from components.data.prepared_dataset import PreparedDataset
+from components.data.tfds_metadata import shard_name
 from components.sources import folder
 from pipeline.beam import worker_pool
 from pipeline.prepare import workers
+from pipeline.prepare.quarantine import QUARANTINE
 from pipeline.prepare.sidecars import STATISTICS
-from pipeline.prepare.stage import DUPLICATES, QUARANTINE, prepare
+from pipeline.prepare.stage import prepare
+from pipeline.prepare.summary import DUPLICATES
 from tests.conftest import tiny_prepare_config
+from tests.tfrecords import write_records
 
 
 def shards(directory: Path) -> dict[str, bytes]:
@@ -42,7 +47,7 @@ def write_dataset(data_dir: Path, images: list[bytes], *, split: str = "train") 
         example.features.feature["image"].bytes_list.value.append(image)
         example.features.feature["label"].int64_list.value.append(number % 2)
         payloads.append(example.SerializeToString())
-    tfrecord.write_records(folder / shard_name("pictures", split, 0, 1), payloads)
+    write_records(folder / shard_name("pictures", split, 0, 1), payloads)
     features = tfds.features.FeaturesDict(
         {
             "image": tfds.features.Image(shape=(None, None, None)),
@@ -71,26 +76,24 @@ def quarantined(directory: Path) -> dict[str, str]:
 
 
 def test_every_input_is_kept_once_with_its_label(example_set):
-    counts = example_set.artifact.manifest["counts"]
-    assert counts["inputs"] == counts["kept"] == 700
-    assert counts["quarantined"] == 0
+    counts = example_set.counts
+    assert (counts.inputs, counts.kept, counts.quarantined) == (700, 700, 0)
     ids = [i for split in example_set.splits for i in example_set.read(split).ids]
     assert len(set(ids)) == 700
-    # The garments' label is their place modulo ten.
+    # The label of a garment is its index modulo ten.
     for split in example_set.splits:
-        block = example_set.read(split)
-        assert block.labels.tolist() == [int(i[-8:]) % 10 for i in block.ids]
-        assert (
-            counts["examples_by_label"][split] == np.bincount(block.labels, minlength=10).tolist()
-        )
+        examples = example_set.read(split)
+        assert examples.labels.tolist() == [int(i[-8:]) % 10 for i in examples.ids]
+        label_counts = np.bincount(examples.labels, minlength=10)
+        assert counts.examples_by_label[split] == label_counts.tolist()
 
 
-def test_validation_is_cut_out_of_train_by_the_id(example_set):
+def test_validation_is_taken_from_train_by_id(example_set):
     train, validation, test = (example_set.read(s).ids for s in ("train", "validation", "test"))
     assert all(i.startswith("train-") for i in train + validation)
     assert all(i.startswith("test-") for i in test)
     assert len(train) + len(validation) == 600
-    assert 30 <= len(validation) <= 90  # A tenth of 600, give or take four deviations.
+    assert 30 <= len(validation) <= 90  # A tenth of 600, within four standard deviations.
 
 
 def test_an_example_stays_in_its_split_as_the_dataset_grows(example_set, tmp_path):
@@ -98,13 +101,13 @@ def test_an_example_stays_in_its_split_as_the_dataset_grows(example_set, tmp_pat
     assert set(example_set.read("validation").ids) <= set(grown.read("validation").ids)
 
 
-def test_no_validation_split_on_request(tmp_path):
+def test_there_is_no_validation_split_if_its_fraction_is_0(tmp_path):
     prepared = prepare(tiny_prepare_config(validation_fraction=0), output=tmp_path / "examples")
     assert prepared.splits == ["train", "test"]
     assert prepared.num_examples("train") == 600
 
 
-def test_tfds_reads_the_folder_back(example_set):
+def test_tfds_reads_the_prepared_dataset(example_set):
     builder = tfds.builder_from_directory(example_set.path)
     assert builder.info.features["label"].names == example_set.class_names
     for split in example_set.splits:
@@ -125,29 +128,29 @@ def test_tfds_reads_the_folder_back(example_set):
     ],
     ids=["in_memory", "threads", "processes", "portable"],
 )
-def test_the_bytes_depend_on_nothing_but_input_and_config(
-    examples_dir, tmp_path, beam_args, capsys
-):
+def test_the_bytes_do_not_depend_on_the_runner(examples_dir, tmp_path, beam_args, capsys):
     prepare(tiny_prepare_config(), output=tmp_path / "examples", beam_args=beam_args)
-    assert "prepare: read 700, kept 700, 0.5 MB of pixels" in capsys.readouterr().err
+    assert "prepare: read 700 inputs, kept 700 (0.5 MB of pixels)" in capsys.readouterr().err
     assert shards(tmp_path / "examples") == shards(examples_dir)
     for name in ("features.json", "dataset_info.json", QUARANTINE, STATISTICS, DUPLICATES):
         assert (tmp_path / "examples" / name).read_bytes() == (examples_dir / name).read_bytes()
 
 
-def test_small_shards_are_many_and_read_back(example_set, tmp_path):
+def test_many_small_shards_are_read_back(example_set, tmp_path):
     config = tiny_prepare_config(shard_bytes=28 * 28 * 50)
     prepared = prepare(config, output=tmp_path / "examples")
     assert len(prepared.shards["train"]) == 11
-    assert sum(count for _, count in prepared.shards["train"]) == prepared.num_examples("train")
+    assert sum(shard.examples for shard in prepared.shards["train"]) == prepared.num_examples(
+        "train"
+    )
     assert set(prepared.read("train").ids) == set(example_set.read("train").ids)
     builder = tfds.builder_from_directory(prepared.path)
-    # A part that begins and ends within shards: their lengths must be right one by one.
+    # This part begins and ends within shards, so TFDS must know the length of each shard.
     part = list(builder.as_dataset(split="train[120:300]").as_numpy_iterator())
     assert {row["id"].decode() for row in part} == set(prepared.read("train").ids[120:300])
 
 
-def test_shards_are_as_many_as_the_images_that_are_kept(tmp_path):
+def test_the_number_of_shards_depends_on_the_images_that_are_kept(tmp_path):
     images = [png((6, 5), n % 256) if n % 20 == 0 else b"no image" for n in range(800)]
     write_dataset(tmp_path / "data", images)
     config = tiny_prepare_config(
@@ -159,26 +162,26 @@ def test_shards_are_as_many_as_the_images_that_are_kept(tmp_path):
     assert len(list(builder.as_dataset(split="train"))) == 40
 
 
-def test_auto_stays_with_what_it_was(examples_dir, tmp_path, monkeypatch, capsys):
-    """Prepared when fashion_mnist could not be had, it is up to date when it can be, too."""
+def test_auto_keeps_its_earlier_choice(examples_dir, tmp_path, monkeypatch, capsys):
+    """A dataset that was prepared without fashion_mnist stays up to date when that is available."""
 
     def never(*_, **__):
-        raise AssertionError("asked for a download")
+        raise AssertionError("tried to download")
 
     monkeypatch.setattr("components.sources.tfds_source.download", never)
     prepare(tiny_prepare_config(dataset="auto", data_dir=str(tmp_path)), output=examples_dir)
     assert "prepare: up to date" in capsys.readouterr().err
 
 
-def test_images_that_do_not_fit_are_set_aside_by_name_and_reason(tmp_path, capsys):
+def test_unusable_images_are_in_quarantine_with_the_reason(tmp_path, capsys):
     images = [png((6, 5)) for _ in range(40)]
     images[3] = png((5, 6))
     images[8] = b"no image"
     images[9] = png((6, 5, 4))
     write_dataset(tmp_path / "data", images)
     prepared = prepare_pictures(tmp_path)
-    counts = prepared.artifact.manifest["counts"]
-    assert (counts["inputs"], counts["kept"], counts["quarantined"]) == (40, 37, 3)
+    counts = prepared.counts
+    assert (counts.inputs, counts.kept, counts.quarantined) == (40, 37, 3)
     assert prepared.image_shape == (6, 5, 1)
     reasons = quarantined(tmp_path / "examples")
     assert reasons == {
@@ -188,10 +191,10 @@ def test_images_that_do_not_fit_are_set_aside_by_name_and_reason(tmp_path, capsy
     }
     kept = {i for split in prepared.splits for i in prepared.read(split).ids}
     assert kept == {f"train-{n:08d}" for n in range(40)} - set(reasons)
-    assert "warning: set aside: 3 inputs" in capsys.readouterr().err
+    assert "warning: 3 inputs in quarantine" in capsys.readouterr().err
 
 
-def test_nothing_usable_is_an_error(tmp_path):
+def test_a_dataset_without_usable_images_is_an_error(tmp_path):
     write_dataset(tmp_path / "data", [b"no image"] * 3)
     with pytest.raises(
         WorkError, match=r"all 3 inputs were rejected, the first \(train-00000000\) because: text"
@@ -201,7 +204,7 @@ def test_nothing_usable_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped"])
-def test_a_damaged_source_shard_is_named_with_its_record(tmp_path, damage):
+def test_a_damaged_record_of_the_source_is_named(tmp_path, damage):
     write_dataset(tmp_path / "data", [png((6, 5), n) for n in range(4)])
     (shard,) = (tmp_path / "data/pictures/1.0.0").glob("*.tfrecord-*")
     data = bytearray(shard.read_bytes())
@@ -215,14 +218,14 @@ def test_a_damaged_source_shard_is_named_with_its_record(tmp_path, damage):
 def test_counts_that_disagree_with_the_source_are_an_error(tmp_path):
     write_dataset(tmp_path / "data", [png((6, 5))] * 4)
     (shard,) = (tmp_path / "data/pictures/1.0.0").glob("*.tfrecord-*")
-    tfrecord.write_records(shard, list(tfrecord.read_records(shard))[:3])
+    write_records(shard, list(tfrecord.read_records(shard))[:3])
     with pytest.raises(
         WorkError, match=rf"{shard.name} holds 3 records, its dataset_info.json says 4"
     ):
         prepare_pictures(tmp_path)
 
 
-def test_a_dataset_without_images_is_refused(tmp_path):
+def test_a_dataset_without_an_image_feature_is_an_error(tmp_path):
     write_dataset(tmp_path / "data", [png((6, 5))])
     features = tmp_path / "data/pictures/1.0.0/features.json"
     changed = json.loads(features.read_text())
@@ -232,22 +235,22 @@ def test_a_dataset_without_images_is_refused(tmp_path):
         prepare_pictures(tmp_path)
 
 
-def test_up_to_date_is_said_and_another_config_refused(examples_dir, capsys):
+def test_the_same_config_is_up_to_date_and_another_is_an_error(examples_dir, capsys):
     before = shards(examples_dir)
     prepare(tiny_prepare_config(), output=examples_dir)
     assert "prepare: up to date" in capsys.readouterr().err
-    with pytest.raises(ConfigError, match=r"validation_fraction is 0.1 there, 0.2 asked"):
+    with pytest.raises(ConfigError, match=r"validation_fraction is 0.1, not the requested 0.2"):
         prepare(tiny_prepare_config(validation_fraction=0.2), output=examples_dir)
     assert shards(examples_dir) == before
 
 
-def test_what_auto_became_is_said_every_time_and_kept_when_replaced(tmp_path, monkeypatch, capsys):
+def test_the_choice_of_auto_is_a_warning_in_every_run(tmp_path, monkeypatch, capsys):
     def unreachable(*_):
         raise WorkError("no network")
 
     monkeypatch.setattr("components.sources.tfds_source.download", unreachable)
 
-    def call(**kwargs) -> list[str]:
+    def prepare_auto(**kwargs) -> list[str]:
         fields = {"dataset": "auto", "data_dir": str(tmp_path), "synthetic_size": 60} | kwargs
         overwrite = fields.pop("overwrite", False)
         prepared = prepare(
@@ -256,14 +259,17 @@ def test_what_auto_became_is_said_every_time_and_kept_when_replaced(tmp_path, mo
         assert "warning: dataset auto became synthetic_garments" in capsys.readouterr().err
         return prepared.artifact.manifest["notes"]
 
-    notes = call()
+    notes = prepare_auto()
     assert "no network" in notes[0]
-    assert call() == notes
-    assert call(validation_fraction=0.5, overwrite=True) == notes
+    assert prepare_auto() == notes
+    assert prepare_auto(validation_fraction=0.5, overwrite=True) == notes
 
 
 def tree(root: Path, *, backwards: bool = False) -> Path:
-    """Images of two classes in three splits, some of them none, one a leak from test to train."""
+    """Writes a folder of images with two classes and three splits.
+
+    Three files are unusable. One image is in two splits, and another is in train twice.
+    """
     rng = np.random.default_rng(0)
     files = {
         f"{split}/{label}/{number:02d}.png": png_of(rng.integers(0, 256, (6, 5), np.uint8))
@@ -295,8 +301,8 @@ def prepare_tree(root: Path, output: Path, *, retry: bool = False, **fields) -> 
     return prepare(config, output=output, retry_quarantined=retry)
 
 
-def everything(directory: Path) -> dict[str, bytes]:
-    """All that is published, but the time it took."""
+def published_files(directory: Path) -> dict[str, bytes]:
+    """The contents of all published files, without the duration in the manifest."""
     contents = {
         path.relative_to(directory).as_posix(): path.read_bytes()
         for path in directory.rglob("*")
@@ -307,19 +313,19 @@ def everything(directory: Path) -> dict[str, bytes]:
     return contents | {"manifest.json": json.dumps(manifest).encode()}
 
 
-def test_a_folder_gives_a_full_account_of_every_input(tmp_path):
+def test_every_file_of_a_folder_is_accounted_for(tmp_path):
     prepared = prepare_tree(tree(tmp_path / "pets"), tmp_path / "examples")
-    counts = prepared.artifact.manifest["counts"]
-    assert (counts["inputs"], counts["kept"], counts["quarantined"]) == (114, 111, 3)
-    train = counts["ledger"]["train"]
+    counts = prepared.counts
+    assert (counts.inputs, counts.kept, counts.quarantined) == (114, 111, 3)
+    train = counts.ledger["train"]
     assert train["inputs"] == 81
     assert train["reasons"] == {"empty": 1, "wrong_shape": 1, "wrong_type": 1}
     assert train["classes"] == {
         "cat": {"inputs": 41, "kept": 39, "quarantined": 2},
         "dog": {"inputs": 40, "kept": 39, "quarantined": 1},
     }
-    for account in (*counts["ledger"].values(), *train["classes"].values()):
-        assert account["inputs"] == account["kept"] + account["quarantined"]
+    for entry in (*counts.ledger.values(), *train["classes"].values()):
+        assert entry["inputs"] == entry["kept"] + entry["quarantined"]
     files = {path.relative_to(tmp_path / "pets").as_posix() for path in files_in(tmp_path / "pets")}
     kept = [i.replace("validation", "val") for s in prepared.splits for i in prepared.read(s).ids]
     set_aside = quarantined(prepared.path)
@@ -331,14 +337,14 @@ def files_in(root: Path) -> list[Path]:
     return [path for path in root.rglob("*") if path.is_file()]
 
 
-def test_the_order_in_which_files_were_made_changes_nothing(tmp_path):
+def test_the_result_does_not_depend_on_the_order_of_the_files(tmp_path):
     for name, backwards in (("one", False), ("two", True)):
         root = tree(tmp_path / name / "pets", backwards=backwards)
         prepare_tree(root, tmp_path / name / "examples")
-    assert everything(tmp_path / "one/examples") == everything(tmp_path / "two/examples")
+    assert published_files(tmp_path / "one/examples") == published_files(tmp_path / "two/examples")
 
 
-def test_retrying_the_quarantine_gives_what_preparing_anew_gives(tmp_path, capsys):
+def test_a_retry_gives_the_same_bytes_as_a_fresh_run(tmp_path, capsys):
     root = tree(tmp_path / "pets")
     prepare_tree(root, tmp_path / "examples")
     (root / "train/dog/05.png").write_bytes(png((6, 5), 77))
@@ -347,44 +353,44 @@ def test_retrying_the_quarantine_gives_what_preparing_anew_gives(tmp_path, capsy
     retried = prepare_tree(root, tmp_path / "examples", retry=True)
     assert "reading 3 inputs of pets again" in capsys.readouterr().err
     assert list(quarantined(retried.path)) == ["train/cat/09.png"]
-    prepare_tree(root, tmp_path / "anew")
-    assert everything(tmp_path / "examples") == everything(tmp_path / "anew")
-    # And it is up to date, as any other.
+    prepare_tree(root, tmp_path / "fresh")
+    assert published_files(tmp_path / "examples") == published_files(tmp_path / "fresh")
+    # The result is up to date, like any other.
     prepare_tree(root, tmp_path / "examples")
     assert "up to date" in capsys.readouterr().err
 
 
-def test_a_retry_goes_by_all_that_was_set_aside_duplicates_included(tmp_path):
+def test_a_retry_includes_dropped_duplicates(tmp_path):
     root = tree(tmp_path / "pets")
     (root / "test/cat/new.png").write_bytes(b"")
     prepare_tree(root, tmp_path / "examples", duplicates="drop")
-    # A new twin in test of an image that train had kept: test keeps it, so train's must go.
+    # It has the pixels of an image in train. Test keeps it, so the one in train is dropped.
     (root / "test/cat/new.png").write_bytes((root / "train/cat/20.png").read_bytes())
     retried = prepare_tree(root, tmp_path / "examples", retry=True, duplicates="drop")
     assert "train/cat/20.png" in quarantined(retried.path)
     prepare_tree(root, tmp_path / "examples", retry=True, duplicates="drop")
-    prepare_tree(root, tmp_path / "anew", duplicates="drop")
-    assert everything(tmp_path / "examples") == everything(tmp_path / "anew")
+    prepare_tree(root, tmp_path / "fresh", duplicates="drop")
+    assert published_files(tmp_path / "examples") == published_files(tmp_path / "fresh")
 
 
-def test_a_retry_where_several_inputs_have_one_id_reads_all(tmp_path):
+def test_a_retry_reads_everything_if_several_inputs_have_one_id(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (40, 6, 5), np.uint8)
     payloads = [
-        codec.serialize(b"id-%d" % min(row, 37), image.tobytes(), row % 2)
+        tf_example.serialize(b"id-%d" % min(row, 37), image.tobytes(), row % 2)
         for row, image in enumerate(pixels)
     ]
-    tfrecord.write_records(tmp_path / "mine.tfrecord", payloads)
+    write_records(tmp_path / "mine.tfrecord", payloads)
     fields = {"features": "image=image:6x5x1,label=label,id=id"}
     prepared = prepare_tree(tmp_path / "mine.tfrecord", tmp_path / "examples", **fields)
-    counts = prepared.artifact.manifest["counts"]
-    assert counts["ledger"]["train"]["reasons"] == {"duplicate_key": 2}
-    before = everything(tmp_path / "examples")
+    counts = prepared.counts
+    assert counts.ledger["train"]["reasons"] == {"duplicate_key": 2}
+    before = published_files(tmp_path / "examples")
     prepare_tree(tmp_path / "mine.tfrecord", tmp_path / "examples", retry=True, **fields)
-    assert everything(tmp_path / "examples") == before
+    assert published_files(tmp_path / "examples") == before
 
 
-def test_a_retry_where_classes_went_away_reads_all(tmp_path):
-    """Labels are numbers that follow from the names of all classes."""
+def test_a_retry_reads_everything_if_a_class_was_removed(tmp_path):
+    """The labels of all examples depend on the names of all classes."""
     root = tree(tmp_path / "pets")
     (root / "train/ant").mkdir()
     (root / "train/ant/readme.txt").write_text("no ants yet")
@@ -392,21 +398,21 @@ def test_a_retry_where_classes_went_away_reads_all(tmp_path):
     shutil.rmtree(root / "train/ant")
     retried = prepare_tree(root, tmp_path / "examples", retry=True)
     assert retried.class_names == ["cat", "dog"]
-    prepare_tree(root, tmp_path / "anew")
-    assert everything(tmp_path / "examples") == everything(tmp_path / "anew")
+    prepare_tree(root, tmp_path / "fresh")
+    assert published_files(tmp_path / "examples") == published_files(tmp_path / "fresh")
 
 
-def test_a_retry_finds_its_inputs_where_others_went_away(tmp_path, monkeypatch):
+def test_a_retry_finds_its_inputs_after_others_were_removed(tmp_path, monkeypatch):
     monkeypatch.setattr(folder, "FILES_PER_SLICE", 7)
     root = tree(tmp_path / "pets")
     prepare_tree(root, tmp_path / "examples")
     (root / "train/cat/07.png").unlink()
     prepare_tree(root, tmp_path / "examples", retry=True)
-    prepare_tree(root, tmp_path / "anew")
-    assert everything(tmp_path / "examples") == everything(tmp_path / "anew")
+    prepare_tree(root, tmp_path / "fresh")
+    assert published_files(tmp_path / "examples") == published_files(tmp_path / "fresh")
 
 
-def test_a_retry_goes_on_after_a_kill_between_its_two_renames(tmp_path):
+def test_a_retry_continues_after_a_kill_between_its_two_renames(tmp_path):
     root = tree(tmp_path / "pets")
     prepare_tree(root, tmp_path / "examples")
     (tmp_path / "examples").rename(tmp_path / "examples.replaced")
@@ -415,50 +421,50 @@ def test_a_retry_goes_on_after_a_kill_between_its_two_renames(tmp_path):
     assert len(quarantined(retried.path)) == 2
 
 
-def test_work_that_failed_leaves_no_copy_of_the_images(tmp_path):
+def test_a_failure_leaves_no_copy_of_the_images(tmp_path):
     with pytest.raises(WorkError, match="more than once"):
         prepare_tree(tree(tmp_path / "pets"), tmp_path / "examples", duplicates="error")
     assert [path.name for path in (tmp_path / "examples.draft").iterdir()] == ["plan.json"]
 
 
-def test_what_a_killed_worker_left_is_not_published(tmp_path, monkeypatch):
-    def leave(task, material, scratch, directory):
+def test_the_files_of_a_killed_worker_are_not_published(tmp_path, monkeypatch):
+    def leave_file(task, inputs, work_dir, directory):
         (directory / "shard.0123.tmp").write_bytes(b"half a shard")
-        return write(task, material, scratch, directory)
+        return write(task, inputs, work_dir, directory)
 
     write = workers.write
-    monkeypatch.setattr(workers, "write", leave)
+    monkeypatch.setattr(workers, "write", leave_file)
     prepare_tree(tree(tmp_path / "pets"), tmp_path / "examples")
     monkeypatch.undo()
-    prepare_tree(tmp_path / "pets", tmp_path / "anew")
-    assert everything(tmp_path / "examples") == everything(tmp_path / "anew")
+    prepare_tree(tmp_path / "pets", tmp_path / "fresh")
+    assert published_files(tmp_path / "examples") == published_files(tmp_path / "fresh")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("another input", "has changed in more than the inputs in quarantine"),
-        ("a new input", "has changed in more than the inputs in quarantine"),
+        ("another input", "inputs of pets that are not in quarantine have changed"),
+        ("a new input", "inputs of pets that are not in quarantine have changed"),
         ("the config", "was prepared with another config"),
-        ("nothing there", "no finished artifact"),
+        ("no artifact", "not a finished artifact"),
     ],
 )
-def test_a_retry_that_would_not_be_the_whole_truth_is_refused(tmp_path, change, message):
+def test_a_retry_is_an_error_if_anything_else_has_changed(tmp_path, change, message):
     root = tree(tmp_path / "pets")
     prepare_tree(root, tmp_path / "examples")
-    before = everything(tmp_path / "examples")
+    before = published_files(tmp_path / "examples")
     if change == "another input":
         (root / "test/cat/03.png").write_bytes(png((6, 5), 3))
     if change == "a new input":
         (root / "test/cat/99.png").write_bytes(png((6, 5), 3))
     fields = {"channels": 1} if change == "the config" else {}
-    output = tmp_path / ("elsewhere" if change == "nothing there" else "examples")
+    output = tmp_path / ("elsewhere" if change == "no artifact" else "examples")
     with pytest.raises(ConfigError, match=message):
         prepare_tree(root, output, retry=True, **fields)
-    assert everything(tmp_path / "examples") == before
+    assert published_files(tmp_path / "examples") == before
 
 
-def test_duplicates_are_listed_and_a_leak_is_said(tmp_path, capsys):
+def test_duplicates_are_listed_and_a_leak_is_a_warning(tmp_path, capsys):
     prepared = prepare_tree(tree(tmp_path / "pets"), tmp_path / "examples")
     listed = [json.loads(line) for line in (prepared.path / DUPLICATES).read_text().splitlines()]
     assert listed == [
@@ -471,26 +477,25 @@ def test_duplicates_are_listed_and_a_leak_is_said(tmp_path, capsys):
             {"id": "train/cat/twin.png", "split": "train"},
         ],
     ]
-    assert "the same images are in several splits (1 in train+test)" in capsys.readouterr().err
-    assert prepared.artifact.manifest["counts"]["duplicates"] == {
-        "images": 2,
-        "by_splits": {"train": 1, "train+test": 1},
-    }
+    assert "some images are in several splits (1 in train+test)" in capsys.readouterr().err
+    assert prepared.counts.duplicates == DuplicateCounts(
+        images=2, by_splits={"train": 1, "train+test": 1}
+    )
 
 
-def test_duplicates_are_dropped_on_request_from_train_before_test(tmp_path, capsys):
+def test_duplicates_are_dropped_on_request_first_from_train(tmp_path, capsys):
     prepared = prepare_tree(tree(tmp_path / "pets"), tmp_path / "examples", duplicates="drop")
     dropped = {i: why for i, why in quarantined(prepared.path).items() if "duplicate" in why}
     assert dropped == {
         "train/dog/11.png": "duplicate_content: the same pixels as test/dog/leak.png",
         "train/cat/twin.png": "duplicate_content: the same pixels as train/cat/12.png",
     }
-    assert prepared.artifact.manifest["counts"]["kept"] == 109
+    assert prepared.counts.kept == 109
     assert "in several splits" not in capsys.readouterr().err
 
 
 def test_duplicates_are_an_error_on_request(tmp_path):
-    with pytest.raises(WorkError, match=r"2 images more than once, the first: test/dog/leak.png"):
+    with pytest.raises(WorkError, match=r"2 images more than once; the first is test/dog/leak.png"):
         prepare_tree(tree(tmp_path / "pets"), tmp_path / "examples", duplicates="error")
     assert not (tmp_path / "examples").exists()
 
@@ -504,41 +509,42 @@ def test_images_are_converted_on_request(tmp_path):
     assert set(quarantined(prepared.path)) == {"train/dog/05.png", "train/cat/07.png"}
 
 
-def test_statistics_are_those_of_the_shards(tmp_path):
+def test_the_statistics_describe_the_shards(tmp_path):
     prepared = prepare_tree(tree(tmp_path / "pets"), tmp_path / "examples")
     described = json.loads((prepared.path / STATISTICS).read_text())
     assert list(described) == prepared.splits
     for split in prepared.splits:
-        block = prepared.read(split)
+        examples = prepared.read(split)
         (channel,) = described[split]["channels"]
-        assert channel["mean"] == pytest.approx(block.images.mean(), rel=1e-12)
-        assert channel["variance"] == pytest.approx(block.images.var(), rel=1e-12)
-        assert channel["histogram"] == np.bincount(block.images.ravel(), minlength=256).tolist()
+        assert channel["mean"] == pytest.approx(examples.images.mean(), rel=1e-12)
+        assert channel["variance"] == pytest.approx(examples.images.var(), rel=1e-12)
+        assert channel["histogram"] == np.bincount(examples.images.ravel(), minlength=256).tolist()
         assert described[split]["examples_by_class"] == dict(
-            zip(prepared.class_names, np.bincount(block.labels).tolist(), strict=True)
+            zip(prepared.class_names, np.bincount(examples.labels).tolist(), strict=True)
         )
         assert described[split]["bytes_by_shard"] == {
-            file: len((prepared.path / file).read_bytes()) for file, _ in prepared.shards[split]
+            shard.file: len((prepared.path / shard.file).read_bytes())
+            for shard in prepared.shards[split]
         }
         with Image.open(prepared.path / f"contact_sheet-{split}.png") as sheet:
             assert sheet.width > 100
 
 
-def test_worker_processes_make_the_same_bytes(tmp_path, monkeypatch):
-    """The garments are enough here to be worth them."""
+def test_worker_processes_write_the_same_bytes(tmp_path, monkeypatch):
+    """With so many images the stage starts worker processes."""
     config = tiny_prepare_config(synthetic_size=9000, shard_bytes=28 * 28 * 2000)
-    prepare(config, output=tmp_path / "beside")
-    monkeypatch.setattr(worker_pool, "serves", lambda beam_args: False)
-    prepare(config, output=tmp_path / "here")
-    assert everything(tmp_path / "beside") == everything(tmp_path / "here")
+    prepare(config, output=tmp_path / "pool")
+    monkeypatch.setattr(worker_pool, "can_use_pool", lambda beam_args: False)
+    prepare(config, output=tmp_path / "one_process")
+    assert published_files(tmp_path / "pool") == published_files(tmp_path / "one_process")
 
 
-def test_a_folder_may_hold_images_of_as_many_shapes_as_it_likes(tmp_path):
+def test_a_folder_may_hold_images_of_many_shapes(tmp_path):
     for side in range(1, 60):
         path = tmp_path / "all" / f"{side}.png"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(png((side, 3), side))
     prepared = prepare_tree(tmp_path / "all", tmp_path / "examples")
-    assert prepared.image_shape == (59, 3, 1)  # Of equally common ones the largest.
+    assert prepared.image_shape == (59, 3, 1)  # The largest of equally common shapes.
     assert len(quarantined(prepared.path)) == 58
     assert prepared.class_names == ["unlabelled"]

@@ -9,28 +9,30 @@ import tensorflow as tf
 
 from components.data.batches import Batches
 from components.data.image_store import InMemoryImages
-from components.model.networks import is_convolutional
-from components.model.vae import VAE, to_unit
+from components.model.network_registry import NETWORKS
+from components.model.pixels import to_unit
+from components.model.vae import VAE
 from components.sources import registry
+from trainer.choices import OPTIMIZERS
 from trainer.config import load_config
 from trainer.devices import precision, strategy
 from trainer.optimization import optimizer
 from trainer.optimization.loop import Loop, StepConfig
-from trainer.optimization.schedules import beta_schedule, schedule
+from trainer.optimization.schedules import ConstantRate, LinearBeta
 from trainer.optimization.update import Update
 
 SHAPE = (8, 8, 1)
 WIDTHS = {"mlp": (16,), "conv": (4, 16)}
-# Gradients of random steepness: images with something to learn.
+# Color gradients of random slopes: images with something to learn.
 SLOPES = np.random.default_rng(0).random((103, 2))
 IMAGES = np.einsum("nk,khw->nhw", SLOPES, np.mgrid[0:8, 0:8] * 18)[..., np.newaxis].astype(np.uint8)
-# All that a step can have, at once.
+# Every feature of a step at once.
 EVERYTHING = {
-    "rule": optimizer.create("adamw", weight_decay=0.1),
+    "rule": optimizer.WeightDecay(optimizer.Adam(), 0.1),
     "clip_norm": 5.0,
     "ema_decay": 0.9,
     "warmup_steps": 10,
-    "beta": beta_schedule("linear", beta=1.0, total_steps=40, cycles=1),
+    "beta": LinearBeta(beta=1.0, total_steps=40),
     "free_bits": 0.01,
     "accumulate": 2,
 }
@@ -38,7 +40,7 @@ EVERYTHING = {
 
 @dataclasses.dataclass(frozen=True)
 class Descent:
-    """The weights move by the gradient itself, times the rate."""
+    """Plain gradient descent."""
 
     num_slots: int = 0
 
@@ -53,7 +55,7 @@ def make(
     latents: int = 2,
     images: np.ndarray = IMAGES,
     batch_size: int = 10,
-    per_call: int = 8,
+    steps_per_call: int = 8,
     dtype: str = "float32",
     compiled: bool = False,
     rate: float = 1e-3,
@@ -77,47 +79,48 @@ def make(
             widths=widths or WIDTHS[network],
             compute_dtype=dtype,
         )
-    rates = schedule("constant", rate=rate, total_steps=1000, warmup_steps=warmup_steps)
-    steps = StepConfig(
-        update=Update(rule, rates, clip_norm, ema_decay, loss_scale),
+    learning_rate = ConstantRate(peak=rate, total_steps=1000, warmup_steps=warmup_steps)
+    step_config = StepConfig(
+        update=Update(rule, learning_rate, clip_norm, ema_decay, loss_scale),
         beta=beta if callable(beta) else lambda step: tf.constant(beta, tf.float32),
         free_bits=free_bits,
         accumulate=accumulate,
-        per_call=per_call,
+        steps_per_call=steps_per_call,
         compiled=compiled,
     )
     batches = Batches(InMemoryImages(images), batch_size=batch_size, seed=0)
-    return Loop(strategy=mirrored, model=model, batches=batches, steps=steps)
+    return Loop(strategy=mirrored, model=model, batches=batches, step_config=step_config)
 
 
 def train(loop: Loop, steps: int) -> np.ndarray:
-    """Sums [steps, 2], whatever the steps per call."""
+    """Runs any number of steps; rate and distortion of each, shape [steps, 2]."""
     sums = []
     while steps:
-        now = min(steps, loop.steps.per_call)
-        sums.append(loop.run(now))
-        steps -= now
+        num_steps = min(steps, loop.step_config.steps_per_call)
+        sums.append(loop.run(num_steps))
+        steps -= num_steps
     return np.concatenate(sums)
 
 
 def assert_equal(one: Loop, other: Loop, **tolerance) -> None:
-    """That the whole states agree: to the bit, unless a tolerance is given."""
-    ours, theirs = one.state_arrays(), other.state_arrays()
-    assert list(ours) == list(theirs)
-    for name, array in ours.items():
+    """Compares the states of two loops: bit for bit, unless a tolerance is given."""
+    actual, expected = one.state_arrays(), other.state_arrays()
+    assert list(actual) == list(expected)
+    for name, array in actual.items():
         equal = np.testing.assert_allclose if tolerance else np.testing.assert_array_equal
-        equal(array, theirs[name], err_msg=name, **tolerance)
+        equal(array, expected[name], err_msg=name, **tolerance)
 
 
 def gradients_by_definition(
     loop: Loop, step: int, *, beta: float, examples: np.ndarray = IMAGES
 ) -> tuple[list[tf.Tensor], tuple[float, float]]:
-    """Of the loss's definition at the loop's weights; and the sums of rate and distortion."""
+    """Gradients by the definition of the loss, and the batch's sums of rate and distortion."""
     model = loop._model
     x = to_unit(examples[loop._batches.rows(step)])
     noise = loop._noise(tf.constant(step, tf.int64))[: len(x)]
     with tf.GradientTape() as tape:
-        rate, distortion = model.rate_and_distortion(x, noise)
+        rates, distortion = model.rates_and_distortion(x, noise)
+        rate = tf.reduce_sum(rates, axis=-1)
         loss = tf.reduce_mean(distortion + beta * rate)
     gradients = tape.gradient(loss, model.trainable_variables)
     return gradients, (rate.numpy().sum(), distortion.numpy().sum())
@@ -130,24 +133,25 @@ def test_the_loss_falls():
 
 @pytest.mark.parametrize(
     ("network", "compiled"),
-    # The mlp, compiled, has a test of its own at full size.
+    # The compiled mlp has its own test, at full size.
     [("mlp", False), ("conv", False), pytest.param("conv", True, marks=pytest.mark.slow)],
 )
 def test_one_and_two_replicas_agree_over_100_steps(network, compiled):
-    # 103 examples in batches of 10: every eleventh has 3, which leaves the second replica empty.
+    # 103 examples in batches of 10: the last batch of an epoch has 3 and leaves the second replica
+    # without examples.
     one, two = (make(replicas=n, network=network, compiled=compiled) for n in (1, 2))
     np.testing.assert_allclose(train(one, 100), train(two, 100), rtol=1e-4)
     assert_equal(one, two, rtol=1e-3, atol=1e-4)
 
 
-def test_an_odd_batch_size_splits_over_two_replicas():
+def test_an_odd_batch_size_can_be_split_over_two_replicas():
     one, two = (make(replicas=n, batch_size=7) for n in (1, 2))
     np.testing.assert_allclose(train(one, 30), train(two, 30), rtol=1e-4)
 
 
 @functools.cache
-def at_once(batch_size: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Seven steps on one replica, each batch computed at once: sums and state."""
+def without_accumulation(batch_size: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Seven steps on one replica without gradient accumulation: sums and state."""
     loop = make(images=IMAGES[:23], batch_size=batch_size, rule=Descent())
     return train(loop, 7), loop.state_arrays()
 
@@ -155,13 +159,13 @@ def at_once(batch_size: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 @pytest.mark.parametrize("replicas", [1, 2])
 @pytest.mark.parametrize(
     ("accumulate", "batch_size", "compiled"),
-    # The last batch of 23 examples has 3, or 2: most parts of it are empty.
+    # The last batch of 23 examples has 3 or 2 examples, so most of its micro-batches are empty.
     [(2, 10, True), (3, 10, False), (1, 7, False), (2, 7, False), (3, 7, False)],
 )
-def test_batches_computed_in_parts_change_nothing_but_the_order_of_summation(
+def test_gradient_accumulation_changes_only_the_order_of_summation(
     replicas, accumulate, batch_size, compiled
 ):
-    sums, state = at_once(batch_size)
+    sums, state = without_accumulation(batch_size)
     loop = make(
         replicas=replicas,
         images=IMAGES[:23],
@@ -179,22 +183,23 @@ def test_batches_computed_in_parts_change_nothing_but_the_order_of_summation(
     ("replicas", "compiled"),
     [(1, True), (2, False), pytest.param(2, True, marks=pytest.mark.slow)],
 )
-def test_the_bits_depend_neither_on_the_steps_per_call_nor_on_a_stop(replicas, compiled):
+def test_the_result_depends_neither_on_the_steps_per_call_nor_on_a_restart(replicas, compiled):
     one, other = (
-        make(replicas=replicas, compiled=compiled, per_call=steps, **EVERYTHING) for steps in (8, 3)
+        make(replicas=replicas, compiled=compiled, steps_per_call=steps, **EVERYTHING)
+        for steps in (8, 3)
     )
     before = train(one, 17)
-    kept = one.state_arrays()
-    assert int(kept["step"]) == int(kept["updates"]) == 17
+    saved = one.state_arrays()
+    assert int(saved["step"]) == int(saved["updates"]) == 17
     after = train(one, 8)
     np.testing.assert_array_equal(train(other, 25), np.concatenate([before, after]))
     assert_equal(one, other)
-    other.restore(kept)
+    other.restore(saved)
     np.testing.assert_array_equal(train(other, 8), after)
     assert_equal(one, other)
 
 
-def test_a_step_is_the_definition_of_the_loss_and_of_the_update():
+def test_a_step_follows_the_definitions_of_loss_and_update():
     loop = make(rate=1e-2, beta=0.5, compiled=True)
     before = loop._model.get_weights()
     gradients, expected_sums = gradients_by_definition(loop, 0, beta=0.5)
@@ -206,7 +211,7 @@ def test_a_step_is_the_definition_of_the_loss_and_of_the_update():
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
-def test_beta_is_that_of_the_step(replicas):
+def test_every_step_has_its_own_beta(replicas):
     loop = make(
         replicas=replicas, rule=Descent(), beta=lambda step: 3.0 * tf.cast(step, tf.float32)
     )
@@ -218,14 +223,14 @@ def test_beta_is_that_of_the_step(replicas):
             np.testing.assert_allclose(new, old - 1e-3 * gradient, rtol=1e-5, atol=1e-6)
 
 
-def test_below_the_free_bits_the_rate_changes_no_weight_and_is_measured_all_the_same():
-    free, without = make(free_bits=1e3), make(beta=0.0)
-    np.testing.assert_allclose(train(free, 8), train(without, 8), rtol=1e-5)
-    assert_equal(free, without, rtol=1e-5, atol=1e-6)
+def test_a_rate_below_the_free_bits_is_measured_but_not_trained():
+    free_bits, no_beta = make(free_bits=1e3), make(beta=0.0)
+    np.testing.assert_allclose(train(free_bits, 8), train(no_beta, 8), rtol=1e-5)
+    assert_equal(free_bits, no_beta, rtol=1e-5, atol=1e-6)
 
 
 def test_a_partial_batch_is_averaged_over_its_own_examples():
-    """Its gradients are those of the same examples as a whole batch."""
+    """It has the gradients of a full batch of the same examples."""
     loop = make(images=IMAGES[:3], batch_size=10)
     gradients, _ = gradients_by_definition(loop, 0, beta=1.0, examples=IMAGES[:3])
     loop.run(1)
@@ -237,12 +242,12 @@ def test_a_partial_batch_is_averaged_over_its_own_examples():
 def test_clipping_acts_on_the_summed_gradients(replicas):
     loop = make(replicas=replicas, clip_norm=1e-3, rule=optimizer.Adam())
     loop.run(1)
-    # After one step Adam's first moment is a tenth of the gradient.
+    # After one step, Adam's first moment is a tenth of the gradient.
     moments = [slots[0].numpy().ravel() * 10 for slots in loop.state.slots]
     np.testing.assert_allclose(np.linalg.norm(np.concatenate(moments)), 1e-3, rtol=1e-4)
 
 
-def test_the_averages_follow_the_weights():
+def test_the_averages_are_those_of_the_weights():
     loop = make(ema_decay=0.3)
     averages = loop._model.get_weights()
     for step in range(5):
@@ -270,13 +275,13 @@ def test_float16_trains_and_its_scale_grows(replicas):
 def test_an_overflow_on_one_replica_skips_the_step_on_all(replicas, accumulate):
     settings = EVERYTHING | {"accumulate": accumulate}
     loop = float16(replicas=replicas, **settings)
-    own = loop._gradients
+    original = loop._gradients
 
     def overflowing(state, pixels, count, replica):
-        gradients, sums = own(state, pixels, count, replica)
-        is_hit = (replica == replicas - 1) & (state.step == 2)
-        # In the last weight alone.
-        return [*gradients[:-1], tf.where(is_hit, np.inf, gradients[-1])], sums
+        gradients, sums = original(state, pixels, count, replica)
+        overflows = (replica == replicas - 1) & (state.step == 2)
+        # Only the gradient of the last weight overflows.
+        return [*gradients[:-1], tf.where(overflows, np.inf, gradients[-1])], sums
 
     loop._gradients = overflowing
     loop._call = loop._build()
@@ -288,22 +293,22 @@ def test_an_overflow_on_one_replica_skips_the_step_on_all(replicas, accumulate):
     for name, array in after.items():
         np.testing.assert_array_equal(array, skipped.get(name, before[name]), err_msg=name)
     assert after["updates"] == 2
-    # It goes on as a run does that never met those examples.
-    never = float16(replicas=replicas, **settings)
-    never.restore(before | {name: np.array(value) for name, value in skipped.items()})
+    # The run continues like one that has not seen the examples of the skipped step.
+    other = float16(replicas=replicas, **settings)
+    other.restore(before | {name: np.array(value) for name, value in skipped.items()})
     loop.run(3)
-    never.run(3)
-    assert_equal(loop, never)
+    other.run(3)
+    assert_equal(loop, other)
     assert loop.state.updates.numpy() == 5
 
 
-def test_bfloat16_stays_near_float32():
-    exact, mixed = make(), make(dtype="mixed_bfloat16")
-    np.testing.assert_allclose(train(exact, 20).sum(1), train(mixed, 20).sum(1), rtol=0.02)
+def test_bfloat16_is_close_to_float32():
+    full, mixed = make(), make(dtype="mixed_bfloat16")
+    np.testing.assert_allclose(train(full, 20).sum(1), train(mixed, 20).sum(1), rtol=0.02)
 
 
 def preset_loop(preset: str, replicas: int, images: np.ndarray) -> Loop:
-    """A preset at its own sizes, batch and learning rates."""
+    """A preset with its own sizes, batch size and learning rate."""
     config = load_config(preset)
     return make(
         replicas=replicas,
@@ -313,17 +318,17 @@ def preset_loop(preset: str, replicas: int, images: np.ndarray) -> Loop:
         widths=config.widths,
         latents=config.latents,
         rate=config.learning_rate,
-        rule=optimizer.create(config.optimizer, weight_decay=config.weight_decay),
+        rule=OPTIMIZERS[config.optimizer](),
         warmup_steps=config.warmup_steps,
-        per_call=50,
-        compiled=not is_convolutional(config.network),
+        steps_per_call=50,
+        compiled=not NETWORKS[config.network].is_convolutional,
     )
 
 
 def test_the_mlp_preset_agrees_on_one_and_two_replicas(example_set):
-    """The project's promise: 1e-4 over 100 steps."""
+    """To 1e-4 over 100 steps, as the project promises."""
     images = example_set.images("train")
-    assert 0 < len(images) % 100 <= 50  # An epoch's last batch leaves the second replica empty.
+    assert 0 < len(images) % 100 <= 50  # The last batch leaves the second replica without examples.
     one, two = (preset_loop("mlp", replicas, images) for replicas in (1, 2))
     np.testing.assert_allclose(train(one, 100), train(two, 100), rtol=1e-4)
     assert_equal(one, two, rtol=1e-3, atol=1e-4)
@@ -332,11 +337,11 @@ def test_the_mlp_preset_agrees_on_one_and_two_replicas(example_set):
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", ["mlp", "conv"])
 def test_the_presets_agree_on_one_and_two_replicas_on_fashion_mnist(preset, fashion_mnist_data_dir):
-    source, _ = registry.resolve(
+    source, _ = registry.open_source(
         registry.SourceRequest("fashion_mnist", data_dir=fashion_mnist_data_dir)
     )
-    part = next(part for part in source.slices() if part.split == "train")
-    blocks = itertools.islice(source.read(part), 2)
-    images = np.concatenate([block.images for block in blocks])
+    train_slice = next(part for part in source.slices() if part.split == "train")
+    batches = itertools.islice(source.read(train_slice), 2)
+    images = np.concatenate([batch.images for batch in batches])
     one, two = (train(preset_loop(preset, n, images), 100).sum(axis=1) for n in (1, 2))
     np.testing.assert_allclose(one, two, rtol=1e-4)

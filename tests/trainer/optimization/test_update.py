@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from trainer.choices import OPTIMIZERS
 from trainer.devices.precision import LossScale
-from trainer.optimization import optimizer
-from trainer.optimization.schedules import schedule
+from trainer.optimization.schedules import CosineRate
 from trainer.optimization.update import State, Update
 
 RNG = np.random.default_rng(0)
@@ -13,21 +13,21 @@ SCALE = LossScale(initial=2.0**10, growth_steps=3)
 
 
 def gradients(count: int) -> list[list[np.ndarray]]:
-    """Of so many steps."""
+    """The gradients of several steps."""
     rng = np.random.default_rng(1)
     return [[rng.normal(size=w.shape).astype(np.float32) for w in WEIGHTS] for _ in range(count)]
 
 
 def overflowing(kind: float) -> list[np.ndarray]:
     """Gradients with one element that is not finite."""
-    spoilt = [np.ones_like(weight) for weight in WEIGHTS]
-    spoilt[1][1] = kind
-    return spoilt
+    gradients = [np.ones_like(weight) for weight in WEIGHTS]
+    gradients[1][1] = kind
+    return gradients
 
 
 def make(rule: str = "adam", *, rate: float = 0.1, warmup_steps: int = 0, **kwargs) -> Update:
-    rates = schedule("cosine", rate=rate, total_steps=100, warmup_steps=warmup_steps)
-    return Update(optimizer.create(rule, weight_decay=0.0), rates, **kwargs)
+    learning_rate = CosineRate(peak=rate, total_steps=100, warmup_steps=warmup_steps)
+    return Update(OPTIMIZERS[rule](), learning_rate, **kwargs)
 
 
 def start(update: Update) -> State:
@@ -35,10 +35,10 @@ def start(update: Update) -> State:
 
 
 def run(update: Update, all_gradients: list[list[np.ndarray]]) -> State:
-    """The state after steps whose losses had these gradients."""
+    """The state after steps with these gradients."""
     state = start(update)
-    for unscaled in all_gradients:
-        state = update(state, [tf.constant(g) * state.loss_scale for g in unscaled])
+    for step_gradients in all_gradients:
+        state = update(state, [tf.constant(g) * state.loss_scale for g in step_gradients])
     return state
 
 
@@ -46,7 +46,7 @@ def flat(state: State) -> dict[str, np.ndarray]:
     return {name: tensor.numpy() for name, tensor in state.named().items()}
 
 
-def test_a_run_begins_with_the_weights_and_nothing_else():
+def test_the_initial_state_has_the_weights_and_zeros():
     state = flat(start(make(ema_decay=0.9, loss_scale=SCALE)))
     assert list(state) == [
         "weights/0000", "weights/0001",
@@ -61,13 +61,13 @@ def test_a_run_begins_with_the_weights_and_nothing_else():
     assert [state[name] for name in list(state)[-4:]] == [0, 0, 2.0**10, 0]
 
 
-def test_without_averages_or_float16_none_are_kept_and_the_scale_is_one():
+def test_without_ema_decay_and_float16_there_are_no_averages_and_the_scale_is_1():
     state = run(make("rmsprop"), gradients(2))
     assert state.averages == []
     assert (state.loss_scale, state.good_steps, state.step, state.updates) == (1, 0, 2, 2)
 
 
-def test_the_rule_acts_at_the_rate_of_the_updates_done():
+def test_the_learning_rate_depends_on_the_number_of_updates():
     update = make("rmsprop", warmup_steps=3)
     expected = [weight.astype(np.float64) for weight in WEIGHTS]
     squares = [np.zeros(weight.shape) for weight in WEIGHTS]
@@ -83,7 +83,7 @@ def test_the_rule_acts_at_the_rate_of_the_updates_done():
 
 
 @pytest.mark.parametrize("decay", [0.2, 0.999])
-def test_the_averages_forget_the_start_and_then_decay(decay):
+def test_the_decay_of_the_averages_grows_up_to_its_limit(decay):
     update = make(ema_decay=decay)
     averages = WEIGHTS
     for step in range(6):
@@ -98,16 +98,17 @@ def test_the_averages_forget_the_start_and_then_decay(decay):
 @pytest.mark.parametrize("loss_scale", [None, SCALE])
 def test_clipping_bounds_the_norm_of_the_unscaled_gradients(loss_scale):
     update = make(clip_norm=0.5, loss_scale=loss_scale)
-    [whole] = gradients(1)
-    norm = np.linalg.norm(np.concatenate([g.ravel() for g in whole]))
+    [step_gradients] = gradients(1)
+    norm = np.linalg.norm(np.concatenate([g.ravel() for g in step_gradients]))
     assert norm > 1
-    for slots, gradient in zip(run(update, [whole]).slots, whole, strict=True):
+    state = run(update, [step_gradients])
+    for slots, gradient in zip(state.slots, step_gradients, strict=True):
         # Adam's first moment is a tenth of the first gradient.
         np.testing.assert_allclose(slots[0], 0.1 * gradient * 0.5 / norm, rtol=1e-5)
 
 
 @pytest.mark.parametrize("loss_scale", [None, SCALE])
-def test_gradients_under_the_bound_are_left_alone(loss_scale):
+def test_gradients_below_the_bound_are_unchanged(loss_scale):
     free = run(make(loss_scale=loss_scale), gradients(2))
     bounded = run(make(loss_scale=loss_scale, clip_norm=1e3), gradients(2))
     for name, array in flat(bounded).items():
@@ -115,7 +116,7 @@ def test_gradients_under_the_bound_are_left_alone(loss_scale):
 
 
 @pytest.mark.parametrize("kind", [np.inf, -np.inf, np.nan])
-def test_a_step_that_overflows_changes_nothing_but_the_step_and_the_scale(kind):
+def test_an_overflow_changes_only_the_step_and_the_scale(kind):
     update = make(ema_decay=0.9, clip_norm=1.0, warmup_steps=10, loss_scale=SCALE)
     before = flat(run(update, gradients(2)))
     after = flat(run(update, [*gradients(2), overflowing(kind)]))
@@ -124,20 +125,20 @@ def test_a_step_that_overflows_changes_nothing_but_the_step_and_the_scale(kind):
         np.testing.assert_array_equal(array, changed.get(name, before[name]), err_msg=name)
 
 
-@pytest.mark.parametrize("rule", optimizer.OPTIMIZERS)
-def test_after_a_step_that_overflowed_all_goes_on_as_if_it_had_not_been(rule):
-    """The bias correction, the learning rate and the averages' start among it."""
+@pytest.mark.parametrize("rule", OPTIMIZERS)
+def test_skipped_steps_leave_no_trace_in_later_steps(rule):
+    """Neither in the bias corrections nor in the learning rate or the decay of the averages."""
     update = make(rule, ema_decay=0.9, warmup_steps=10, loss_scale=SCALE)
     first, second, third = gradients(3)
-    never = flat(run(update, [first, second, third]))
+    without = flat(run(update, [first, second, third]))
     skipped = flat(run(update, [overflowing(np.inf), first, overflowing(np.nan), second, third]))
-    assert (skipped["step"], skipped["updates"], never["updates"]) == (5, 3, 3)
-    for name in never.keys() - {"step", "loss_scale", "good_steps"}:
-        # The scale is a power of two, and takes no bit away.
-        np.testing.assert_array_equal(skipped[name], never[name], err_msg=name)
+    assert (skipped["step"], skipped["updates"], without["updates"]) == (5, 3, 3)
+    for name in without.keys() - {"step", "loss_scale", "good_steps"}:
+        # The scale is a power of two, so multiplying and dividing by it is exact.
+        np.testing.assert_array_equal(skipped[name], without[name], err_msg=name)
 
 
-def test_the_scale_doubles_after_good_steps_alone():
+def test_the_scale_doubles_only_after_good_steps():
     update = make(loss_scale=SCALE)
     a, b, c, d = gradients(4)
     scales = [
@@ -147,6 +148,6 @@ def test_the_scale_doubles_after_good_steps_alone():
     assert scales == [2.0**10, 2.0**11, 2.0**9]
 
 
-def test_without_a_loss_scale_nothing_is_hidden():
-    """In float32 a gradient that is not finite is the user's to know of."""
+def test_without_a_loss_scale_bad_gradients_reach_the_weights():
+    """In float32 they are not skipped, so that the run ends with an error."""
     assert np.isnan(run(make(), [overflowing(np.nan)]).weights[1]).any()

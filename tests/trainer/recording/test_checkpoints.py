@@ -16,12 +16,12 @@ DIGEST_BYTES = 32
 
 
 def checkpoint(step: int) -> Checkpoint:
-    """A state with the names that a loop gives, and some that the file itself uses."""
+    """A state with names like those of a loop, and names that the file format uses itself."""
     rng = np.random.default_rng(step)
     arrays = {
-        "weights/encoder/dense/kernel": rng.normal(size=(3, 2)).astype(np.float32),
-        "weights/decoder/dense/bias": np.zeros(0, np.float32),
-        "slots/0/weights/encoder/dense/kernel": rng.normal(size=(3, 2)).astype(np.float32),
+        "weights/0000": rng.normal(size=(3, 2)).astype(np.float32),
+        "weights/0001": np.zeros(0, np.float32),
+        "slots/0000/0": rng.normal(size=(3, 2)).astype(np.float32),
         "step": np.array(step),
         "epoch_sums": np.float32([7]),
         "file": np.array(2, np.int32),
@@ -30,20 +30,20 @@ def checkpoint(step: int) -> Checkpoint:
     return Checkpoint(step, arrays, np.array([1.5, step]))
 
 
-def assert_same(one: Checkpoint | None, other: Checkpoint) -> None:
-    assert one is not None
-    assert one.step == other.step
-    np.testing.assert_array_equal(one.epoch_sums, other.epoch_sums)
-    assert list(one.arrays) == list(other.arrays)
-    for name, array in one.arrays.items():
-        np.testing.assert_array_equal(array, other.arrays[name], strict=True)
+def assert_same(actual: Checkpoint | None, expected: Checkpoint) -> None:
+    assert actual is not None
+    assert actual.step == expected.step
+    np.testing.assert_array_equal(actual.epoch_sums, expected.epoch_sums)
+    assert list(actual.arrays) == list(expected.arrays)
+    for name, array in actual.arrays.items():
+        np.testing.assert_array_equal(array, expected.arrays[name], strict=True)
 
 
 def names(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
 
 
-def cut(path: Path) -> None:
+def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-30])
 
 
@@ -57,7 +57,7 @@ def flip(path: Path) -> None:
     path.write_bytes(data)
 
 
-def test_the_newest_is_read_back_and_the_last_two_are_kept(tmp_path):
+def test_the_last_two_checkpoints_are_kept_and_the_newest_is_read_back(tmp_path):
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     assert checkpoints.latest() is None
     for step in (5, 10, 20):
@@ -66,44 +66,44 @@ def test_the_newest_is_read_back_and_the_last_two_are_kept(tmp_path):
     assert names(tmp_path / "checkpoints") == ["step-000000010.ckpt", "step-000000020.ckpt"]
 
 
-@pytest.mark.parametrize("damage", [cut, flip, empty])
-def test_a_damaged_newest_falls_back_to_the_one_before(tmp_path, damage, capsys):
+@pytest.mark.parametrize("damage", [truncate, flip, empty])
+def test_a_damaged_checkpoint_is_replaced_by_the_one_before(tmp_path, damage, capsys):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(checkpoint(1))
     checkpoints.save(checkpoint(2))
     damage(tmp_path / "step-000000002.ckpt")
     assert_same(checkpoints.latest(), checkpoint(1))
-    said = capsys.readouterr().err
-    assert said.endswith("step-000000002.ckpt is damaged; using the one before\n")
+    warning = capsys.readouterr().err
+    assert warning.endswith("step-000000002.ckpt is damaged; using the one before\n")
     assert_same(checkpoints.latest(), checkpoint(1))
-    assert capsys.readouterr().err == ""  # Said once.
+    assert capsys.readouterr().err == ""  # The warning is not repeated.
 
 
-def test_with_both_damaged_the_run_starts_anew_and_says_so(tmp_path, capsys):
+def test_if_both_are_damaged_the_run_starts_again_with_a_warning(tmp_path, capsys):
     checkpoints = Checkpoints(tmp_path)
     for step in (1, 2):
         checkpoints.save(checkpoint(step))
-        cut(tmp_path / f"step-00000000{step}.ckpt")
+        truncate(tmp_path / f"step-00000000{step}.ckpt")
     assert checkpoints.latest() is None
     newest, before = capsys.readouterr().err.splitlines()
     assert newest.endswith("step-000000002.ckpt is damaged; using the one before")
-    assert before.endswith("1.ckpt is damaged; none is left, so starting from step 0")
+    assert before.endswith("1.ckpt is damaged; none is left, starting from step 0")
 
 
-def test_every_flipped_byte_and_every_cut_is_found(tmp_path):
+def test_every_changed_byte_and_every_truncation_is_detected(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(checkpoint(1))
     path = tmp_path / "step-000000001.ckpt"
-    whole = path.read_bytes()
-    for place in range(0, len(whole), 7):
-        flipped = bytearray(whole)
-        flipped[place] ^= 1
-        for damaged in (flipped, whole[:place]):
+    intact = path.read_bytes()
+    for offset in range(0, len(intact), 7):
+        flipped = bytearray(intact)
+        flipped[offset] ^= 1
+        for damaged in (flipped, intact[:offset]):
             path.write_bytes(damaged)
             assert checkpoints.latest() is None
 
 
-def test_the_same_state_gives_the_same_bytes(tmp_path):
+def test_equal_states_give_equal_bytes(tmp_path):
     for name in ("one", "other"):
         Checkpoints(tmp_path / name).save(checkpoint(3), is_best=True)
     files = [path.read_bytes() for path in tmp_path.glob("*/*.ckpt")]
@@ -113,7 +113,7 @@ def test_the_same_state_gives_the_same_bytes(tmp_path):
         assert {member.date_time for member in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
 
-def test_the_best_stays_until_there_is_a_better(tmp_path):
+def test_the_best_checkpoint_is_kept_until_there_is_a_better_one(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     assert checkpoints.best() is None
     checkpoints.save(checkpoint(1))
@@ -127,8 +127,8 @@ def test_the_best_stays_until_there_is_a_better(tmp_path):
     assert_same(checkpoints.best(), checkpoint(6))
 
 
-@pytest.mark.parametrize("damage", [cut, flip, empty])
-def test_a_damaged_best_is_none_and_leaves_the_newest(tmp_path, damage, capsys):
+@pytest.mark.parametrize("damage", [truncate, flip, empty])
+def test_a_damaged_best_checkpoint_does_not_affect_the_newest(tmp_path, damage, capsys):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(checkpoint(1), is_best=True)
     damage(tmp_path / "best.ckpt")
@@ -137,24 +137,24 @@ def test_a_damaged_best_is_none_and_leaves_the_newest(tmp_path, damage, capsys):
     assert_same(checkpoints.latest(), checkpoint(1))
 
 
-def test_a_run_stopped_between_its_best_and_its_step_writes_the_same_again(tmp_path):
+def test_a_run_killed_between_the_two_writes_repeats_them(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(checkpoint(1), is_best=True)
-    in_the_way = tmp_path / "step-000000002.ckpt"
-    in_the_way.mkdir()
+    obstacle = tmp_path / "step-000000002.ckpt"
+    obstacle.mkdir()
     with pytest.raises(OSError, match="directory"):
         checkpoints.save(checkpoint(2), is_best=True)
-    in_the_way.rmdir()
+    obstacle.rmdir()
     best = (tmp_path / "best.ckpt").read_bytes()
-    # What was met before is met again: the best is of a step that is still to come.
+    # The run resumes from step 1 and reaches step 2, already saved as the best, again.
     assert_same(checkpoints.latest(), checkpoint(1))
     assert_same(checkpoints.best(), checkpoint(2))
     checkpoints.save(checkpoint(2), is_best=True)
-    assert best == (tmp_path / "best.ckpt").read_bytes() == in_the_way.read_bytes()
+    assert best == (tmp_path / "best.ckpt").read_bytes() == obstacle.read_bytes()
     assert names(tmp_path) == ["best.ckpt", "step-000000001.ckpt", "step-000000002.ckpt"]
 
 
-def test_what_a_killed_run_did_not_drop_is_dropped_by_the_next(tmp_path):
+def test_checkpoints_that_a_killed_run_did_not_delete_are_deleted_by_the_next(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(checkpoint(1))
     first = (tmp_path / "step-000000001.ckpt").read_bytes()
@@ -166,18 +166,20 @@ def test_what_a_killed_run_did_not_drop_is_dropped_by_the_next(tmp_path):
 
 
 @pytest.mark.parametrize("is_best", [False, True])
-def test_a_disk_that_keeps_other_bytes_costs_no_older_checkpoint(tmp_path, monkeypatch, is_best):
+def test_a_failing_disk_is_detected_and_older_checkpoints_are_kept(tmp_path, monkeypatch, is_best):
     checkpoints = Checkpoints(tmp_path)
     for step in (1, 2):
         checkpoints.save(checkpoint(step), is_best=True)
-    sync = os.fsync
+    fsync = os.fsync
 
     def damage(descriptor: int) -> None:
-        sync(descriptor)
+        fsync(descriptor)
         os.pwrite(descriptor, b"?", 1000)
 
     monkeypatch.setattr(os, "fsync", damage)
-    with pytest.raises(WorkError, match=r"\.ckpt reads back otherwise .* disk is failing") as error:
+    with pytest.raises(
+        WorkError, match=r"\.ckpt differs from what was .* disk is failing"
+    ) as error:
         checkpoints.save(checkpoint(3), is_best=is_best)
     assert "\n" not in str(error.value)
     assert names(tmp_path) == ["best.ckpt", "step-000000001.ckpt", "step-000000002.ckpt"]
@@ -185,18 +187,18 @@ def test_a_disk_that_keeps_other_bytes_costs_no_older_checkpoint(tmp_path, monke
     assert_same(checkpoints.best(), checkpoint(2))
 
 
-def test_a_checkpoint_that_cannot_be_read_is_no_damaged_one(tmp_path):
-    """It may be whole, so it is neither dropped nor passed over."""
+def test_an_unreadable_checkpoint_is_an_error(tmp_path):
+    """It may be intact, so it is neither deleted nor skipped."""
     (tmp_path / "step-000000001.ckpt").mkdir()
     (tmp_path / "best.ckpt").mkdir()
     for read in (Checkpoints(tmp_path).latest, Checkpoints(tmp_path).best):
         with pytest.raises(IsADirectoryError) as error:
             read()
-        assert error.value.filename is not None  # The command's one line names it.
+        assert error.value.filename is not None  # The command's error message names it.
     assert names(tmp_path) == ["best.ckpt", "step-000000001.ckpt"]
 
 
-def test_a_large_state_is_held_once_more_to_save_and_not_to_read(tmp_path):
+def test_saving_copies_the_state_once_and_reading_does_not(tmp_path):
     arrays = {f"weights/{index}": np.full(1 << 20, index, np.float32) for index in range(32)}
     checkpoints = Checkpoints(tmp_path)
     state_bytes = sum(array.nbytes for array in arrays.values())
@@ -211,8 +213,8 @@ def test_a_large_state_is_held_once_more_to_save_and_not_to_read(tmp_path):
         tracemalloc.stop()
 
 
-def test_checkpoints_at_a_remote_place(tmp_path, monkeypatch):
-    """Through TensorFlow's file system, as epath reaches gs://."""
+def test_checkpoints_on_a_remote_file_system(tmp_path, monkeypatch):
+    """Through TensorFlow's file system, which epath uses for gs://."""
     (tmp_path / "bucket").mkdir()
     monkeypatch.setattr(backend, "tf_backend", Bucket(tmp_path / "bucket"))
     checkpoints = Checkpoints(f"{URL}/checkpoints")

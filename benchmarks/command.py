@@ -1,0 +1,73 @@
+"""The command line and the report that both benchmarks share."""
+
+import argparse
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Iterator
+from pathlib import Path
+
+from components.base import command_line
+from components.base.errors import ConfigError, nearest
+from components.sources import dataset_names
+
+
+def parser(prog: str, description: str | None, sections: Collection[str]) -> command_line.Parser:
+    """A parser of the shared options: data_dir, only, repeats."""
+
+    def section_names(text: str) -> list[str]:
+        names = text.split(",")
+        for name in names:
+            if name not in sections:
+                raise ConfigError(f"unknown section {name!r}; {nearest(name, sections)}")
+        return names
+
+    parser = command_line.Parser(prog=prog, description=description)
+    parser.add_argument(
+        "--data_dir", default="", help="directory of TFDS's datasets [TFDS_DATA_DIR]"
+    )
+    parser.add_argument(
+        "--only",
+        type=section_names,
+        default=list(sections),
+        metavar="NAME,...",
+        help=f"sections to measure [{','.join(sections)}]",
+    )
+    parser.add_argument(
+        "--repeats", type=positive("--repeats"), default=3, help="timed runs of each row [3]"
+    )
+    return parser
+
+
+def positive(option: str) -> Callable[[str], int]:
+    """The type of an option that takes a number of at least 1."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < 1:
+            raise ConfigError(f"{option} must be at least 1. Received: {text!r}")
+        return int(text)
+
+    return parse
+
+
+def data_dir(options: argparse.Namespace) -> str:
+    """The absolute directory of TFDS's datasets: tasks run in another working directory."""
+    path = options.data_dir or dataset_names.default_data_dir()
+    return str(dataset_names.expand_user(path).resolve())
+
+
+@contextlib.contextmanager
+def temporary_directory() -> Iterator[Path]:
+    """A directory for all temporary files, those of processes that are killed included."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+        os.environ["TMPDIR"] = directory
+        yield Path(directory)
+
+
+def print_report(parts: Iterable[str]) -> None:
+    """Prints each part when it is measured, and the complete report at the end."""
+    printed = []
+    for part in parts:
+        printed.append(part)
+        print(f"{part}\n", flush=True)
+    print("# The complete report", *printed, sep="\n\n")

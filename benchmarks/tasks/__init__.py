@@ -1,0 +1,1 @@
+"""What the benchmarks measure: functions that run in separate processes."""

@@ -1,0 +1,169 @@
+"""Our training loop, its step alone, its start-up, and the limit of the machine."""
+
+import os
+import sys
+import tempfile
+import time
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.peers.common import LEARNING_RATE
+from benchmarks.tasks.reports import Report, laps
+
+if TYPE_CHECKING:
+    from trainer.build import TrainingRun
+
+# The peers' settings, so that losses compare. They do not change the cost of a step.
+_OVERRIDES = {"schedule": "constant", "warmup_steps": 0, "learning_rate": LEARNING_RATE}
+
+
+def ours(examples: str, preset: str, seconds: float, cache_bytes: int | None = None) -> Report:
+    """Our loop on one replica: whole epochs, with rate and distortion of every step read.
+
+    Args:
+      examples: the prepared directory.
+      preset: name of the trainer's preset.
+      seconds: the shortest time to measure.
+      cache_bytes: as the trainer's option.
+    """
+    import numpy as np
+
+    run = _build(examples, preset, cache_bytes=cache_bytes)
+    loop, batches = run.loop, run.batches
+
+    def lap() -> float:
+        sums = np.zeros(2)
+        done = 0
+        while done < batches.steps_per_epoch:
+            num_steps = min(loop.step_config.steps_per_call, batches.steps_per_epoch - done)
+            step_sums = loop.run(num_steps).astype(np.float64)
+            if not np.isfinite(step_sums).all():
+                raise ArithmeticError("the loss is not finite")
+            sums += step_sums.sum(axis=0)
+            done += num_steps
+        return float(sums.sum()) / batches.num_examples
+
+    report = laps(lap, images=batches.num_examples, seconds=seconds)
+    batches.close()
+    return report
+
+
+def bare(examples: str, preset: str, seconds: float) -> Report:
+    """Our step without strategy, input pipeline and metrics.
+
+    One call makes as many steps as a call of our loop. Every call trains on the same images, which
+    are a tensor already, and returns one loss.
+    """
+    import keras
+    import tensorflow as tf
+
+    from components.model import objective
+    from components.model.noise import standard_normal
+    from components.model.pixels import to_unit
+
+    run = _build(examples, preset)
+    step_config, model, batch_size = run.loop.step_config, run.model, run.batches.batch_size
+    chunk = run.batches.chunk(
+        0, step_config.steps_per_call, pad_to=(step_config.steps_per_call, batch_size)
+    )
+    images = tf.constant(chunk.images)
+    run.batches.close()
+
+    def step(state, pixels):
+        noise = standard_normal((batch_size, model.latents), seed=step_config.seed, step=state.step)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(state.weights)
+            pairs = list(zip(model.trainable_variables, state.weights, strict=True))
+            with keras.StatelessScope(pairs):
+                rates, distortion = model.rates_and_distortion(to_unit(pixels), noise)
+            beta = step_config.beta(state.step)
+            losses = objective.loss(rates, distortion, beta=beta, free_bits=step_config.free_bits)
+            loss = tf.reduce_mean(losses)
+        return step_config.update(state, tape.gradient(loss, state.weights)), loss
+
+    @tf.function(jit_compile=step_config.compiled, autograph=False)
+    def call(state, images):
+        def body(index, state, total):
+            state, loss = step(state, images[index])
+            return index + 1, state, total + loss
+
+        _, state, total = tf.while_loop(
+            lambda index, *_: index < step_config.steps_per_call,
+            body,
+            (0, state, 0.0),
+            parallel_iterations=1,
+        )
+        return state, total / step_config.steps_per_call
+
+    state = run.loop.state.read()
+
+    def lap() -> float:
+        nonlocal state
+        state, loss = call(state, images)
+        return float(loss)
+
+    return laps(lap, images=step_config.steps_per_call * batch_size, seconds=seconds)
+
+
+def first_call(examples: str, preset: str) -> Report:
+    """`python -m trainer`: seconds from the process's start to the end of its first call of steps.
+
+    Args:
+      examples: the prepared directory.
+      preset: name of the trainer's preset.
+    """
+    from components.base import tensorflow_setup
+
+    tensorflow_setup.load()
+    from trainer import __main__ as command
+    from trainer.optimization.loop import Loop
+
+    class FirstCallDone(Exception):  # noqa: N818 - not an error
+        pass
+
+    run: Any = Loop.run
+
+    def run_once(*arguments: Any) -> Any:
+        run(*arguments)
+        raise FirstCallDone
+
+    Loop.run = run_once  # type: ignore[assignment, method-assign]
+    with tempfile.TemporaryDirectory() as directory:
+        output = f"{directory}/model"
+        sys.argv[1:] = ["--examples", examples, "--output", output, "--preset", preset]
+        try:
+            command.main()
+        except FirstCallDone:
+            return {"seconds": _process_age()}
+    raise AssertionError("the trainer ended without a step")
+
+
+def limit(model: str) -> Report:
+    """The rate if only matrix products took time, at the rate of large ones.
+
+    Args:
+      model: a key of `peers.common.SETTINGS`.
+    """
+    from benchmarks import machine
+    from benchmarks.peers import keras_fit
+    from components.model import costs
+
+    flops = costs.count(*keras_fit.networks(model)).training_flops
+    return {"images": machine.matmul_rate() / flops, "seconds": 1.0, "flops": flops}
+
+
+def _build(examples: str, preset: str, *, cache_bytes: int | None = None) -> "TrainingRun":
+    """The parts of a training run, as `python -m trainer` builds them."""
+    from components.data.prepared_dataset import PreparedDataset
+    from trainer import build
+    from trainer.config import load_config
+
+    config = load_config(preset, overrides=_OVERRIDES)
+    return build.build_run(config, PreparedDataset.open(examples), cache_bytes=cache_bytes)
+
+
+def _process_age() -> float:
+    """Seconds since this process started."""
+    with open("/proc/self/stat") as file:
+        # The process's name, in parentheses, may contain anything; the start is field 22.
+        ticks = int(file.read().rpartition(")")[2].split()[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")

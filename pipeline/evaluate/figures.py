@@ -1,0 +1,135 @@
+"""The figures of an evaluation."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from etils import epath
+
+from components.data.examples import ExampleBatch
+from components.figures import curves, grids, scatter
+from components.model.latent_plane import Plane
+from components.model.pixels import to_unit
+from pipeline.evaluate.scores import Scores, metric_title
+from trainer.recording.epoch_metrics import EpochMetrics
+
+if TYPE_CHECKING:
+    from components.model.vae import VAE
+
+_GRID_QUANTILES = np.linspace(0.05, 0.95, 20).tolist()
+_SAMPLE_GRID = (10, 20)  # rows, columns
+_RECONSTRUCTIONS_PER_CLASS = 10
+_MAX_CLASSES = 20  # Figures of more classes would be unreadable.
+
+
+class FigureWriter:
+    """Draws the figures of a model's evaluation into a directory.
+
+    Args:
+      directory: directory to write the figures to.
+      vae: the model.
+      scores: the model's scores, for the subtitles.
+      class_names: names of the labels, by label.
+    """
+
+    def __init__(
+        self, directory: epath.Path, *, vae: "VAE", scores: Scores, class_names: Sequence[str]
+    ):
+        self._directory = directory
+        self._vae = vae
+        self._scores = scores
+        self._class_names = class_names
+
+    def draw_latent_space(self, means: np.ndarray, labels: np.ndarray) -> None:
+        """Draws the embeddings, and images decoded from a grid in the same plane.
+
+        Args:
+          means: embeddings of the examples, float32, shape [N, latents].
+          labels: labels of the examples, int64, shape [N].
+        """
+        plane = Plane.of(means)
+        horizontal, vertical = plane.names
+        scatter.encodings(
+            plane.project(means),
+            labels,
+            class_names=self._class_names,
+            axis_labels=plane.names,
+            title=f"Encodings of the {self._scores.split} set",
+            subtitle=self._subtitle("rate"),
+            path=self._directory / "encodings.png",
+        )
+        side = len(_GRID_QUANTILES)
+        grids.latent_grid(
+            self._decode(plane.grid(_GRID_QUANTILES), (side, side)),
+            quantiles=_GRID_QUANTILES,
+            axis_labels=(f"{horizontal}: quantile", f"{vertical}: quantile"),
+            title="Latent space, decoded over the prior's quantiles",
+            subtitle=self._subtitle("elbo"),
+            path=self._directory / "latent_grid.png",
+        )
+
+    def draw_samples(self, *, seed: int) -> None:
+        """Draws images decoded from the prior."""
+        rng = np.random.default_rng(seed)
+        z = rng.standard_normal((np.prod(_SAMPLE_GRID), self._vae.latents), np.float32)
+        grids.image_grid(
+            self._decode(z, _SAMPLE_GRID),
+            title="Samples from the prior",
+            subtitle=self._subtitle("elbo"),
+            path=self._directory / "samples.png",
+        )
+
+    def draw_reconstructions(self, examples: ExampleBatch) -> None:
+        """Draws the first examples of each class above their reconstructions."""
+        labels, originals = first_of_each_class(examples)
+        flat = originals.reshape(-1, *self._vae.image_shape)
+        grids.reconstructions(
+            originals,
+            self._vae(to_unit(flat)).numpy().reshape(originals.shape),
+            class_names=[self._class_names[label] for label in labels],
+            title=f"Reconstructions of {self._scores.split} examples",
+            subtitle=self._subtitle("distortion"),
+            path=self._directory / "reconstructions.png",
+        )
+
+    def draw_learning_curves(self, epochs: Sequence[EpochMetrics]) -> None:
+        """Draws the losses of all epochs."""
+        names = ("loss", "rate", "distortion")
+        heldout = {
+            name: [epoch.heldout[name] if epoch.heldout else None for epoch in epochs]
+            for name in names
+        }
+        final = f"final train loss {epochs[-1].train['loss']:.2f} nats"
+        curves.learning_curves(
+            [epoch.epoch for epoch in epochs],
+            train={name: [epoch.train[name] for epoch in epochs] for name in names},
+            heldout=heldout if any(epoch.heldout for epoch in epochs) else None,
+            title="Learning curves",
+            subtitle=f"{self._scores.dataset} · {self._scores.preset} · {final}",
+            path=self._directory / "learning_curves.png",
+        )
+
+    def _subtitle(self, metric: str) -> str:
+        scores, mean = self._scores, self._scores.metric(metric)
+        value = f"{mean.value:.2f} ± {mean.half_width:.2f} nats".replace("-", "−")
+        title = metric_title(metric)
+        return f"{scores.dataset} · {scores.preset} · {scores.split} {title} {value}"
+
+    def _decode(self, z: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+        """The likelihood's means at z, shape [rows, columns, height, width, channels]."""
+        return self._vae.likelihood(z).mean().numpy().reshape(*grid, *self._vae.image_shape)
+
+
+def first_of_each_class(examples: ExampleBatch) -> tuple[list[int], np.ndarray]:
+    """The first examples of each class.
+
+    Returns:
+      The labels of the classes, and their images, uint8, shape
+      [classes, K, height, width, channels]; black where a class has fewer than K examples.
+    """
+    labels = np.unique(examples.labels)[:_MAX_CLASSES].tolist()
+    images = np.zeros((len(labels), _RECONSTRUCTIONS_PER_CLASS, *examples.shape), np.uint8)
+    for row, label in enumerate(labels):
+        first = np.flatnonzero(examples.labels == label)[:_RECONSTRUCTIONS_PER_CLASS]
+        images[row, : len(first)] = examples.images[first]
+    return labels, images

@@ -1,0 +1,47 @@
+import pytest
+
+from components.base import json_lines
+
+
+def test_values_are_read_back_as_they_were_written(tmp_path):
+    values = [{"b": 1, "a": "ä\n\u2028\r"}, [], None, "日本"]
+    json_lines.write(tmp_path / "lines", iter(values))
+    assert list(json_lines.read(tmp_path / "lines")) == values
+
+
+def test_the_file_has_one_line_of_utf8_per_value(tmp_path):
+    json_lines.write(tmp_path / "lines", ["a\nb", "日本"])
+    assert (tmp_path / "lines").read_bytes() == '"a\\nb"\n"日本"\n'.encode()
+
+
+def test_without_values_the_file_is_empty(tmp_path):
+    json_lines.write(tmp_path / "lines", [1])
+    json_lines.write(tmp_path / "lines", [])
+    assert (tmp_path / "lines").read_bytes() == b""
+    assert list(json_lines.read(tmp_path / "lines")) == []
+
+
+def test_a_durable_file_has_the_same_bytes(tmp_path):
+    for durable in (False, True):
+        json_lines.write(tmp_path / f"{durable}", [1, "ä"], durable=durable)
+    assert (tmp_path / "True").read_bytes() == (tmp_path / "False").read_bytes()
+
+
+def test_a_line_that_is_not_json_is_an_error_after_the_lines_before_it(tmp_path):
+    (tmp_path / "lines").write_bytes(b'1\n{"a":\n')
+    values = json_lines.read(tmp_path / "lines")
+    assert next(values) == 1
+    with pytest.raises(ValueError, match="Expecting value"):
+        next(values)
+
+
+def test_a_failure_leaves_the_old_file(tmp_path):
+    def fail():
+        yield 1
+        raise ZeroDivisionError
+
+    json_lines.write(tmp_path / "lines", ["old"])
+    with pytest.raises(ZeroDivisionError):
+        json_lines.write(tmp_path / "lines", fail())
+    assert list(json_lines.read(tmp_path / "lines")) == ["old"]
+    assert [path.name for path in tmp_path.iterdir()] == ["lines"]

@@ -1,0 +1,40 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from components.model.pixels import to_unit
+
+PIXELS = np.arange(256, dtype=np.uint8)
+
+
+def test_intensities_are_the_nearest_float32_of_pixels_over_255():
+    expected = (PIXELS.astype(np.float64) / 255).astype(np.float32)
+    np.testing.assert_array_equal(to_unit(PIXELS), expected)
+    assert to_unit(PIXELS).dtype == np.float32
+
+
+def test_a_tensor_gives_a_tensor_of_the_same_values():
+    intensities = to_unit(tf.constant(PIXELS))
+    assert isinstance(intensities, tf.Tensor)
+    assert intensities.dtype == tf.float32
+    np.testing.assert_array_equal(intensities, to_unit(PIXELS))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_tensor_in_a_graph_gives_the_same_values_except_for_the_last_bit(compiled):
+    convert = tf.function(to_unit, autograph=False, jit_compile=compiled)
+    np.testing.assert_array_max_ulp(convert(tf.constant(PIXELS)).numpy(), to_unit(PIXELS))
+
+
+def test_arrays_need_no_tensorflow():
+    code = (
+        "import sys, numpy; from components.model.pixels import to_unit; "
+        "to_unit(numpy.zeros(3, numpy.uint8)); print(*sys.modules)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert "tensorflow" not in result.stdout.split()

@@ -1,0 +1,17 @@
+import pytest
+
+from components.base.config import from_mapping
+from components.base.errors import ConfigError
+from pipeline.evaluate.config import EvaluateConfig
+
+
+def test_options_are_converted_from_text():
+    values = {"draws": "7", "draws_seed": "3"}
+    config = from_mapping(EvaluateConfig, values, where="a test")
+    assert config == EvaluateConfig(draws=7, draws_seed=3)
+
+
+@pytest.mark.parametrize("fields", [{"draws": 0}, {"draws": -1}, {"draws_seed": -1}])
+def test_a_value_out_of_range_is_an_error(fields):
+    with pytest.raises(ConfigError, match="draws must be at least 1 and draws_seed at least 0"):
+        EvaluateConfig(**fields)

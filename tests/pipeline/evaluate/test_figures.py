@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from components.data.examples import ExampleBatch
+from components.model import vae
+from pipeline.evaluate import figures
+from pipeline.evaluate.figures import FigureWriter
+from tests.pipeline.evaluate.test_scores import SCORES
+from trainer.recording.epoch_metrics import EpochMetrics
+
+LOSSES = {"loss": 30.0, "rate": 10.0, "distortion": 20.0}
+
+
+def epochs(*heldout) -> list[EpochMetrics]:
+    return [
+        EpochMetrics(n, 10 * n, LOSSES, losses, learning_rate=0.001, beta=1.0)
+        for n, losses in enumerate(heldout, start=1)
+    ]
+
+
+@pytest.fixture
+def writer(tmp_path, model_dir, example_set) -> FigureWriter:
+    model = vae.load(model_dir / "model.keras")
+    return FigureWriter(tmp_path, vae=model, scores=SCORES, class_names=example_set.class_names)
+
+
+def test_the_latent_space_is_two_figures(writer, tmp_path):
+    rng = np.random.default_rng(0)
+    writer.draw_latent_space(rng.standard_normal((50, 2), np.float32), np.arange(50) % 10)
+    assert {path.name for path in tmp_path.iterdir()} == {"encodings.png", "latent_grid.png"}
+
+
+def test_samples_depend_only_on_the_seed(writer, tmp_path):
+    pictures = []
+    for seed in (0, 0, 1):
+        writer.draw_samples(seed=seed)
+        pictures.append((tmp_path / "samples.png").read_bytes())
+    assert pictures[0] == pictures[1] != pictures[2]
+
+
+def test_reconstructions_are_drawn(writer, tmp_path, example_set):
+    writer.draw_reconstructions(example_set.read("test"))
+    with Image.open(tmp_path / "reconstructions.png") as image:
+        assert min(image.size) > 400
+
+
+@pytest.mark.parametrize("heldout", [(None, None), (None, LOSSES), (LOSSES, LOSSES)])
+def test_learning_curves_need_no_held_out_losses(writer, tmp_path, heldout):
+    writer.draw_learning_curves(epochs(*heldout))
+    assert (tmp_path / "learning_curves.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("metric", "subtitle"),
+    [
+        ("elbo", "cats · mlp · test ELBO −30.00 ± 0.50 nats"),
+        ("rate", "cats · mlp · test rate 10.00 ± 0.25 nats"),
+    ],
+)
+def test_the_subtitle_has_a_score_with_a_minus_sign(writer, metric, subtitle):
+    assert writer._subtitle(metric) == subtitle
+
+
+def test_the_first_examples_of_each_class_are_chosen():
+    labels = np.array([3, 1, 3, 1, 1, 7], np.int64)
+    images = np.arange(1, 7, dtype=np.uint8).reshape(6, 1, 1, 1)
+    batch = ExampleBatch([str(n) for n in range(6)], images, labels)
+    chosen, pictures = figures.first_of_each_class(batch)
+    assert chosen == [1, 3, 7]
+    assert pictures.shape == (3, 10, 1, 1, 1)
+    assert pictures[:, :4, 0, 0, 0].tolist() == [[2, 4, 5, 0], [1, 3, 0, 0], [6, 0, 0, 0]]
+
+
+def test_of_many_classes_the_first_are_chosen():
+    labels = np.arange(50, dtype=np.int64)
+    batch = ExampleBatch([str(n) for n in labels], np.zeros((50, 1, 1, 1), np.uint8), labels)
+    chosen, _ = figures.first_of_each_class(batch)
+    assert chosen == list(range(20))

@@ -1,0 +1,40 @@
+import json
+
+import pytest
+
+from components.metrics.mean import Mean
+from pipeline.evaluate.scores import METRICS, Scores, metric_title
+
+SCORES = Scores(
+    dataset="cats",
+    preset="mlp",
+    split="test",
+    examples=1234,
+    draws=4,
+    elbo=Mean(-30.0, 0.5),
+    rate=Mean(10.0, 0.25),
+    distortion=Mean(20.0, 0.125),
+)
+
+
+def test_the_json_value_is_that_of_metrics_json():
+    assert json.dumps(SCORES.as_json()) == (
+        '{"dataset": "cats", "preset": "mlp", "split": "test", "examples": 1234, "draws": 4, '
+        '"unit": "nats per example", "elbo": {"mean": -30.0, "half_width_95": 0.5}, '
+        '"rate": {"mean": 10.0, "half_width_95": 0.25}, '
+        '"distortion": {"mean": 20.0, "half_width_95": 0.125}}'
+    )
+
+
+def test_scores_are_restored_from_json():
+    assert Scores.from_json(json.loads(json.dumps(SCORES.as_json()))) == SCORES
+
+
+def test_metrics_are_found_by_name():
+    assert [SCORES.metric(name).value for name in METRICS] == [-30.0, 10.0, 20.0]
+    with pytest.raises(AttributeError):
+        SCORES.metric("loss")
+
+
+def test_metrics_have_titles():
+    assert [metric_title(name) for name in METRICS] == ["ELBO", "rate", "distortion"]

@@ -1,0 +1,112 @@
+"""A source of examples in memory, and its way through the workers."""
+
+import dataclasses
+import json
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.base.manifest import Input
+from components.data.examples import ExampleBatch, hash_ids
+from components.ingest.ledger import InputTally
+from components.ingest.rejection import Reason, Rejected
+from components.sources.source import Slice
+from pipeline.prepare import workers
+from pipeline.prepare.messages import ReadReport, ReadTask
+
+SHAPE = (6, 5, 1)
+IMAGE_BYTES = 30
+Item = tuple[str, np.ndarray, int] | Rejected
+
+
+@dataclasses.dataclass
+class ListedSource:
+    """A source whose inputs are in lists.
+
+    Attributes:
+      items: the inputs, by split.
+      per_slice: number of inputs per slice.
+      per_batch: largest number of examples per batch; a batch also ends where the shape changes.
+    """
+
+    items: dict[str, list[Item]]
+    per_slice: int = 100
+    per_batch: int = 30
+
+    name = "cats"
+    class_names = ("A", "B", "C")
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def input(self) -> Input:
+        return Input(None, "fingerprint")
+
+    @property
+    def num_examples(self) -> dict[str, int]:
+        return {split: len(items) for split, items in self.items.items()}
+
+    def fingerprint_without(self, ids: Collection[str]) -> str:
+        return f"without {sorted(ids)}"
+
+    def slices(self) -> list[Slice]:
+        return [
+            Slice(split, "listed", first, min(self.per_slice, len(items) - first))
+            for split, items in self.items.items()
+            for first in range(0, len(items), self.per_slice)
+        ]
+
+    def read(self, part: Slice) -> Iterator[ExampleBatch | Rejected]:
+        batch: list[tuple[str, np.ndarray, int]] = []
+        for item in [*self.items[part.split][part.first : part.first + part.examples], None]:
+            is_example = isinstance(item, tuple)
+            if batch and (
+                not is_example or len(batch) == self.per_batch or item[1].shape != batch[0][1].shape
+            ):
+                ids, images, labels = zip(*batch, strict=True)
+                yield ExampleBatch(list(ids), np.stack(images), np.array(labels, np.int64))
+                batch = []
+            if is_example:
+                batch.append(item)
+            elif item is not None:
+                yield item
+
+
+def examples(count: int, *, split: str = "train", shape=SHAPE, seed: int = 0) -> list[Item]:
+    """Examples with random pixels, and the labels 0, 1 and 2 in turn."""
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (count, *shape), np.uint8)
+    return [(f"{split}-{n:08d}", image, n % 3) for n, image in enumerate(images)]
+
+
+def tally_of(items: list[Item], reason: Reason | None = None) -> InputTally:
+    """The tally of some inputs."""
+    tally = InputTally()
+    ids = [item.id if isinstance(item, Rejected) else item[0] for item in items]
+    labels = [item.label if isinstance(item, Rejected) else item[2] for item in items]
+    tally.add(hash_ids(ids), labels, reason=reason)
+    return tally
+
+
+def create_work_directory(directory: Path) -> Path:
+    """Creates the folders for reports in a directory."""
+    for name in (workers.READ, workers.WRITTEN, workers.QUARANTINED):
+        (directory / name).mkdir(parents=True)
+    return directory
+
+
+def read_all(source: ListedSource, directory: Path) -> list[ReadReport]:
+    """Reads every slice of a source, as a runner does; returns the workers' reports."""
+    create_work_directory(directory)
+    for number, part in enumerate(source.slices()):
+        workers.read_slice(ReadTask(number, 0, part), [source], directory)
+    return load_reports(directory / workers.READ, ReadReport)
+
+
+def load_reports(directory: Path, report_class) -> list:
+    """The workers' reports in a directory."""
+    return [
+        report_class.from_json(json.loads(path.read_text()))
+        for path in sorted(directory.glob("*.json"))
+    ]

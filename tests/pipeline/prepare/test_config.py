@@ -1,0 +1,59 @@
+import pytest
+
+from components.base.config import from_mapping
+from components.base.errors import ConfigError
+from components.ingest.conversion import Conversion
+from pipeline.prepare.config import PrepareConfig
+
+
+def config(**fields: str) -> PrepareConfig:
+    return from_mapping(PrepareConfig, fields, where="a test")
+
+
+@pytest.mark.parametrize(
+    ("image_size", "channels", "expected"),
+    [
+        ("", "none", Conversion(None, None)),
+        ("64", "none", Conversion((64, 64), None)),
+        ("48x64", "3", Conversion((48, 64), 3)),
+    ],
+)
+def test_the_request_has_the_conversion(image_size, channels, expected):
+    request = config(image_size=image_size, channels=channels).request("cats")
+    assert request.dataset == "cats"
+    assert request.conversion == expected
+
+
+def test_the_request_has_the_options_of_the_source():
+    fields = {"data_dir": "data", "features": "image=x", "synthetic_size": "7"}
+    request = config(**fields, synthetic_seed="3").request("cats")
+    assert (request.data_dir, request.features) == ("data", "image=x")
+    assert (request.size, request.seed) == (7, 3)
+
+
+@pytest.mark.parametrize("image_size", ["0", "64x", "64x64x3", "-1", "x64", "1e3", "6 4"])
+def test_an_image_size_must_be_one_or_two_positive_numbers(image_size):
+    with pytest.raises(ConfigError, match=r"image_size must be N or HEIGHTxWIDTH\. Received"):
+        config(image_size=image_size)
+
+
+def test_an_image_size_must_fit_in_memory():
+    with pytest.raises(ConfigError, match="image_size must have at most 33,554,432 pixels"):
+        config(image_size="8192x8192")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("channels", "2", "channels must be 1 or 3"),
+        ("validation_fraction", "1", "validation_fraction must be at least 0 and less than 1"),
+        ("validation_fraction", "-0.1", "validation_fraction must be at least 0 and less than 1"),
+        ("synthetic_seed", "-1", "synthetic_seed must be at least 0"),
+        ("shard_bytes", "0", "shard_bytes must be at least 1"),
+        ("synthetic_size", "0", "synthetic_size must be at least 1"),
+        ("duplicates", "remove", "duplicates in a test must be one of keep, drop, error"),
+    ],
+)
+def test_a_value_out_of_range_is_an_error(name, value, message):
+    with pytest.raises(ConfigError, match=f"{message}.* Received: '?{value}"):
+        config(**{name: value})

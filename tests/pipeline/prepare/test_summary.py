@@ -1,0 +1,64 @@
+import dataclasses
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from components.data.dataset_counts import DuplicateCounts
+from pipeline.prepare import summary
+
+
+@pytest.fixture
+def printed(example_set, capsys):
+    """Prints the summary of a dataset with changed counts; returns the lines."""
+
+    def print_summary(*, policy: str = "keep", counters=None, **changes) -> list[str]:
+        manifest = {"config": {"duplicates": policy}}
+        dataset = dataclasses.replace(
+            example_set,
+            path=Path("out"),
+            counts=dataclasses.replace(example_set.counts, **changes),
+            artifact=SimpleNamespace(manifest=manifest),
+        )
+        summary.print_summary(dataset, Counter(counters))
+        return capsys.readouterr().err.splitlines()
+
+    return print_summary
+
+
+def test_the_counters_and_the_dataset_are_printed(printed):
+    lines = printed(counters={"read": 7000, "kept": 7000, "bytes": 5_488_000})
+    assert lines[0] == "prepare: read 7,000 inputs, kept 7,000 (5.5 MB of pixels)"
+    assert lines[1].startswith("prepare: synthetic_garments: ")
+    assert len(lines) == 2
+
+
+def test_the_reasons_of_the_quarantine_are_printed(printed):
+    counters = {"read": 9, "kept": 5, "quarantined_wrong_shape": 3, "quarantined_empty": 1}
+    assert printed(counters=counters)[0] == (
+        "prepare: read 9 inputs, kept 5 (0.0 MB of pixels), quarantined 4 (1 empty, 3 wrong_shape)"
+    )
+
+
+def test_a_quarantine_is_a_warning(printed):
+    lines = printed(quarantined=1)
+    assert lines[2] == (
+        "warning: 1 input in quarantine; out/quarantine/quarantine.jsonl has the reasons; after "
+        "fixing inputs, run again with --retry_quarantined, which reads only the quarantined ones"
+    )
+    assert "2,000 inputs" in printed(quarantined=2000)[2]
+
+
+def test_images_of_other_shapes_are_a_warning(printed):
+    ledger = {"train": {"reasons": {"wrong_shape": 3}}}
+    assert "--image_size and --channels" in printed(ledger=ledger)[2]
+
+
+def test_a_leak_between_splits_is_a_warning_unless_duplicates_were_dropped(printed):
+    duplicates = DuplicateCounts(images=3, by_splits={"train": 2, "train+test": 1})
+    assert printed(duplicates=duplicates)[2] == (
+        "warning: some images are in several splits (1 in train+test); out/duplicates.jsonl lists "
+        "them; to keep one of each, use --duplicates drop"
+    )
+    assert len(printed(duplicates=duplicates, policy="drop")) == 2
