@@ -84,13 +84,14 @@ class ArtifactPlan:
 
         Args:
           overwrite: return False, rather than raise an error, if the directory holds another
-            artifact or a damaged one.
+            artifact of this stage or a damaged one.
 
         Raises:
-          ConfigError: the directory holds another artifact, or something that this project did
-            not make (the latter with `overwrite` too).
+          ConfigError: the directory holds another artifact. Whatever `overwrite` says: it is an
+            input or contains one, or it holds something that this stage did not write.
           WorkError: the directory holds the right artifact, but a file is missing or truncated.
         """
+        self._check_target()
         self.recover_replacement()
         if not self.directory.exists() or files.is_empty(self.directory):
             return False
@@ -101,16 +102,24 @@ class ArtifactPlan:
                 f"valid {MANIFEST}); choose a new directory, or move this one away"
             )
         artifact = Artifact(self.directory, manifest)
+        if (stage := manifest["stage"]) != self.stage:
+            raise ConfigError(
+                f"{self.directory} holds an artifact of the {stage} stage, which the {self.stage} "
+                "stage never replaces; choose a new directory"
+            )
         differing = differences(artifact.identity(), self._identity())
         if differing and not overwrite:
             raise ConfigError(
                 f"{self.directory} holds a different artifact: {'; '.join(differing)}; "
                 "choose a new directory, or replace the artifact with --overwrite"
             )
-        if overwrite:
-            return not differing and artifact.is_intact()
-        artifact.check_sizes()
-        return True
+        if not overwrite:
+            artifact.check_sizes()
+            return True
+        if not differing and artifact.is_intact():
+            return True
+        self._check_replaceable()
+        return False
 
     def recover_replacement(self) -> None:
         """Finishes or undoes a replacement that was interrupted when a process was killed."""
@@ -126,15 +135,17 @@ class ArtifactPlan:
 
         Args:
           resume: keep the files that an earlier, unfinished run of the same plan left in the draft.
-          overwrite: discard an unfinished draft of another plan, and replace another artifact.
+          overwrite: discard an unfinished draft of another plan, and replace another artifact;
+            only those of this stage.
           rebuild: replace a published artifact even if it is up to date.
 
         Raises:
-          ConfigError: the directory, or the draft next to it, holds a different artifact or was
-            not made by this project.
+          ConfigError: the directory, or the draft next to it, holds a different artifact or
+            something that this stage did not write, or the directory is an input or contains one.
           WorkError: another process is writing the same draft, or has just published it.
         """
         start = time.monotonic()
+        self._check_target()
         with files.directory_lock(self.draft_directory):
             self._recover_replacement()
             # Another process may have published since the caller checked.
@@ -151,6 +162,8 @@ class ArtifactPlan:
             manifest = self._describe(draft, start=start)
             files.write_durably(draft.path / MANIFEST, json.dumps(manifest, indent=2) + "\n")
             if self.directory.exists():
+                # Checked again: files may have been added since the work began.
+                self._check_replaceable()
                 self.directory.rename(self._replaced_directory)
             draft.path.rename(self.directory)
             # Kept until now, so that the work can be resumed if publishing fails.
@@ -160,6 +173,46 @@ class ArtifactPlan:
     def _identity(self) -> dict[str, Any]:
         fingerprints = {name: value.fingerprint for name, value in self.inputs.items()}
         return identity(stage=self.stage, config=self.config, fingerprints=fingerprints)
+
+    def _check_target(self) -> None:
+        """Checks that publishing harms no input and no artifact that is set aside.
+
+        Raises:
+          ConfigError: the directory is an input or contains one, or its name ends like the names
+            of drafts or of replaced artifacts.
+        """
+        if self.directory.name.endswith((DRAFT_SUFFIX, _REPLACED_SUFFIX)):
+            raise ConfigError(
+                f"{self.directory}: names that end with {DRAFT_SUFFIX} or {_REPLACED_SUFFIX} are "
+                "for directories that a stage is writing or replacing; choose another name"
+            )
+        for name, value in self.inputs.items():
+            if value.path is not None and files.contains(self.directory, value.path):
+                relation = "is" if files.contains(value.path, self.directory) else "contains"
+                raise ConfigError(
+                    f"the output directory {self.directory} {relation} the input {name!r} of this "
+                    f"stage ({value.path}); choose another output directory"
+                )
+
+    def _check_replaceable(self) -> None:
+        """Checks that the directory holds nothing except the files in its manifest.
+
+        Raises:
+          ConfigError: it holds another file, which would be lost if the artifact were replaced.
+        """
+        manifest = read_manifest(self.directory) or {"outputs": {}}
+        known = {*manifest["outputs"], MANIFEST, _PLAN}
+        others = [
+            path
+            for path in files.walk_files(self.directory)
+            if path.relative_to(self.directory).as_posix() not in known
+        ]
+        if others:
+            more = f" and {len(others) - 1:,} more" if len(others) > 1 else ""
+            raise ConfigError(
+                f"{self.directory} is not replaced, because it holds files that are not part of "
+                f"its artifact: {others[0]}{more}; move them away, or choose a new directory"
+            )
 
     def _open_draft(self, *, resume: bool, overwrite: bool) -> None:
         """Prepares the draft: keeps its files if they are to be resumed, removes them otherwise."""
@@ -172,7 +225,12 @@ class ArtifactPlan:
             )
         existing = json.loads(plan_file.read_text()) if plan_file.exists() else {}
         differing = differences(existing, self._identity())
-        if existing and differing and not overwrite and (resume or existing["stage"] != self.stage):
+        if existing and existing["stage"] != self.stage:
+            raise ConfigError(
+                f"{self.draft_directory} holds an unfinished artifact of the {existing['stage']} "
+                f"stage, which the {self.stage} stage never discards; choose a new directory"
+            )
+        if existing and differing and resume and not overwrite:
             raise ConfigError(
                 f"{self.draft_directory} holds a different, unfinished artifact: "
                 f"{'; '.join(differing)}; choose a new directory, or discard it with --overwrite"

@@ -24,6 +24,15 @@ def walk_files(directory: epath.Path) -> list[epath.Path]:
     return sorted(root / name for root, _, names in directory.walk() for name in names)
 
 
+def contains(directory: epath.Path, path: epath.Path) -> bool:
+    """Whether a path is a directory itself or is below it, after links are resolved."""
+    if is_remote(directory) or is_remote(path):
+        outer, inner = (os.fspath(each).rstrip("/") for each in (directory, path))
+    else:
+        outer, inner = (os.path.realpath(each) for each in (directory, path))
+    return inner == outer or inner.startswith(outer.rstrip("/") + "/")
+
+
 def sha256(path: epath.Path, *, sync: bool = False) -> str:
     """Computes the SHA-256 digest of a file, in hexadecimal.
 

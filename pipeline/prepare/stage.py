@@ -10,12 +10,13 @@ from collections.abc import Sequence
 
 from etils import epath
 
-from components.base import artifacts, console, json_lines
-from components.base.errors import WorkError
+from components.base import artifacts, console, files, json_lines
+from components.base.errors import ConfigError, WorkError
 from components.base.manifest import published_config
 from components.data.dataset_counts import DatasetCounts
 from components.data.prepared_dataset import PreparedDataset
 from components.sources import dataset_names, registry
+from components.sources.folder import FolderSource
 from components.sources.source import Source
 from pipeline.beam import worker_pool
 from pipeline.prepare import (
@@ -61,6 +62,7 @@ def prepare(
     source, notes = registry.open_source(config.request(_dataset_name(config, output, overwrite)))
     for note in notes:
         console.warn(note)
+    _check_outside(source, epath.Path(output))
     plan = _artifact_plan(config, source, output)
     retry = None
     if retry_quarantined:
@@ -93,6 +95,15 @@ def _dataset_name(config: PrepareConfig, output: epath.PathLike, overwrite: bool
         return config.dataset
     published = published_config(output).get("dataset")
     return published if published in dataset_names.AUTO_CHOICES else config.dataset
+
+
+def _check_outside(source: Source, output: epath.Path) -> None:
+    """Raises ConfigError if the output would become part of a folder that is read as images."""
+    if isinstance(source, FolderSource) and files.contains(source.path, output):
+        raise ConfigError(
+            f"the output directory {output} is inside the dataset {source.path}: another run would "
+            "read its contact sheets as images; choose an output directory outside the dataset"
+        )
 
 
 def _validation_from_train(config: PrepareConfig, source: Source) -> bool:

@@ -218,13 +218,98 @@ def test_directories_of_the_user_next_to_the_target_are_never_changed(tmp_path, 
     assert (tmp_path / name / "thesis.txt").read_text() == "thesis"
 
 
-def test_the_draft_of_another_stage_is_not_discarded(tmp_path):
-    with pytest.raises(RuntimeError), plan_in(tmp_path).publish(resume=True):
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_the_draft_of_another_stage_is_not_discarded(tmp_path, overwrite):
+    with pytest.raises(RuntimeError), plan_in(tmp_path).publish(resume=True) as draft:
+        (draft.path / "checkpoint").write_text("kept")
         raise RuntimeError
     other = dataclasses.replace(plan_in(tmp_path), stage="train")
-    message = "stage is prepare, not the requested train"
-    with pytest.raises(ConfigError, match=message), other.publish():
+    message = "unfinished artifact of the prepare stage, which the train stage never discards"
+    with pytest.raises(ConfigError, match=message), other.publish(overwrite=overwrite):
         pass
+    assert (other.draft_directory / "checkpoint").read_text() == "kept"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_artifact_of_another_stage_is_never_replaced(tmp_path, overwrite):
+    publish(plan_in(tmp_path))
+    other = dataclasses.replace(plan_in(tmp_path), stage="train")
+    message = "holds an artifact of the prepare stage, which the train stage never replaces"
+    with pytest.raises(ConfigError, match=message):
+        other.is_up_to_date(overwrite=overwrite)
+    with pytest.raises(ConfigError, match=message):
+        publish(other, overwrite=overwrite)
+    assert (other.directory / "folder/file").read_text() == "x"
+
+
+@pytest.mark.parametrize(
+    ("input_path", "relation"),
+    [
+        ("target", "is"),
+        ("target/model", "contains"),
+        ("target/../target/model/file", "contains"),
+        ("link", "is"),
+    ],
+)
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_input_or_a_parent_of_an_input_is_never_replaced(
+    tmp_path, input_path, relation, overwrite
+):
+    publish(plan_in(tmp_path))
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    inputs = {"examples": Input(epath.Path(tmp_path / input_path), FINGERPRINT)}
+    plan = dataclasses.replace(plan_in(tmp_path), inputs=inputs, config={"size": 4})
+    message = f"target {relation} the input 'examples' of this stage .*; choose another output"
+    with pytest.raises(ConfigError, match=message):
+        plan.is_up_to_date(overwrite=overwrite)
+    with pytest.raises(ConfigError, match=message):
+        publish(plan, overwrite=overwrite, rebuild=True)
+    assert (plan.directory / "folder/file").read_text() == "x"
+
+
+def test_an_input_next_to_the_target_with_a_name_that_begins_alike_is_no_obstacle(tmp_path):
+    inputs = {"examples": Input(epath.Path(tmp_path / "target2"), FINGERPRINT)}
+    publish(dataclasses.replace(plan_in(tmp_path), inputs=inputs))
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "model/weights", ".hidden"])
+def test_files_that_are_not_part_of_the_artifact_are_never_lost(tmp_path, name):
+    publish(plan_in(tmp_path))
+    (tmp_path / "target" / name).parent.mkdir(exist_ok=True)
+    (tmp_path / "target" / name).write_text("mine")
+    other = plan_in(tmp_path, config={"size": 4})
+    for replace in (
+        lambda: other.is_up_to_date(overwrite=True),
+        lambda: publish(other, overwrite=True),
+        lambda: publish(plan_in(tmp_path), rebuild=True),
+    ):
+        with pytest.raises(ConfigError, match=f"files that are not part of its artifact: .*{name}"):
+            replace()
+    assert (tmp_path / "target" / name).read_text() == "mine"
+    # An artifact that is up to date is not replaced, so the file does no harm.
+    assert plan_in(tmp_path).is_up_to_date(overwrite=True)
+
+
+def test_files_added_while_the_stage_works_are_not_lost(tmp_path):
+    publish(plan_in(tmp_path))
+    other = plan_in(tmp_path, config={"size": 4})
+    with (
+        pytest.raises(ConfigError, match="added"),
+        other.publish(resume=True, overwrite=True) as draft,
+    ):
+        (draft.path / "file").write_text("new")
+        (other.directory / "added").write_text("mine")
+    assert (other.directory / "added").read_text() == "mine"
+    (other.directory / "added").unlink()
+    with other.publish(resume=True, overwrite=True) as draft:
+        assert (draft.path / "file").read_text() == "new"
+
+
+@pytest.mark.parametrize("name", ["target.draft", "target.replaced"])
+def test_names_that_the_stages_use_for_themselves_are_refused(tmp_path, name):
+    plan = dataclasses.replace(plan_in(tmp_path), directory=epath.Path(tmp_path / name))
+    with pytest.raises(ConfigError, match="choose another name"):
+        plan.is_up_to_date(overwrite=False)
 
 
 def test_an_artifact_that_another_process_has_just_published_is_not_replaced(tmp_path):

@@ -159,3 +159,29 @@ def test_only_directories_without_entries_are_empty(folder):
 def test_paths_with_a_scheme_are_remote(folder):
     assert files.is_remote(epath.Path("gs://bucket/x"))
     assert not files.is_remote(folder)
+
+
+@pytest.mark.parametrize(
+    ("directory", "path", "expected"),
+    [
+        ("a", "a", True),
+        ("a", "a/b/c", True),
+        ("a", "ab", False),
+        ("a/b", "a", False),
+        ("a", "a/../b", False),
+        ("link", "a/b", True),
+        (".", "a", True),
+        ("/", "a", True),
+        ("gs://bucket/a", "gs://bucket/a/b", True),
+        ("gs://bucket/a/", "gs://bucket/a", True),
+        ("gs://bucket/a", "gs://bucket/ab", False),
+        ("gs://bucket", "a", False),
+    ],
+)
+def test_a_directory_contains_itself_and_what_is_below_it(
+    tmp_path, monkeypatch, directory, path, expected
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("a")
+    assert files.contains(epath.Path(directory), epath.Path(path)) == expected
