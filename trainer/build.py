@@ -65,6 +65,11 @@ class TrainingRun:
         """Number of steps of the whole run."""
         return self.config.epochs * self.batches.steps_per_epoch
 
+    @property
+    def warmup_steps(self) -> int:
+        """Number of steps of the warm-up."""
+        return self.config.warmup_of(self.total_steps)
+
 
 def build_run(
     config: TrainConfig, examples: PreparedDataset, *, cache_bytes: int | None = None
@@ -157,7 +162,9 @@ def _optimizer(config: TrainConfig) -> Optimizer:
 
 def _learning_rate(config: TrainConfig, total_steps: int) -> LearningRate:
     return choices.LEARNING_RATE_SCHEDULES[config.schedule](
-        peak=config.learning_rate, total_steps=total_steps, warmup_steps=config.warmup_steps
+        peak=config.learning_rate,
+        total_steps=total_steps,
+        warmup_steps=config.warmup_of(total_steps),
     )
 
 

@@ -24,7 +24,7 @@ _AT_LEAST_1 = (
     "heldout_examples",
 )  # fmt: skip
 _AT_LEAST_0 = (
-    "warmup_steps", "weight_decay", "clip_norm", "beta", "free_bits", "ema_decay", "patience",
+    "warmup_steps", "warmup_share", "weight_decay", "clip_norm", "beta", "free_bits", "ema_decay", "patience",
     "seed", "replicas",
 )  # fmt: skip
 
@@ -60,7 +60,12 @@ class TrainConfig:
         "falls",
         choices=tuple(LEARNING_RATE_SCHEDULES),
     )
-    warmup_steps: int = option(0, "number of steps in which the learning rate rises from 0")
+    warmup_steps: int = option(
+        0, "number of steps in which the learning rate rises from 0, bounded by warmup_share"
+    )
+    warmup_share: float = option(
+        0.1, "largest share of the run's steps that the warm-up may take, from 0 to 1"
+    )
     weight_decay: float = option(
         0.0,
         f"decoupled weight decay of the kernels; only with {', '.join(OPTIMIZERS_WITH_DECAY)}",
@@ -122,6 +127,8 @@ class TrainConfig:
         _check_minimum(self, 0, _AT_LEAST_0)
         if self.ema_decay >= 1:
             raise ConfigError(f"ema_decay must be less than 1. Received: {self.ema_decay}")
+        if self.warmup_share > 1:
+            raise ConfigError(f"warmup_share must be at most 1. Received: {self.warmup_share}")
         if self.weight_decay and self.optimizer not in OPTIMIZERS_WITH_DECAY:
             raise ConfigError(
                 f"optimizer {self.optimizer} has no weight decay; choose one of "
@@ -140,6 +147,10 @@ class TrainConfig:
                 f"widths of {self.network} must be {min_widths} or more numbers greater than 0. "
                 f"Received: {','.join(map(str, self.widths))}"
             )
+
+    def warmup_of(self, total_steps: int) -> int:
+        """The number of warm-up steps in a run of `total_steps` steps."""
+        return min(self.warmup_steps, round(self.warmup_share * total_steps))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -44,6 +44,7 @@ def describe(config: TrainConfig, options: RunOptions, examples: PreparedDataset
         "data": _data(options, examples),
         "held out": _heldout(config, examples),
         "learning rate": f"{config.optimizer}, {step_config.update.learning_rate.description}",
+        "warm-up": _warmup(run),
         "beta": step_config.beta.description,
     }
     return "\n".join(f"{label:{_LABEL_WIDTH}} {text}" for label, text in lines.items())
@@ -141,6 +142,20 @@ def _heldout(config: TrainConfig, examples: PreparedDataset) -> str:
     available = examples.num_examples(HELDOUT_SPLIT)
     used = min(available, config.heldout_examples)
     return f"{used:,} of {available:,} examples, evaluated {interval}"
+
+
+def _warmup(run: TrainingRun) -> str:
+    if not run.config.warmup_steps:
+        return "none"
+    text = f"{run.warmup_steps:,} of {run.total_steps:,} steps"
+    if run.warmup_steps < run.config.warmup_steps:
+        text += (
+            f"; warmup_steps {run.config.warmup_steps:,} is bounded by "
+            f"warmup_share {run.config.warmup_share:g}"
+        )
+    if run.warmup_steps >= run.total_steps:
+        text += "; warning: it does not end within the run"
+    return text
 
 
 def _bytes(size: int) -> str:

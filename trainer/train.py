@@ -10,7 +10,7 @@ from components.base import artifacts, console
 from components.base.errors import Stopped, WorkError
 from components.data.prepared_dataset import PreparedDataset
 from components.model.network_registry import MODEL_FILE
-from trainer import build
+from trainer import build, diagnosis
 from trainer.build import HELDOUT_SPLIT, TrainingRun
 from trainer.config import RunOptions, TrainConfig
 from trainer.devices.collectives import HostCollectives
@@ -76,17 +76,24 @@ def _train_as_chief(
     """Builds the run, fits the model and saves it, all in the draft directory."""
     run = build.build_run(config, examples, cache_bytes=options.cache_bytes)
     _announce(run)
-    heldout = None
+    heldout, heldout_images = None, None
     if HELDOUT_SPLIT in examples.splits:
-        heldout = HeldoutEvaluation(
-            run.model, examples.head(HELDOUT_SPLIT, config.heldout_examples), seed=config.seed
-        )
+        heldout_images = examples.head(HELDOUT_SPLIT, config.heldout_examples)
+        heldout = HeldoutEvaluation(run.model, heldout_images, seed=config.seed)
     with ChiefRecorder(run, draft.path, heldout=heldout, options=options) as recorder:
         _fit(run, recorder)
     kept, weights = recorder.select_model(run.loop.state_arrays())
     recorder.delete_unpublished_checkpoints()
     run.model.in_float32(weights).save(str(draft.path / MODEL_FILE))
-    draft.notes = examples.artifact.manifest["notes"]
+    found = diagnosis.findings(
+        kept,
+        constant_elbo=diagnosis.baseline_elbo(examples, build.TRAIN_SPLIT, heldout_images),
+        steps=recorder.history[-1].step,
+        warmup_steps=run.warmup_steps,
+    )
+    for note in found:
+        console.warn(note)
+    draft.notes = examples.artifact.manifest["notes"] + found
     draft.counts = TrainCounts(
         parameters=run.model.count_params(),
         steps=recorder.history[-1].step,
@@ -106,6 +113,12 @@ def _announce(run: TrainingRun) -> None:
         f"{run.batches.steps_per_epoch:,} steps, examples "
         f"{'in memory' if run.batches.is_in_memory else 'streamed from the shards'}"
     )
+    if run.warmup_steps < run.config.warmup_steps:
+        console.say(
+            f"train: {run.warmup_steps:,} warm-up steps instead of {run.config.warmup_steps:,}, "
+            f"since the run has {run.total_steps:,} steps (warmup_share "
+            f"{run.config.warmup_share:g})"
+        )
 
 
 def _fit(run: TrainingRun, recorder: Recorder) -> None:

@@ -4,7 +4,7 @@ It needs no server: the figures are files next to it.
 """
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components.metrics.mean import Mean
@@ -50,13 +50,13 @@ _FIGURES = {
 }
 
 
-def render(scores: Scores, model: Mapping[str, Any], examples: Mapping[str, Any]) -> str:
+def render(scores: Scores, model: Mapping[str, Any], notes: Sequence[str]) -> str:
     """Renders the page as HTML.
 
     Args:
       scores: the scores of the model.
       model: the manifest of the model.
-      examples: the manifest of the prepared dataset.
+      notes: warnings to show above the scores.
     """
     counts = TrainCounts.from_json(model["counts"])
     return _PAGE.format(
@@ -66,7 +66,7 @@ def render(scores: Scores, model: Mapping[str, Any], examples: Mapping[str, Any]
             f"{counts.precision} on {len(counts.devices)} x {counts.devices[0]}; "
             f"{scores.examples:,} {scores.split} examples"
         ),
-        notes="".join(f'<p class="note">{html.escape(note)}</p>' for note in examples["notes"]),
+        notes="".join(f'<p class="note">{html.escape(note)}</p>' for note in notes),
         split=html.escape(scores.split),
         scores="\n".join(_score_row(name, scores.metric(name)) for name in METRICS),
         figures="\n".join(

@@ -60,17 +60,26 @@ def evaluate(
         console.say(f"evaluate: up to date ({output})")
         return load_artifact(output, stage="evaluate")
     with plan.publish(overwrite=overwrite) as draft:
-        scores = _write_evaluation(config, dataset, trained, draft.path)
+        # The model has the notes of the dataset that it was trained on, usually the same one.
+        notes = list(
+            dict.fromkeys([*dataset.artifact.manifest["notes"], *trained.manifest["notes"]])
+        )
+        scores = _write_evaluation(config, dataset, trained, draft.path, notes=notes)
         draft.counts = scores.as_json()
-        draft.notes = dataset.artifact.manifest["notes"]
+        draft.notes = notes
     console.say(f"evaluate: report in {epath.Path(output, REPORT)}")
     return load_artifact(output, stage="evaluate")
 
 
 def _write_evaluation(
-    config: EvaluateConfig, dataset: PreparedDataset, trained: Artifact, directory: epath.Path
+    config: EvaluateConfig,
+    dataset: PreparedDataset,
+    trained: Artifact,
+    directory: epath.Path,
+    *,
+    notes: list[str],
 ) -> Scores:
-    """Writes all files of an evaluation to `directory`."""
+    """Writes all files of an evaluation to `directory`; the report shows the notes."""
     tensorflow_setup.load()
     from components.model import vae
     from pipeline.evaluate import report
@@ -97,7 +106,7 @@ def _write_evaluation(
     writer.draw_reconstructions(split_examples)
     writer.draw_learning_curves(read_metrics(trained.path / EPOCH_METRICS_FILE))
 
-    page = report.render(scores, trained.manifest, dataset.artifact.manifest)
+    page = report.render(scores, trained.manifest, notes)
     (directory / REPORT).write_text(page)
     return scores
 

@@ -60,7 +60,7 @@ def test_schedules_are_chosen_by_name():
 def test_the_schedules_cover_the_whole_run():
     run = tiny_run(
         IMAGES, epochs=4, batch_size=10, learning_rate=0.5, schedule="cosine", warmup_steps=4,
-        beta=3.0, beta_schedule="cyclical", beta_cycles=2,
+        warmup_share=0.1, beta=3.0, beta_schedule="cyclical", beta_cycles=2,
     )  # fmt: skip
     rate, beta = run.loop.step_config.update.learning_rate, run.loop.step_config.beta
     np.testing.assert_allclose(rate(step(1)), 0.25 * (1 + np.cos(np.pi / 44)) / 2, rtol=1e-6)
@@ -69,6 +69,28 @@ def test_the_schedules_cover_the_whole_run():
     expected = [0, 3.0 / 11, 3.0, 3.0, 0, 3.0 / 11]
     np.testing.assert_allclose(
         [beta(step(at)) for at in (0, 1, 11, 21, 22, 23)], expected, rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"warmup_steps": 500}, 4),
+        ({"warmup_steps": 500, "warmup_share": 0.5}, 22),
+        ({"warmup_steps": 500, "warmup_share": 1.0}, 44),
+        ({"warmup_steps": 500, "warmup_share": 0.0}, 0),
+        ({"warmup_steps": 3}, 3),
+        ({"warmup_steps": 0, "warmup_share": 1.0}, 0),
+    ],
+)
+def test_the_warm_up_is_bounded_by_a_share_of_the_run(fields, expected):
+    """Of 44 steps."""
+    run = tiny_run(IMAGES, epochs=4, batch_size=10, schedule="constant", **fields)
+    assert run.warmup_steps == expected
+    rate = run.loop.step_config.update.learning_rate
+    values = [float(rate(step(at))) / run.config.learning_rate for at in range(44)]
+    np.testing.assert_allclose(
+        values, [min(1, (at + 1) / max(expected, 1)) for at in range(44)], rtol=1e-6
     )
 
 

@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 
+from components.base.arithmetic import ceil_div
 from components.base.errors import ConfigError
 from trainer.choices import OPTIMIZERS, OPTIMIZERS_WITH_DECAY
 from trainer.config import (
@@ -23,6 +24,22 @@ def test_the_mlp_preset_has_the_settings_of_the_published_results():
     expected = {"network": "mlp", "widths": (256,), "latents": 2, "optimizer": "rmsprop"}
     expected |= {"batch_size": 100, "epochs": 50, "beta": 1.0}
     assert expected.items() <= dataclasses.asdict(config).items()
+
+
+@pytest.mark.parametrize(
+    ("preset", "total_steps"), [("mlp", 27_000), ("conv", 6_330), ("keras_conv", 12_660)]
+)
+def test_full_runs_on_fashion_mnist_have_500_warm_up_steps(preset, total_steps):
+    config = load_config(preset)
+    assert config.epochs * ceil_div(54_000, config.batch_size) == total_steps
+    assert config.warmup_of(total_steps) == 500
+
+
+@pytest.mark.parametrize(
+    ("total_steps", "expected"), [(1, 0), (9, 1), (270, 27), (4_990, 499), (5_000, 500)]
+)
+def test_the_warm_up_of_a_short_run_is_a_tenth_of_it(total_steps, expected):
+    assert load_config("mlp").warmup_of(total_steps) == expected
 
 
 def test_the_command_line_overrides_the_file_and_the_file_the_preset(tmp_path):
@@ -70,6 +87,8 @@ def test_a_missing_file_and_an_unknown_preset_are_rejected(tmp_path):
         ({"ema_decay": 1.0}, "ema_decay must be less than 1. Received: 1.0"),
         ({"ema_decay": -0.1}, "ema_decay must be at least 0"),
         ({"seed": 2**32}, "seed must be less than 2"),
+        ({"warmup_share": 1.01}, "warmup_share must be at most 1. Received: 1.01"),
+        ({"warmup_share": -0.1}, "warmup_share must be at least 0"),
         ({"weight_decay": -1, "optimizer": "lion"}, "weight_decay must be at least 0"),
         (
             {"weight_decay": 0.1, "optimizer": "adam"},

@@ -32,8 +32,9 @@ def test_the_costs_of_the_mlp_preset(mlp):
     assert mlp["devices"] == "1 x CPU"
     assert mlp["precision"] == "float32, compiled by XLA"
     assert mlp["learning rate"] == (
-        "rmsprop, 0.002: rises from 0 over 500 steps, then falls along half a cosine to 0"
+        "rmsprop, 0.002: rises from 0 over 30 steps, then falls along half a cosine to 0"
     )
+    assert mlp["warm-up"] == "30 of 300 steps; warmup_steps 500 is bounded by warmup_share 0.1"
     assert mlp["beta"] == "1"
 
 
@@ -102,6 +103,22 @@ def test_full_batches_only(example_set):
     lines = described(tiny_train_config(batch_size=count), example_set)
     assert lines["batch"] == f"{count} examples: {count} on 1 replica"
     assert lines["learning rate"] == "rmsprop, 0.002: falls along half a cosine to 0"
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, "none"),
+        ({"warmup_steps": 2}, "2 of 22 steps"),
+        (
+            {"warmup_steps": 500, "warmup_share": 1},
+            "22 of 22 steps; warmup_steps 500 is bounded by warmup_share 1; warning: it does not "
+            "end within the run",
+        ),
+    ],
+)
+def test_the_warm_up_is_described(example_set, fields, expected):
+    assert described(tiny_train_config(**fields), example_set)["warm-up"] == expected
 
 
 def test_other_hosts_are_not_waited_for(example_set, monkeypatch):

@@ -181,7 +181,7 @@ def test_a_profile_is_published_for_tensorboard(examples_dir, tmp_path, capsys):
 
 # The learning rate grows until the held-out ELBO gets worse.
 WILD = QUICK | {"epochs": 12, "warmup_steps": 12 * 11, "learning_rate": 1.0, "ema_decay": 0.5}
-WILD |= {"schedule": "constant"}
+WILD |= {"schedule": "constant", "warmup_share": 1.0}
 
 
 @pytest.fixture(scope="module")

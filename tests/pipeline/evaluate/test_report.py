@@ -20,7 +20,7 @@ COUNTS = TrainCounts(
 def render(*notes: str, dataset: str = "cats") -> str:
     scores = dataclasses.replace(SCORES, dataset=dataset)
     model = {"counts": COUNTS.as_json(), "config": {"latents": 2}}
-    return report.render(scores, model, {"notes": notes})
+    return report.render(scores, model, notes)
 
 
 def test_scores_and_settings_are_shown():

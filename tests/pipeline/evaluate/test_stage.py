@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -68,6 +69,25 @@ def test_the_report_shows_every_figure_and_the_scores(evaluation):
     assert all(f"figures/{name}.png" in page for name in FIGURES)
     elbo = json.loads((evaluation / "metrics.json").read_text())["elbo"]["mean"]
     assert f"{elbo:.2f}" in page
+
+
+def test_the_notes_of_the_model_are_in_the_manifest_and_the_report(
+    examples_dir, model_dir, tmp_path
+):
+    shutil.copytree(model_dir, tmp_path / "model")
+    file = tmp_path / "model/manifest.json"
+    manifest = json.loads(file.read_text())
+    file.write_text(json.dumps(manifest | {"notes": ["a rate near 0"]}))
+    evaluate(
+        EvaluateConfig(draws=1),
+        examples=examples_dir,
+        model=tmp_path / "model",
+        output=tmp_path / "evaluation",
+    )
+    evaluated = json.loads((tmp_path / "evaluation/manifest.json").read_text())
+    assert evaluated["notes"] == ["a rate near 0"]
+    page = (tmp_path / "evaluation/report.html").read_text()
+    assert page.count('<p class="note">a rate near 0</p>') == 1
 
 
 def test_a_model_of_more_latents_without_a_validation_split_is_evaluated(tmp_path):

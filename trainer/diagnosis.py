@@ -1,0 +1,75 @@
+"""Signs that a run has failed although it ended: one line each, for the user and the manifest."""
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+
+from components.base.arithmetic import ceil_div
+from components.data.prepared_dataset import PreparedDataset
+from components.metrics.constant_baseline import constant_elbo, mean_image
+from trainer.recording.epoch_metrics import EpochMetrics
+
+# A rate below this many nats per image counts as a collapsed posterior: with so little information,
+# a decoder can hardly choose between two images.
+COLLAPSED_NATS = 0.1
+
+# The training images whose mean is the constant image. They are a random sample, and the mean of
+# this many costs about 0.01 nats per thousand pixels more than that of all images.
+_BASELINE_IMAGES = 10_000
+_BASELINE_BYTES = 256 << 20
+
+
+def baseline_elbo(examples: PreparedDataset, split: str, heldout: np.ndarray | None) -> float:
+    """The ELBO of the best constant image, in nats per image.
+
+    Args:
+      examples: the prepared dataset.
+      split: name of the training split.
+      heldout: images to measure it on, uint8, shape [N, height, width, channels]; None for the
+        training images themselves.
+    """
+    mean = mean_image(_first_batches(examples, split))
+    return constant_elbo(mean, mean if heldout is None else mean_image([heldout]))
+
+
+def findings(
+    kept: EpochMetrics, *, constant_elbo: float, steps: int, warmup_steps: int
+) -> list[str]:
+    """What is wrong with a trained model, and what to try; empty if nothing is.
+
+    Args:
+      kept: metrics of the epoch whose model is published.
+      constant_elbo: ELBO of the best constant image, in nats per image, on the held-out images or,
+        if the epoch has no held-out losses, on the training images.
+      steps: number of steps that the run took.
+      warmup_steps: number of steps of the warm-up.
+    """
+    losses, kind = (kept.train, "train") if kept.heldout is None else (kept.heldout, "held-out")
+    elbo, rate = -(losses["rate"] + losses["distortion"]), losses["rate"]
+    notes = []
+    if elbo <= constant_elbo:
+        notes.append(
+            f"the {kind} ELBO of {elbo:.2f} nats is no better than that of a constant image "
+            f"({constant_elbo:.2f} nats): train for more epochs, or change the learning rate"
+        )
+    if rate < COLLAPSED_NATS:
+        notes.append(
+            f"the {kind} rate of {rate:.2g} nats is near 0, so the latents carry no information "
+            "(posterior collapse): try a smaller beta, beta_schedule linear, or free_bits"
+        )
+    if warmup_steps and warmup_steps >= steps:
+        notes.append(
+            f"the warm-up of {warmup_steps:,} steps did not end within the {steps:,} steps of the "
+            "run, so the learning rate stayed below its peak: use a smaller warmup_share"
+        )
+    return notes
+
+
+def _first_batches(examples: PreparedDataset, split: str) -> Iterator[np.ndarray]:
+    """The images of the first batches of a split; prepare has put the examples in random order."""
+    batches = (batch.images for batch in examples.batches(split))
+    first = next(batches)
+    # All batches have about 1 MiB.
+    limit = min(ceil_div(_BASELINE_IMAGES, len(first)), ceil_div(_BASELINE_BYTES, first.nbytes))
+    return itertools.chain([first], itertools.islice(batches, limit - 1))
