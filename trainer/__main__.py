@@ -67,6 +67,15 @@ def _train(arguments: list[str]) -> None:
         help="replace a different or damaged artifact in --output",
     )
     parser.add_argument(
+        "--extend",
+        action="store_true",
+        help="continue the finished model in --output, from its last checkpoint, to a larger "
+        "--epochs; everything else must be the same. The schedules of the learning rate and of "
+        "beta are those of the new total: the remaining steps follow them where they are. Without "
+        "warm-up and with constant schedules, the result is that of a run of all epochs; otherwise "
+        "it is not",
+    )
+    parser.add_argument(
         "--dry_run",
         action="store_true",
         help="print what the run would need (devices, memory, steps), without training",
@@ -74,8 +83,8 @@ def _train(arguments: list[str]) -> None:
     add_options(parser, TrainConfig, hide_defaults=preset_fields())
     add_options(parser, RunOptions)
     values = vars(parser.parse(arguments))
-    examples, output, overwrite, dry_run = (
-        values.pop(name) for name in ("examples", "output", "overwrite", "dry_run")
+    examples, output, overwrite, extend, dry_run = (
+        values.pop(name) for name in ("examples", "output", "overwrite", "extend", "dry_run")
     )
     options = from_mapping(RunOptions, pop_fields(values, RunOptions), where="the command line")
     preset, config = _load_config(values)
@@ -88,7 +97,13 @@ def _train(arguments: list[str]) -> None:
         parser.error("--output is required (or use --dry_run)")
     else:
         stage.run(
-            preset, config, examples=examples, output=output, options=options, overwrite=overwrite
+            preset,
+            config,
+            examples=examples,
+            output=output,
+            options=options,
+            overwrite=overwrite,
+            extend=extend,
         )
 
 

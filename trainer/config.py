@@ -24,8 +24,8 @@ _AT_LEAST_1 = (
     "heldout_examples",
 )  # fmt: skip
 _AT_LEAST_0 = (
-    "warmup_steps", "warmup_share", "weight_decay", "clip_norm", "beta", "free_bits", "ema_decay", "patience",
-    "seed", "replicas",
+    "warmup_steps", "warmup_share", "weight_decay", "clip_norm", "beta", "free_bits", "ema_decay",
+    "patience", "seed", "replicas",
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from components.base import artifacts, console, tensorflow_setup
 from components.base.manifest import Artifact, load_artifact
 from components.data.prepared_dataset import PreparedDataset
 from components.model.network_registry import MODEL_FILE
+from trainer import extension
 from trainer.config import RunOptions, TrainConfig
 from trainer.devices.hosts import host
 from trainer.train_counts import TrainCounts
@@ -21,6 +22,7 @@ def run(
     output: epath.PathLike,
     options: RunOptions = RunOptions(),  # noqa: B008 - frozen
     overwrite: bool = False,
+    extend: bool = False,
 ) -> None:
     """Trains a model on a prepared dataset, unless the output is up to date.
 
@@ -33,10 +35,11 @@ def run(
       output: directory to write the model to.
       options: options that do not change the result.
       overwrite: replace a different or damaged artifact in `output`.
+      extend: continue the finished model in `output`, which has fewer epochs.
 
     Raises:
-      ConfigError: `examples` is not an artifact of prepare, `output` holds a different artifact, or
-        TF_CONFIG is malformed.
+      ConfigError: `examples` is not an artifact of prepare, `output` holds a different artifact or
+        one that cannot be extended, or TF_CONFIG is malformed.
       WorkError: the training failed.
       Stopped: SIGTERM or Ctrl-C; the work so far is saved, and the same call continues it.
     """
@@ -47,18 +50,19 @@ def run(
         directory=epath.Path(output),
         config={"preset": preset, **dataclasses.asdict(config)},
         inputs={"examples": dataset.artifact.as_input()},
-        # These files contain times. The checkpoints and metrics.jsonl, which do not, identify the
-        # result.
-        volatile_prefixes=(MODEL_FILE, "tensorboard/"),
+        # These files contain times, or how the run came about. The checkpoints and metrics.jsonl
+        # identify the result.
+        volatile_prefixes=(MODEL_FILE, "tensorboard/", extension.EXTENDED_FILE),
     )
-    if plan.is_up_to_date(overwrite=overwrite):
+    extends = extension.is_requested(plan, extend=extend, overwrite=overwrite, is_chief=is_chief)
+    if not extends and plan.is_up_to_date(overwrite=overwrite):
         console.say(f"train: up to date ({output})")
     else:
         console.say(f"train: preset {preset} on {dataset.name}")
         tensorflow_setup.load()  # Takes seconds, so not before it is needed.
         from trainer.train import train
 
-        train(plan, config, options, dataset, overwrite=overwrite)
+        train(plan, config, options, dataset, overwrite=overwrite, extends=extends)
         if is_chief:
             console.say(f"train: {_outcome(load_artifact(output, stage='train'))} ({output})")
 

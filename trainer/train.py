@@ -10,7 +10,7 @@ from components.base import artifacts, console
 from components.base.errors import Stopped, WorkError
 from components.data.prepared_dataset import PreparedDataset
 from components.model.network_registry import MODEL_FILE
-from trainer import build, diagnosis
+from trainer import build, diagnosis, extension
 from trainer.build import HELDOUT_SPLIT, TrainingRun
 from trainer.config import RunOptions, TrainConfig
 from trainer.devices.collectives import HostCollectives
@@ -29,6 +29,7 @@ def train(
     examples: PreparedDataset,
     *,
     overwrite: bool,
+    extends: bool = False,
 ) -> None:
     """Trains a model and publishes it; resumes an earlier run that was interrupted.
 
@@ -40,6 +41,7 @@ def train(
       options: options that do not change the result.
       examples: the prepared dataset.
       overwrite: replace an artifact or a draft of another config.
+      extends: continue the published model, which has fewer epochs.
 
     Raises:
       ConfigError: the draft is unfinished work of another config, or this host lacks the devices.
@@ -48,7 +50,10 @@ def train(
     """
     with _explain_lost_host():
         if host().is_chief:
-            with plan.publish(resume=True, overwrite=overwrite) as draft:
+            # The model that is extended differs from the plan: publishing replaces it.
+            with plan.publish(resume=True, overwrite=overwrite, rebuild=extends) as draft:
+                if extends:
+                    extension.fill(draft.path, plan)
                 _train_as_chief(draft, config, options, examples)
         else:
             run = build.build_run(config, examples, cache_bytes=options.cache_bytes)
@@ -81,6 +86,8 @@ def _train_as_chief(
         heldout_images = examples.head(HELDOUT_SPLIT, config.heldout_examples)
         heldout = HeldoutEvaluation(run.model, heldout_images, seed=config.seed)
     with ChiefRecorder(run, draft.path, heldout=heldout, options=options) as recorder:
+        if recorder.position.step == 0:
+            extension.forget(draft.path)
         _fit(run, recorder)
     kept, weights = recorder.select_model(run.loop.state_arrays())
     recorder.delete_unpublished_checkpoints()
@@ -93,7 +100,11 @@ def _train_as_chief(
     )
     for note in found:
         console.warn(note)
-    draft.notes = examples.artifact.manifest["notes"] + found
+    draft.notes = [
+        *examples.artifact.manifest["notes"],
+        *extension.notes(draft.path, epochs=config.epochs),
+        *found,
+    ]
     draft.counts = TrainCounts(
         parameters=run.model.count_params(),
         steps=recorder.history[-1].step,
