@@ -149,16 +149,21 @@ class ListedFile:
     is_regular: bool
 
 
-def list_files(directory: epath.Path) -> list[ListedFile]:
+def list_files(directory: epath.Path, *, hidden: list[str] | None = None) -> list[ListedFile]:
     """Lists every file below a directory, sorted by name, except hidden files and directories.
 
     Follows symbolic links, except those to a directory that contains them. Decodes names that are
     not valid UTF-8 like `os.fsdecode`.
 
+    Args:
+      directory: the directory.
+      hidden: a list to append the names of the hidden files and directories to.
+
     Raises:
       WorkError: a directory cannot be listed; the message names it.
     """
-    entries = (_list_remote if is_remote(directory) else _list_local)(directory)
+    hidden = [] if hidden is None else hidden
+    entries = (_list_remote if is_remote(directory) else _list_local)(directory, hidden)
     return sorted(entries, key=lambda file: file.name)
 
 
@@ -167,7 +172,7 @@ def _is_hidden(name: str) -> bool:
     return name.startswith(".") and not name.startswith("..")
 
 
-def _list_local(directory: epath.Path) -> Iterator[ListedFile]:
+def _list_local(directory: epath.Path, hidden: list[str]) -> Iterator[ListedFile]:
     root = os.fspath(directory)
     # Directories to list: path relative to the root, and the (device, inode) of all its ancestors.
     pending: list[tuple[str, tuple[tuple[int, int], ...]]] = [("", ())]
@@ -182,6 +187,7 @@ def _list_local(directory: epath.Path) -> Iterator[ListedFile]:
             with os.scandir(path) as entries:
                 for entry in entries:
                     if _is_hidden(entry.name):
+                        hidden.append(entry.name)
                         continue
                     name = folder + entry.name
                     target = _stat_target(entry)
@@ -205,7 +211,7 @@ def _stat_target(entry: os.DirEntry[str]) -> os.stat_result | None:
         raise
 
 
-def _list_remote(directory: epath.Path) -> Iterator[ListedFile]:
+def _list_remote(directory: epath.Path, hidden: list[str]) -> Iterator[ListedFile]:
     # Each call is a request that takes many milliseconds: `epath.Path.walk` sends them one by one,
     # whereas all the requests of one level of the tree can be sent concurrently.
     folders = [""]
@@ -213,11 +219,14 @@ def _list_remote(directory: epath.Path) -> Iterator[ListedFile]:
         try:
             while folders:
                 listings = pool.map(lambda folder: list((directory / folder).iterdir()), folders)
+                children = [
+                    (folder, child.name)
+                    for folder, listing in zip(folders, listings, strict=True)
+                    for child in listing
+                ]
+                hidden += [name for _, name in children if _is_hidden(name)]
                 names = [
-                    os.path.join(folder, child.name)
-                    for folder, children in zip(folders, listings, strict=True)
-                    for child in children
-                    if not _is_hidden(child.name)
+                    os.path.join(folder, name) for folder, name in children if not _is_hidden(name)
                 ]
                 folders = []
                 stats = pool.map(lambda name: (directory / name).stat(), names)

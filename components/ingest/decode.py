@@ -28,6 +28,7 @@ from components.ingest.rejection import Reason, UnusableError
 
 MAX_ENCODED_BYTES = 128 << 20  # Size limit of an encoded file; callers can skip longer ones.
 MAX_SIDE = 2**16 - 1  # in pixels; the limit of JPEG
+START_BYTES = 64  # of a file, from which its type is known
 
 # With more shapes than this in one batch, the fullest group is emitted before the batch ends.
 _MAX_OPEN_SHAPES = 16
@@ -120,6 +121,18 @@ def decode(encoded: bytes, conversion: Conversion = AS_IS) -> np.ndarray:
         detail = f"damaged {reader.format}: {_summarize(error)}"
         raise UnusableError(Reason.UNDECODABLE, detail) from None
     return convert(pixels, conversion)
+
+
+def is_image(start: bytes) -> bool:
+    """Whether a file that begins with these bytes has a type that `decode` reads.
+
+    Args:
+      start: the first `START_BYTES` of the file, or all of a shorter file.
+    """
+    try:
+        return _reader_of(start) is not None
+    except UnusableError:
+        return False
 
 
 def decode_all(

@@ -13,8 +13,6 @@ from components.sources.escaping import escape
 if TYPE_CHECKING:
     from components.sources.source import Source
 
-_IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
-
 
 @dataclasses.dataclass(frozen=True)
 class SourceRequest:
@@ -25,6 +23,10 @@ class SourceRequest:
       data_dir: directory in which TFDS keeps its datasets; "" for TFDS's default.
       features: names of the features in TFRecord files; see `FeatureMap.parse`. "" for all other
         sources.
+      splits: the folders of the splits in a folder of images, `train=DIR,test=DIR`; "" to infer
+        them, and for all other sources.
+      label_depth: the folder level that is the class, in a folder of images; None to infer it,
+        and for all other sources.
       conversion: size and channels to convert the images to.
       size: number of training images of `synthetic_garments`.
       seed: seed of `synthetic_garments`.
@@ -33,6 +35,8 @@ class SourceRequest:
     dataset: str
     data_dir: str = ""
     features: str = ""
+    splits: str = ""
+    label_depth: int | None = None
     conversion: Conversion = AS_IS
     size: int = 60_000
     seed: int = 0
@@ -56,7 +60,11 @@ def open_source(request: SourceRequest) -> tuple["Source", list[str]]:
     data_dir = request.data_dir or dataset_names.default_data_dir()
     dataset_names.check_dataset(dataset, data_dir, request.features)
     if dataset_names.is_path(dataset, data_dir):
-        return _open_path(request), []
+        source = _open_path(request)
+        if not _is_folder(source):
+            _check_no_folder_options(request)
+        return source, []
+    _check_no_folder_options(request)
     if dataset == dataset_names.SYNTHETIC_GARMENTS:
         return _synthetic_garments(request), []
     name = dataset_names.AUTO_DATASET if dataset == dataset_names.AUTO else dataset
@@ -74,6 +82,13 @@ def open_source(request: SourceRequest) -> tuple["Source", list[str]]:
             f"{name} is not available: {error}"
         )
         return _synthetic_garments(request), [note]
+
+
+def outline(source: "Source") -> list[str]:
+    """How a source was understood, in a few lines for people; empty if it is no folder."""
+    from components.sources.folder import FolderSource
+
+    return source.outline() if isinstance(source, FolderSource) else []
 
 
 def _synthetic_garments(request: SourceRequest) -> "Source":
@@ -102,11 +117,30 @@ def _open_path(request: SourceRequest) -> "Source":
         _check_holds_no_images(path, ".npy")
         return numpy_files.NumpySource(path, request.conversion)
     if path.is_dir():
-        return FolderSource(path, request.conversion)
+        return FolderSource(path, request.conversion, request.splits, request.label_depth)
     raise ConfigError(
         f"{path} is not a folder, .npz, .npy or IDX file; if it is a TFRecord file, name its "
         "features: --features image=FEATURE,label=FEATURE"
     )
+
+
+def _check_no_folder_options(request: SourceRequest) -> None:
+    """Raises ConfigError if options of a folder of images are given for another source."""
+    for name, is_given in (
+        ("splits", bool(request.splits)),
+        ("label_depth", request.label_depth is not None),
+    ):
+        if is_given:
+            raise ConfigError(
+                f"--{name} is for folders of images, but {request.dataset!r} is not one; leave "
+                "the option out"
+            )
+
+
+def _is_folder(source: "Source") -> bool:
+    from components.sources.folder import FolderSource
+
+    return isinstance(source, FolderSource)
 
 
 def _check_holds_no_images(path: epath.Path, kind: str) -> None:
@@ -116,10 +150,12 @@ def _check_holds_no_images(path: epath.Path, kind: str) -> None:
       path: a file or folder.
       kind: the kind of array files that were found in the folder, for the message.
     """
+    from components.sources.folder import IMAGE_SUFFIXES
+
     if not path.is_dir():
         return
     for entry in sorted(entry for entry in path.iterdir() if not entry.name.startswith(".")):
-        if entry.suffix.lower() in _IMAGE_SUFFIXES or entry.is_dir():
+        if entry.suffix.lower() in IMAGE_SUFFIXES or entry.is_dir():
             raise ConfigError(
                 f"{path} holds {kind} files and {escape(entry.name)}, so it may be read as arrays "
                 f"or as a folder of images; name the {kind} file itself, or move one of the two "

@@ -26,6 +26,17 @@ class PrepareConfig:
         "names of the features in TFRecord files: image=NAME[:HxWxC],label=NAME,id=NAME; with "
         "HxWxC the image is raw pixels, otherwise an encoded file",
     )
+    splits: str = option(
+        "",
+        "the folders of the splits in a folder of images, relative to it: "
+        "train=DIR,validation=DIR,test=DIR; what is outside them is left out [from the names of "
+        "the folders]",
+    )
+    label_depth: int | None = option(
+        None,
+        "the level of folders below the split that is the class in a folder of images: 1, 2, …; 0 "
+        "for no classes [from the names of the folders]",
+    )
     image_size: str = option(
         "",
         "scale images to N or HEIGHTxWIDTH pixels; the excess is cropped equally from both sides "
@@ -56,6 +67,8 @@ class PrepareConfig:
             dataset=dataset,
             data_dir=self.data_dir,
             features=self.features,
+            splits=self.splits,
+            label_depth=self.label_depth,
             conversion=Conversion((sides[0], sides[-1]) if sides else None, self.channels),
             size=self.synthetic_size,
             seed=self.synthetic_seed,
@@ -82,6 +95,8 @@ class PrepareConfig:
                 "validation_fraction must be at least 0 and less than 1. "
                 f"Received: {self.validation_fraction}"
             )
+        if self.label_depth is not None and self.label_depth < 0:
+            raise ConfigError(f"label_depth must be at least 0. Received: {self.label_depth}")
         if self.synthetic_seed < 0:
             raise ConfigError(f"synthetic_seed must be at least 0. Received: {self.synthetic_seed}")
         for name in ("shard_bytes", "synthetic_size"):

@@ -75,6 +75,8 @@ def prepare(
         worker_pool.start_server()
     reads = retry or read_plan.plan_all(source)
     num_inputs = console.counted(reads.max_source_inputs, "input")
+    if outline := registry.outline(source):
+        console.say("\n".join([f"prepare: the folders of {source.name}", *outline]))
     again = " again, and the examples that were kept" if retry else ""
     console.say(f"prepare: reading {num_inputs} of {source.name}{again}")
     with plan.publish(overwrite=overwrite, rebuild=retry is not None) as draft:

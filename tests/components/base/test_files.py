@@ -74,6 +74,11 @@ def test_list_files_returns_all_files_except_hidden_ones_sorted(strange):
     os.utime(strange / "z", ns=(0, 1_500_000_000_250_000_000))
     assert files.list_files(strange)[-1] == files.ListedFile("z", 1, 1_500_000_000.25, True)
     assert files.list_files(strange / "empty") == []
+    hidden: list[str] = []
+    assert [file.name for file in files.list_files(strange, hidden=hidden)] == names(strange)
+    assert sorted(hidden) == [".DS_Store", ".git", ".hidden"]
+    list(files._list_remote(strange, remote_hidden := []))
+    assert sorted(remote_hidden) == sorted(hidden)
 
 
 def test_list_files_follows_links_except_in_cycles(strange):
@@ -132,9 +137,9 @@ def test_remote_and_local_listings_agree(strange, monkeypatch):
         os.utime(strange / name, (0, 1_500_000_000))
     local = files.list_files(strange)
     monkeypatch.setitem(gpath._PREFIX_TO_BACKEND, None, backend.tf_backend)
-    assert sorted(files._list_remote(strange), key=lambda file: file.name) == local
+    assert sorted(files._list_remote(strange, []), key=lambda file: file.name) == local
     with pytest.raises(WorkError, match=r"cannot list '.*/absent': .*not find directory"):
-        list(files._list_remote(strange / "absent"))
+        list(files._list_remote(strange / "absent", []))
 
 
 def test_stat_gives_size_and_modification_time(folder):

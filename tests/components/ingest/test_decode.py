@@ -10,7 +10,8 @@ from PIL import Image
 from components.ingest import png
 from components.ingest.conversion import AS_IS, Conversion
 from components.ingest.convert import convert
-from components.ingest.decode import ShapeGroup, decode, decode_all
+from components.ingest.decode import START_BYTES, ShapeGroup, decode, decode_all, is_image
+from components.ingest.rejection import Reason, UnusableError
 from components.ingest.rejection import Reason, UnusableError
 
 RNG = np.random.default_rng(0)
@@ -54,6 +55,12 @@ def test_lossless_files_decode_to_their_pixels(format, options):
 def test_gray_keeps_one_channel():
     for format in ("PNG", "BMP"):
         np.testing.assert_array_equal(decode(saved(GRAY, format))[:, :, 0], GRAY)
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "BMP", "WEBP", "GIF"])
+def test_the_first_bytes_tell_an_image(format):
+    assert is_image(saved(RGB, format)[:START_BYTES]) is (format != "GIF")
+    assert not is_image(b"")
 
 
 def test_a_jpeg_has_the_pixels_of_pillow():

@@ -68,22 +68,147 @@ def read_all(source: FolderSource) -> tuple[dict[str, tuple[str, str, int]], lis
 
 
 def test_folders_are_named_after_splits_and_classes(tmp_path):
-    names = ["train/dog/1.png", "train/cat/1.png", "val/cat/1.png", "Validation/dog/1.png"]
-    names += ["test/cat/1.png", "test/loose.png", "extra/cow/1.png", "loose.png", "train/loose.png"]
-    names += ["train/animals/dog/2.png", "test/train/1.png"]
+    names = ["train/dog/1.png", "train/cat/1.png", "Validation/dog/1.png"]
+    names += ["test/cat/1.png", "test/loose.png", "train/loose.png"]
     write(tmp_path, names)
     source = source_of(tmp_path)
-    assert source.class_names == ["cat", "cow", "dog", "train", "unlabelled"]
-    assert list(source.num_examples.items()) == [("train", 6), ("validation", 2), ("test", 3)]
+    assert source.class_names == ["cat", "dog", "unlabelled"]
+    assert list(source.num_examples.items()) == [("train", 3), ("validation", 1), ("test", 2)]
     examples, rejected = read_all(source)
     assert rejected == []
-    places = [("train", "dog"), ("train", "cat"), ("validation", "cat"), ("validation", "dog")]
-    places += [("test", "cat"), ("test", "unlabelled"), ("train", "cow"), ("train", "unlabelled")]
-    places += [("train", "unlabelled"), ("train", "dog"), ("test", "train")]
+    places = [("train", "dog"), ("train", "cat"), ("validation", "dog")]
+    places += [("test", "cat"), ("test", "unlabelled"), ("train", "unlabelled")]
     assert examples == {
         name: (*place, number)
         for number, (name, place) in enumerate(zip(names, places, strict=True))
     }
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["train/a/1.png", "test/a/1.png", "ground_truth/a/1_mask.png"], "in ground_truth;"),
+        (["train/a/1.png", "test/a/1.png", "loose.png"], "in .;"),
+        (["bus/1.png", "car/1.png", "train/1.png"], "in bus, car;"),
+        (["trainA/1.png", "testB/1.png"], "testB (test), trainA (train)"),
+        (["a/1.png", "holdout/1.png"], "holdout may be a split or a class"),
+        (["images/1.png", "masks/1.png"], "masks beside images"),
+    ],
+)
+def test_an_unclear_layout_is_an_error_of_one_line(tmp_path, names, found):
+    write(tmp_path, names)
+    with pytest.raises(ConfigError, match="--splits train=") as caught:
+        source_of(tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path}: ")
+    assert found in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_user_may_name_the_folders_of_the_splits(tmp_path):
+    names = ["bus/1.png", "car/1.png", "old/car/1.png", "train/1.png"]
+    write(tmp_path, names)
+    source = FolderSource(epath.Path(tmp_path), splits="test=old,train=.")
+    assert source.settings == {
+        "image_size": None,
+        "channels": None,
+        "splits": "train=.,test=old",
+    }
+    examples, rejected = read_all(pickle.loads(pickle.dumps(source)))
+    assert rejected == []
+    places = [("train", "bus"), ("train", "car"), ("test", "car"), ("train", "train")]
+    assert [examples[name][:2] for name in names] == places
+
+
+def test_files_outside_the_folders_that_the_user_names_are_no_inputs(tmp_path):
+    write(tmp_path, ["a/1.png", "b/x/1.png", "b/y/1.png", "c/1.png", "loose.png"])
+    options = {"splits": "train=b,test=a", "label_depth": 1}
+    source = FolderSource(epath.Path(tmp_path), **options)
+    assert source.settings.items() >= {"splits": "train=b,test=a", "label_depth": 1}.items()
+    assert source.num_examples == {"train": 2, "test": 1}
+    assert source.class_names == ["x", "y", "unlabelled"]
+    assert "  ignored: 2 files outside the folders of --splits" in source.outline()
+    before = source.input.fingerprint
+    write(tmp_path, ["c/2.png"])
+    assert FolderSource(epath.Path(tmp_path), **options).input.fingerprint == before
+    write(tmp_path, ["b/x/2.png"])
+    assert FolderSource(epath.Path(tmp_path), **options).input.fingerprint != before
+
+
+def test_files_that_are_no_images_make_no_class_and_no_split(tmp_path):
+    write(tmp_path, ["images/train/1.png", "images/val/1.png", "images/val/broken.png"])
+    texts = ["labels/train/1.txt", "labels/test/1.txt", "README.md", "labels/fake.png"]
+    for name in [*texts, "images/val/broken.png"]:
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_text("0 0.5 0.5")
+    source = source_of(tmp_path)
+    assert source.class_names == ["unlabelled"]
+    assert source.num_examples == {"train": 4, "validation": 2, "test": 1}
+    examples, rejected = read_all(source)
+    assert {name: place[:2] for name, place in examples.items()} == {
+        "images/train/1.png": ("train", "unlabelled"),
+        "images/val/1.png": ("validation", "unlabelled"),
+    }
+    assert {item.id for item in rejected} == {*texts, "images/val/broken.png"}
+    assert {item.reason for item in rejected} == {Reason.WRONG_TYPE}
+    assert {item.label for item in rejected if item.id in ("README.md", "labels/fake.png")} == {
+        None
+    }
+
+
+def test_a_file_outside_that_becomes_an_image_while_it_is_read_is_rejected(tmp_path):
+    write(tmp_path, ["train/1.png", "test/1.png"])
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks/1.png").write_text("no image yet")
+    source = source_of(tmp_path)
+    write(tmp_path, ["masks/1.png"])
+    examples, [rejected] = read_all(source)
+    assert sorted(examples) == ["test/1.png", "train/1.png"]
+    assert (rejected.id, rejected.reason) == ("masks/1.png", Reason.UNREADABLE)
+    assert "changed while it was read" in rejected.detail
+
+
+def test_what_systems_leave_behind_is_ignored_and_counted(tmp_path):
+    write(tmp_path, ["cat/1.png", "dog/1.png"])
+    before = source_of(tmp_path)
+    write(tmp_path, ["@eaDir/1.png/thumb.png", "cat/@eaDir/1.png", "__MACOSX/cat/1.png"])
+    write(tmp_path, [".thumbnails/1.png", "cat/._1.png"])
+    for name in ("Thumbs.db", "cat/desktop.ini", "Icon\r", ".DS_Store"):
+        (tmp_path / name).write_bytes(b"x")
+    source = source_of(tmp_path)
+    assert source.class_names == ["cat", "dog"]
+    assert (source.num_examples, source.input) == ({"train": 2}, before.input)
+    assert source.outline()[-1].startswith("  ignored: 6 files that systems leave behind (")
+    assert source.outline()[-1].endswith(", …), 3 hidden")
+
+
+def test_a_folder_without_images_is_one_split_of_rejected_files(tmp_path):
+    for name in ("train/1.txt", "test/2.txt", "holdout/3.txt"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("no image")
+    examples, rejected = read_all(source_of(tmp_path))
+    assert (examples, len(rejected)) == ({}, 3)
+
+
+def test_one_image_is_enough_to_know_a_folder_of_images(tmp_path, monkeypatch):
+    write(tmp_path, [f"{n % 2}/{n}" for n in range(50)])
+    opened = []
+    read_start = folder._read_start_local
+    monkeypatch.setattr(
+        folder, "_read_start_local", lambda path: opened.append(path) or read_start(path)
+    )
+    assert source_of(tmp_path).class_names == ["0", "1"]
+    assert len(opened) == 2
+
+
+def test_the_first_bytes_of_remote_files_are_read_alike(tmp_path, monkeypatch):
+    """Reads local files through TensorFlow, as epath does for gs:// and s3://."""
+    from etils.epath import backend, gpath
+
+    write(tmp_path, ["a/1.png"])
+    monkeypatch.setitem(gpath._PREFIX_TO_BACKEND, None, backend.tf_backend)
+    path = f"{tmp_path}/a/1.png"
+    assert folder._read_start_remote(path) == folder._read_start_local(path) == png(0)[:64]
+    assert folder._read_start_remote(f"{path}2") == folder._read_start_local(f"{path}2") == b""
 
 
 def test_without_folders_of_splits_all_images_are_train(tmp_path):

@@ -1,7 +1,7 @@
 import pytest
 
 from components.base.errors import ConfigError, WorkError
-from components.sources import tfds_source
+from components.sources import registry, tfds_source
 from components.sources.folder import FolderSource
 from components.sources.idx import IdxSource
 from components.sources.numpy_files import NumpySource
@@ -34,6 +34,20 @@ def test_the_content_of_a_path_determines_the_source(tmp_path, kind):
     source, notes = open_source(**fields)
     assert type(source) is CLASSES[kind]
     assert notes == []
+
+
+@pytest.mark.parametrize("kind", [*WRITERS, "synthetic_garments"])
+@pytest.mark.parametrize("option", [{"splits": "train=."}, {"label_depth": 0}], ids=str)
+def test_options_of_folders_are_refused_for_other_sources(tmp_path, kind, option):
+    fields = {"dataset": str(tmp_path)} | WRITERS.get(kind, lambda _: {"dataset": kind})(tmp_path)
+    if kind == "folder":
+        source, _ = open_source(**fields, **option)
+        assert source.settings.items() >= option.items()
+        assert registry.outline(source)
+        return
+    with pytest.raises(ConfigError, match=f"--{next(iter(option))} is for folders of images"):
+        open_source(**fields, **option)
+    assert registry.outline(open_source(**fields)[0]) == []
 
 
 def test_synthetic_garments_have_the_requested_size_and_seed():

@@ -29,6 +29,9 @@ def test_the_request_has_the_options_of_the_source():
     request = config(**fields, synthetic_seed="3").request("cats")
     assert (request.data_dir, request.features) == ("data", "image=x")
     assert (request.size, request.seed) == (7, 3)
+    assert (request.splits, request.label_depth) == ("", None)
+    request = config(splits="train=a,test=b", label_depth="0").request("cats")
+    assert (request.splits, request.label_depth) == ("train=a,test=b", 0)
 
 
 @pytest.mark.parametrize("image_size", ["0", "64x", "64x64x3", "-1", "x64", "1e3", "6 4"])
@@ -48,6 +51,7 @@ def test_an_image_size_must_fit_in_memory():
         ("channels", "2", "channels must be 1 or 3"),
         ("validation_fraction", "1", "validation_fraction must be at least 0 and less than 1"),
         ("validation_fraction", "-0.1", "validation_fraction must be at least 0 and less than 1"),
+        ("label_depth", "-1", "label_depth must be at least 0"),
         ("synthetic_seed", "-1", "synthetic_seed must be at least 0"),
         ("shard_bytes", "0", "shard_bytes must be at least 1"),
         ("synthetic_size", "0", "synthetic_size must be at least 1"),

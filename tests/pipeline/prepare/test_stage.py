@@ -1,4 +1,5 @@
 import io
+import itertools
 import json
 import os
 import shutil
@@ -360,6 +361,94 @@ def test_a_retry_gives_the_same_bytes_as_a_fresh_run(tmp_path, capsys):
     assert "up to date" in capsys.readouterr().err
 
 
+def test_a_retry_may_find_a_new_class(tmp_path, capsys):
+    root = tree(tmp_path / "pets")
+    for split in ("train", "test"):
+        (root / split / "cow").mkdir()
+        (root / split / "cow/1.png").write_bytes(b"no image")
+    (root / "notes.txt").write_text("no image")
+    first = prepare_tree(root, tmp_path / "examples")
+    assert first.class_names == ["cat", "dog"]
+    assert first.counts.ledger["train"]["classes"]["unknown"]["quarantined"] == 2
+    for split in ("train", "test"):
+        (root / split / "cow/1.png").write_bytes(png((6, 5), 77))
+    retried = prepare_tree(root, tmp_path / "examples", retry=True)
+    assert retried.class_names == ["cat", "cow", "dog"]
+    assert "notes.txt" in quarantined(retried.path)
+    prepare_tree(root, tmp_path / "fresh")
+    assert published_files(tmp_path / "examples") == published_files(tmp_path / "fresh")
+    # An image outside the folders of the splits stops a retry, too.
+    (root / "notes.txt").write_bytes(png((6, 5), 78))
+    with pytest.raises(ConfigError, match=r"images outside, in \.;"):
+        prepare_tree(root, tmp_path / "examples", retry=True)
+
+
+def test_options_of_a_folder_are_in_the_manifest_if_they_are_given(tmp_path, capsys):
+    root = tree(tmp_path / "pets")
+    plain = prepare_tree(root, tmp_path / "plain").artifact.manifest["config"]
+    assert not plain.keys() & {"splits", "label_depth"}
+    fields = {"splits": "train=train,test=test", "label_depth": 0}
+    prepared = prepare_tree(root, tmp_path / "examples", **fields)
+    assert prepared.artifact.manifest["config"] == plain | fields
+    assert prepared.class_names == ["unlabelled"]
+    assert not any(i.startswith("val/") for s in prepared.splits for i in prepared.read(s).ids)
+    capsys.readouterr()
+    prepare_tree(root, tmp_path / "examples", **fields | {"splits": "test=test/,train=./train"})
+    assert "up to date" in capsys.readouterr().err
+    (root / "train/dog/05.png").write_bytes(png((6, 5), 77))
+    retried = prepare_tree(root, tmp_path / "examples", retry=True, **fields)
+    assert "train/dog/05.png" not in quarantined(retried.path)
+    prepare_tree(root, tmp_path / "fresh", **fields)
+    assert published_files(tmp_path / "examples") == published_files(tmp_path / "fresh")
+
+
+def test_an_outline_of_the_folder_is_printed_before_the_work(tmp_path, capsys):
+    root = tree(tmp_path / "pets")
+    (root / "Thumbs.db").write_bytes(b"x")
+    prepare_tree(root, tmp_path / "examples")
+    lines = capsys.readouterr().err.splitlines()
+    start = lines.index("prepare: the folders of pets")
+    assert lines[start + 1 : start + 6] == [
+        "  train: 81 files in 2 classes: cat 41, dog 40",
+        "  validation: 16 files in 2 classes: cat 8, dog 8",
+        "  test: 17 files in 2 classes: cat 8, dog 9",
+        "  ignored: 1 file that systems leave behind (Thumbs.db)",
+        "prepare: reading 114 inputs of pets",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("folders", "splits"),
+    [
+        (["x/train/a", "x/train/b", "x/val/a", "x/test/b"], ["train", "validation", "test"]),
+        (["training_set/a", "training_set/b", "test_set/a"], ["train", "test"]),
+        (["train2017", "val2017"], ["train", "validation"]),
+        (["images/train", "images/test"], ["train", "test"]),
+        (["train", "holdout"], None),
+        (["trainA", "trainB", "testA", "testB"], None),
+        (["train/good", "test/bad", "ground_truth/bad"], None),
+        (["bus", "car", "train"], None),
+        (["a", "b", "b_test"], None),
+    ],
+    ids=str,
+)
+def test_no_image_of_the_test_ends_in_train(tmp_path, folders, splits):
+    rng = np.random.default_rng(0)
+    for name, number in itertools.product(folders, range(8)):
+        path = tmp_path / "images" / name / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png_of(rng.integers(0, 256, (6, 5), np.uint8)))
+    if splits is None:
+        with pytest.raises(ConfigError, match="--splits") as caught:
+            prepare_tree(tmp_path / "images", tmp_path / "out", validation_fraction=0)
+        assert caught.value.exit_code == 2
+        assert not (tmp_path / "out").exists()
+        return
+    prepared = prepare_tree(tmp_path / "images", tmp_path / "out", validation_fraction=0)
+    assert prepared.splits == splits
+    assert not any(word in i for i in prepared.read("train").ids for word in ("test", "val"))
+
+
 def test_a_retry_includes_dropped_duplicates(tmp_path):
     root = tree(tmp_path / "pets")
     (root / "test/cat/new.png").write_bytes(b"")
@@ -393,7 +482,7 @@ def test_a_retry_reads_everything_if_a_class_was_removed(tmp_path):
     """The labels of all examples depend on the names of all classes."""
     root = tree(tmp_path / "pets")
     (root / "train/ant").mkdir()
-    (root / "train/ant/readme.txt").write_text("no ants yet")
+    (root / "train/ant/damaged.png").write_bytes(png((6, 5))[:40])
     assert prepare_tree(root, tmp_path / "examples").class_names == ["ant", "cat", "dog"]
     shutil.rmtree(root / "train/ant")
     retried = prepare_tree(root, tmp_path / "examples", retry=True)
