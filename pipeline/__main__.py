@@ -110,7 +110,7 @@ def _parser() -> command_line.Parser:
         return stage
 
     def add_directory(stage: argparse.ArgumentParser, option: str, help: str) -> None:
-        stage.add_argument(option, required=True, metavar="DIR", help=help)
+        stage.add_argument(option, required=True, type=command_line.path, metavar="DIR", help=help)
 
     run = add_stage("run", _run, _RUN)
     add_directory(run, "--run", "directory of the run")
@@ -118,7 +118,10 @@ def _parser() -> command_line.Parser:
         "--preset", default="mlp", help=f"named configuration: {', '.join(preset_names())} [mlp]"
     )
     run.add_argument(
-        "--config", metavar="FILE", help="YAML file of fields that override the preset's"
+        "--config",
+        type=command_line.path,
+        metavar="FILE",
+        help="YAML file of fields that override the preset's",
     )
     add_options(run, PrepareConfig)
     add_options(run, TrainConfig, hide_defaults=preset_fields())
@@ -149,8 +152,10 @@ def _parser() -> command_line.Parser:
     embed.add_argument(
         "--input",
         required=True,
+        type=command_line.path,
         metavar="PATTERN",
-        help="TFRecord files of a prepared dataset: a path with the wildcards * and ?",
+        help="directory of a prepared dataset, or a path of some of its TFRecord files, in quotes, "
+        "with the wildcards * and ?",
     )
     add_directory(embed, "--output", "directory to write the Parquet files to")
     for stage in stages.choices.values():
@@ -173,6 +178,7 @@ def _run(values: dict[str, Any], beam_args: Sequence[str]) -> None:
     )
     run_options = from_mapping(RunOptions, pop_fields(values, RunOptions), where=COMMAND_LINE)
     train_config = load_config(preset, file=file, overrides=values)
+    _check_beam_options(beam_args)
 
     from pipeline.run import run
 
@@ -192,6 +198,7 @@ def _run(values: dict[str, Any], beam_args: Sequence[str]) -> None:
 def _prepare(values: dict[str, Any], beam_args: Sequence[str]) -> None:
     options = {name: values.pop(name) for name in ("output", "overwrite", "retry_quarantined")}
     config = _prepare_config(values)
+    _check_beam_options(beam_args)
 
     from pipeline.prepare.stage import prepare
 
@@ -210,9 +217,18 @@ def _evaluate(values: dict[str, Any], beam_args: Sequence[str]) -> None:
 
 
 def _embed(values: dict[str, Any], beam_args: Sequence[str]) -> None:
+    _check_beam_options(beam_args)
+
     from pipeline.apply.embed import embed
 
     embed(pattern=values.pop("input"), **values, beam_args=beam_args)
+
+
+def _check_beam_options(beam_args: Sequence[str]) -> None:
+    if beam_args:
+        from pipeline.beam import launch  # Imports Beam, which takes a second.
+
+        launch.check_options(beam_args)
 
 
 def _prepare_config(values: dict[str, Any]) -> PrepareConfig:

@@ -38,7 +38,8 @@ def run(
       beam_args: options of Beam.
 
     Returns:
-      The summary: the duration of each stage, the scores, and the path of the report.
+      The summary: the duration of each stage, the notes of the dataset (such as which one `auto`
+      became), the scores, and the path of the report.
 
     Raises:
       UserError: a stage failed; the artifacts of earlier stages remain.
@@ -66,8 +67,9 @@ def run(
         [
             *clock.lines,
             "",
+            *(f"note: {note}" for note in evaluation_artifact.manifest["notes"]),
             f"{scores.dataset}, preset {scores.preset}, {scores.split} ELBO "
-            f"{scores.elbo.value:.2f} ± {scores.elbo.half_width:.2f} nats "
+            f"{scores.elbo} nats "
             f"(rate {scores.rate.value:.2f}, distortion {scores.distortion.value:.2f})",
             f"report: {evaluation / REPORT}",
         ]

@@ -111,17 +111,25 @@ def cli(tmp_path) -> Callable[..., subprocess.CompletedProcess]:
 
 @pytest.fixture
 def on_two_hosts() -> Iterator[Callable[..., list[subprocess.Popen]]]:
-    """Returns a function that starts a command in two processes, the two hosts of one run."""
+    """Returns a function that starts a command in two processes, the two hosts of one run.
+
+    The first one is a worker, or a job of its own if `has_chief` is set.
+    """
     started: list[subprocess.Popen] = []
 
-    def start(command: list[str]) -> list[subprocess.Popen]:
+    def start(command: list[str], *, has_chief: bool = False) -> list[subprocess.Popen]:
         # Both sockets are open at once, so the system assigns two different ports.
         listen = functools.partial(socket.create_server, ("127.0.0.1", 0))
         with listen() as first, listen() as second:
             workers = ["{}:{}".format(*server.getsockname()) for server in (first, second)]
-        for index in range(2):
-            task = {"type": "worker", "index": index}
-            hosts = {"TF_CONFIG": json.dumps({"cluster": {"worker": workers}, "task": task})}
+        cluster = {"worker": workers}
+        tasks = [("worker", 0), ("worker", 1)]
+        if has_chief:
+            cluster = {"chief": workers[:1], "worker": workers[1:]}
+            tasks = [("chief", 0), ("worker", 0)]
+        for job, index in tasks:
+            task = {"type": job, "index": index}
+            hosts = {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})}
             process = subprocess.Popen(
                 command,
                 cwd=ROOT,

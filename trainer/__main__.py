@@ -56,10 +56,13 @@ def _train(arguments: list[str]) -> None:
     parser.add_argument(
         "--examples",
         required=True,
+        type=command_line.path,
         metavar="DIR",
         help="directory of a prepared dataset, made by `python -m pipeline prepare`",
     )
-    parser.add_argument("--output", metavar="DIR", help="directory to write the model to")
+    parser.add_argument(
+        "--output", type=command_line.path, metavar="DIR", help="directory to write the model to"
+    )
     _add_preset(parser)
     parser.add_argument(
         "--overwrite",
@@ -130,7 +133,10 @@ def _add_preset(parser: argparse.ArgumentParser) -> None:
         help=f"named configuration to start from: {', '.join(preset_names())} [mlp]",
     )
     parser.add_argument(
-        "--config", metavar="FILE", help="YAML file of `field: value` lines; overrides the preset"
+        "--config",
+        type=command_line.path,
+        metavar="FILE",
+        help="YAML file of `field: value` lines; overrides the preset",
     )
 
 

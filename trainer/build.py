@@ -11,13 +11,14 @@ import dataclasses
 import keras
 import tensorflow as tf
 
+from components.base.arithmetic import ceil_div
 from components.base.shapes import Shape
 from components.data import image_store
 from components.data.batches import Batches
 from components.data.prepared_dataset import PreparedDataset
 from components.model.network_registry import NETWORKS
 from components.model.vae import VAE
-from trainer import choices
+from trainer import choices, memory_check
 from trainer.config import TrainConfig
 from trainer.devices import precision, strategy
 from trainer.devices.hosts import host
@@ -71,14 +72,38 @@ class TrainingRun:
         return self.config.warmup_of(self.total_steps)
 
 
+def devices_for(config: TrainConfig, examples: PreparedDataset) -> Devices:
+    """The devices of a run on a prepared dataset. Call it before TensorFlow runs anything.
+
+    Raises:
+      ConfigError: this host does not have the devices, cannot compute in the precision that the
+        config asks for, or has too little memory.
+    """
+    devices = claim_devices(config)
+    steps_per_epoch = ceil_div(examples.num_examples(TRAIN_SPLIT), config.batch_size)
+    memory_check.check(
+        config,
+        image_shape=examples.image_shape,
+        precision=devices.precision,
+        kinds=devices.kinds,
+        steps_per_call=min(config.steps_per_call, steps_per_epoch),
+    )
+    return devices
+
+
 def build_run(
-    config: TrainConfig, examples: PreparedDataset, *, cache_bytes: int | None = None
+    config: TrainConfig,
+    examples: PreparedDataset,
+    *,
+    devices: Devices | None = None,
+    cache_bytes: int | None = None,
 ) -> TrainingRun:
     """Builds a run on a prepared dataset. Call it before TensorFlow runs anything.
 
     Args:
       config: settings of the run.
       examples: the prepared dataset; the run uses its training split.
+      devices: the devices of `devices_for`; None to claim them.
       cache_bytes: largest size of a training split that is held in memory; None for a quarter of
         the free memory.
 
@@ -87,7 +112,7 @@ def build_run(
         the config asks for.
       WorkError: a shard is damaged.
     """
-    devices = claim_devices(config)
+    devices = devices or devices_for(config, examples)
     store = image_store.open_store(examples, TRAIN_SPLIT, cache_bytes=cache_bytes)
     batches = Batches(store, batch_size=config.batch_size, seed=config.seed)
     return build_run_on(devices, config, batches)

@@ -27,6 +27,13 @@ _AT_LEAST_0 = (
     "warmup_steps", "warmup_share", "weight_decay", "clip_norm", "beta", "free_bits", "ema_decay",
     "patience", "seed", "replicas",
 )  # fmt: skip
+# Counts of steps and of elements have 32 bits in some parts of TensorFlow, and so have floats. A
+# logical CPU device has threads of its own.
+_AT_MOST: dict[str, float] = {
+    **dict.fromkeys((*_AT_LEAST_1, "warmup_steps", "patience"), 2**31 - 1),
+    **dict.fromkeys(("learning_rate", "weight_decay", "clip_norm", "beta", "free_bits"), 1e30),
+    "replicas": 1024,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +132,11 @@ class TrainConfig:
     def __post_init__(self) -> None:
         _check_minimum(self, 1, _AT_LEAST_1)
         _check_minimum(self, 0, _AT_LEAST_0)
+        for name, maximum in _AT_MOST.items():
+            if getattr(self, name) > maximum:
+                raise ConfigError(
+                    f"{name} must be at most {maximum:,}. Received: {getattr(self, name)}"
+                )
         if self.ema_decay >= 1:
             raise ConfigError(f"ema_decay must be less than 1. Received: {self.ema_decay}")
         if self.warmup_share > 1:
@@ -142,9 +154,10 @@ class TrainConfig:
                 f"learning_rate must be greater than 0. Received: {self.learning_rate}"
             )
         min_widths = MIN_WIDTHS[self.network]
-        if len(self.widths) < min_widths or min(self.widths) < 1:
+        if len(self.widths) < min_widths or min(self.widths) < 1 or max(self.widths) >= 2**31:
             raise ConfigError(
-                f"widths of {self.network} must be {min_widths} or more numbers greater than 0. "
+                f"widths of {self.network} must be {min_widths} or more numbers, each from 1 "
+                f"to 2^31 - 1. "
                 f"Received: {','.join(map(str, self.widths))}"
             )
 
@@ -185,7 +198,9 @@ class VerifyOptions:
     steps: int = option(50, "number of training steps")
     tolerance: float = option(1e-5, "largest relative difference that passes")
     examples: str = option(
-        "", "directory of a prepared dataset; without it, built-in synthetic images are used"
+        "",
+        "directory of a prepared dataset; without it, built-in synthetic images are used",
+        is_path=True,
     )
 
     def __post_init__(self) -> None:

@@ -6,13 +6,14 @@ import math
 import os
 from collections.abc import Iterator
 
+from components.base import memory
 from components.base.arithmetic import ceil_div
 from components.base.console import counted
 from components.data.batches import Batches
 from components.data.image_store import StreamedImages, cache_limit
 from components.data.prepared_dataset import PreparedDataset
 from components.model import costs
-from trainer import build
+from trainer import build, memory_check
 from trainer.build import HELDOUT_SPLIT, TRAIN_SPLIT, TrainingRun
 from trainer.config import RunOptions, TrainConfig
 from trainer.devices.hosts import host
@@ -28,10 +29,11 @@ def describe(config: TrainConfig, options: RunOptions, examples: PreparedDataset
     """
     num_hosts = host().count
     with _without_tf_config():
+        devices = build.devices_for(config, examples)
         # Streamed, since images in memory would be read at once.
         store = StreamedImages(examples, TRAIN_SPLIT)
         batches = Batches(store, batch_size=config.batch_size, seed=config.seed)
-        run = build.build_run_on(build.claim_devices(config), config, batches)
+        run = build.build_run_on(devices, config, batches)
     batches.close()
     replicas = num_hosts * len(run.devices.kinds)
     step_config = run.loop.step_config
@@ -69,26 +71,24 @@ def _devices(run: TrainingRun, num_hosts: int) -> str:
 def _costs(run: TrainingRun, replicas: int) -> dict[str, str]:
     config, step_config = run.config, run.loop.step_config
     model_costs = costs.count(run.model.encoder, run.model.decoder)
-    micro_batch = _micro_batch_size(config, replicas)
-    image_bytes = math.prod(run.batches.image_shape)
-    replica_memory = costs.memory(
+    replica_memory = memory_check.replica_memory(
         model_costs,
-        micro_batch=micro_batch,
-        num_slots=step_config.update.optimizer.num_slots,
-        averages=config.ema_decay > 0,
-        data_bytes=step_config.steps_per_call * micro_batch * config.accumulate * image_bytes,
-        activation_bytes=4 if run.devices.precision == "float32" else 2,
+        config,
+        replicas=replicas,
+        precision=run.devices.precision,
+        steps_per_call=step_config.steps_per_call,
+        image_shape=run.batches.image_shape,
     )
     sizes = dataclasses.asdict(replica_memory)
     sizes[f"images of {counted(step_config.steps_per_call, 'step')}"] = sizes.pop("data")
-    parts = ", ".join(f"{name} {_bytes(size)}" for name, size in sizes.items() if size)
+    parts = ", ".join(f"{name} {memory.format_bytes(size)}" for name, size in sizes.items() if size)
     flops = model_costs.training_flops
     return {
         "network": f"{config.network} of widths {', '.join(map(str, config.widths))} and "
         f"{config.latents} latents: {model_costs.parameters:,} parameters",
         "work": f"{flops / 1e6:,.1f} MFLOP per example, "
         f"{flops * config.batch_size / 1e9:,.2f} GFLOP per step",
-        "memory": f"about {_bytes(replica_memory.total)} on each replica: {parts}",
+        "memory": f"about {memory.format_bytes(replica_memory.total)} on each replica: {parts}",
     }
 
 
@@ -106,14 +106,9 @@ def _batches(run: TrainingRun, replicas: int) -> dict[str, str]:
     }
 
 
-def _micro_batch_size(config: TrainConfig, replicas: int) -> int:
-    """Number of examples whose gradients a replica computes at once."""
-    return ceil_div(config.batch_size, replicas * config.accumulate)
-
-
 def _shares(count: int, config: TrainConfig, replicas: int) -> str:
     """How a batch of `count` examples is divided among the replicas."""
-    micro_batch = _micro_batch_size(config, replicas)
+    micro_batch = memory_check.micro_batch_size(config, replicas)
     full_share = micro_batch * config.accumulate
     # The replicas get full shares, one after the other, until no full share is left.
     num_full, rest = divmod(count, full_share)
@@ -132,7 +127,10 @@ def _data(options: RunOptions, examples: PreparedDataset) -> str:
     size = count * math.prod(examples.image_shape)
     limit = cache_limit(options.cache_bytes)
     place = "held in memory" if size <= limit else "streamed from the shards"
-    return f"{count:,} examples, {_bytes(size)}, {place} (the limit is {_bytes(limit)})"
+    return (
+        f"{count:,} examples, {memory.format_bytes(size)}, {place} "
+        f"(the limit is {memory.format_bytes(limit)})"
+    )
 
 
 def _heldout(config: TrainConfig, examples: PreparedDataset) -> str:
@@ -156,11 +154,3 @@ def _warmup(run: TrainingRun) -> str:
     if run.warmup_steps >= run.total_steps:
         text += "; warning: it does not end within the run"
     return text
-
-
-def _bytes(size: int) -> str:
-    """A size with two decimals of the largest unit that fits."""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size >= factor:
-            return f"{size / factor:,.2f} {unit}"
-    return f"{size} bytes"

@@ -11,7 +11,7 @@ from components.base.errors import Stopped, WorkError
 from components.data.prepared_dataset import PreparedDataset
 from components.model.network_registry import MODEL_FILE
 from trainer import build, diagnosis, extension
-from trainer.build import HELDOUT_SPLIT, TrainingRun
+from trainer.build import HELDOUT_SPLIT, Devices, TrainingRun
 from trainer.config import RunOptions, TrainConfig
 from trainer.devices.collectives import HostCollectives
 from trainer.devices.hosts import host
@@ -44,19 +44,24 @@ def train(
       extends: continue the published model, which has fewer epochs.
 
     Raises:
-      ConfigError: the draft is unfinished work of another config, or this host lacks the devices.
+      ConfigError: the draft is unfinished work of another config, or this host lacks the devices
+        or the memory.
       WorkError: the loss became NaN or infinite, a shard is damaged, or another host was lost.
       Stopped: SIGTERM or Ctrl-C; the work so far is saved.
     """
     with _explain_lost_host():
+        # Before the draft is created: a mistake in the config leaves none behind.
+        devices = build.devices_for(config, examples)
         if host().is_chief:
             # The model that is extended differs from the plan: publishing replaces it.
             with plan.publish(resume=True, overwrite=overwrite, rebuild=extends) as draft:
                 if extends:
                     extension.fill(draft.path, plan)
-                _train_as_chief(draft, config, options, examples)
+                _train_as_chief(draft, config, options, examples, devices)
         else:
-            run = build.build_run(config, examples, cache_bytes=options.cache_bytes)
+            run = build.build_run(
+                config, examples, devices=devices, cache_bytes=options.cache_bytes
+            )
             _fit(run, NoRecorder())
 
 
@@ -76,10 +81,14 @@ def _explain_lost_host() -> Iterator[None]:
 
 
 def _train_as_chief(
-    draft: artifacts.Draft, config: TrainConfig, options: RunOptions, examples: PreparedDataset
+    draft: artifacts.Draft,
+    config: TrainConfig,
+    options: RunOptions,
+    examples: PreparedDataset,
+    devices: Devices,
 ) -> None:
     """Builds the run, fits the model and saves it, all in the draft directory."""
-    run = build.build_run(config, examples, cache_bytes=options.cache_bytes)
+    run = build.build_run(config, examples, devices=devices, cache_bytes=options.cache_bytes)
     _announce(run)
     heldout, heldout_images = None, None
     if HELDOUT_SPLIT in examples.splits:

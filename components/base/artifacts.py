@@ -8,6 +8,7 @@ without a manifest. This is the only module that renames files.
 import contextlib
 import dataclasses
 import json
+import os
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -57,7 +58,7 @@ class ArtifactPlan:
 
     Attributes:
       stage: name of the stage.
-      directory: where to publish the artifact.
+      directory: where to publish the artifact; the target of a link, if it is one.
       config: every setting that the result depends on, as JSON values.
       inputs: what the stage reads, by name.
       volatile_prefixes: prefixes of the paths of outputs that differ between runs of the same
@@ -69,6 +70,11 @@ class ArtifactPlan:
     config: Mapping[str, Any]
     inputs: Mapping[str, Input]
     volatile_prefixes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if os.path.islink(self.directory):
+            # Renaming a link would leave its target as it is.
+            object.__setattr__(self, "directory", epath.Path(os.path.realpath(self.directory)))
 
     @property
     def draft_directory(self) -> epath.Path:

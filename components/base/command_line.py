@@ -42,11 +42,13 @@ class Parser(argparse.ArgumentParser):
         """Parses command-line arguments.
 
         Raises:
-          ConfigError: an option is unknown, missing or has an invalid value.
+          ConfigError: an option is unknown or missing, or has an invalid value or several values.
         """
         namespace, unknown = self.parse_known_args(arguments)
         if unknown:
             parser = getattr(namespace, "parser", self)
+            if not unknown[0].startswith("-"):
+                raise _unexpected_values(arguments, unknown)
             name = unknown[0].partition("=")[0]
             raise ConfigError(
                 f"unknown option {name!r}; {nearest(name, parser._option_string_actions)} "
@@ -57,6 +59,46 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raises a ConfigError; `argparse` calls this for every mistake that it finds."""
         raise ConfigError(f"{message} (see {self.prog} --help)")
+
+
+def _unexpected_values(arguments: Sequence[str], unknown: Sequence[str]) -> ConfigError:
+    """The error for arguments that no option takes: mostly a pattern that the shell expanded.
+
+    Args:
+      arguments: all arguments.
+      unknown: the arguments that no option takes; the first one is a value.
+    """
+    # The last option before the value, and the values between that option and the next one.
+    at = arguments.index(unknown[0])
+    first = next((i for i in range(at, 0, -1) if arguments[i - 1].startswith("-")), at)
+    end = next((i for i in range(at, len(arguments)) if arguments[i].startswith("-")), None)
+    option, equals, value = arguments[first - 1].partition("=")
+    values = [*([value] if equals else []), *arguments[first:end]]
+    if not option.startswith("-") or len(values) == 1:
+        return ConfigError(
+            f"unexpected argument {unknown[0]!r}; give the name of its option before it"
+        )
+    if all(os.path.exists(value) for value in values):
+        return ConfigError(
+            f"{len(values)} file names after {option}: put the pattern in quotes, so that the "
+            "shell does not expand it"
+        )
+    shown = " ".join(values[:3]) + (" …" if values[3:] else "")
+    return ConfigError(
+        f"{len(values)} values after {option}, which takes one: {shown}; put a value with spaces "
+        "or wildcards in quotes"
+    )
+
+
+def path(value: str) -> str:
+    """The type of options that take a path: refuses an empty one, and expands a leading `~`.
+
+    Raises:
+      argparse.ArgumentTypeError: the path is empty.
+    """
+    if not value:
+        raise argparse.ArgumentTypeError("the path is empty; an unset variable in a script?")
+    return os.path.expanduser(value)
 
 
 def run(command: Callable[[], None]) -> NoReturn:

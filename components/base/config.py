@@ -8,20 +8,31 @@ import typing
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
+from components.base import command_line
 from components.base.errors import ConfigError, nearest
 
 Config = TypeVar("Config")
 
 
-def option(default: Any, help: str, *, choices: tuple[str, ...] | None = None) -> Any:
+# Larger numbers have no use, and do not fit into the integers of NumPy and TensorFlow.
+MAX_INTEGER = 2**63 - 1
+_MAX_SHOWN = 80  # Characters of a value in an error message.
+
+
+def option(
+    default: Any, help: str, *, choices: tuple[str, ...] | None = None, is_path: bool = False
+) -> Any:
     """Declares a field of a config.
 
     Args:
       default: value of the field if it is not given.
       help: one line for `--help`.
       choices: the values that are allowed; None allows every value of the field's type.
+      is_path: whether the field is a path. On the command line it must not be empty, and a leading
+        `~` is expanded.
     """
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
+    metadata = {"help": help, "choices": choices, "is_path": is_path}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def add_options(
@@ -49,6 +60,7 @@ def add_options(
         default = f" [{default}]" if default else ""
         group.add_argument(
             f"--{field.name}",
+            type=command_line.path if field.metadata["is_path"] else str,
             metavar=_metavar(field),
             default=argparse.SUPPRESS,
             help=field.metadata["help"].replace("%", "%%") + default,
@@ -96,9 +108,11 @@ def _convert(value: Any, field_type: Any, field: "dataclasses.Field[Any]", where
     base = typing.get_args(field_type)[0] if is_optional else field_type
     try:
         return _CONVERTERS[base](value)
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError) as error:
+        limit = " below 2^63" if base is int and isinstance(error, OverflowError) else ""
         raise ConfigError(
-            f"{field.name} in {where} must be {_TYPE_NAMES[base]}. Received: {value!r}"
+            f"{field.name} in {where} must be {_TYPE_NAMES[base]}{limit}. "
+            f"Received: {_shortened(value)}"
         ) from None
 
 
@@ -109,9 +123,24 @@ def _number(value: Any) -> float:
 
 
 def _integer(value: Any) -> int:
-    if isinstance(value, bool) or int(value) != float(value):
+    """Converts `12`, 12 or 12.0.
+
+    Raises:
+      ValueError, TypeError: it is not a whole number.
+      OverflowError: it is infinite, or larger than `MAX_INTEGER`.
+    """
+    number = int(value)
+    if isinstance(value, bool) or (isinstance(value, float) and value != number):
         raise ValueError(value)
-    return int(value)
+    if abs(number) > MAX_INTEGER:
+        raise OverflowError(value)
+    return number
+
+
+def _shortened(value: Any) -> str:
+    """A value for an error message; a long one is cut."""
+    text = repr(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
 
 
 def _integers(value: Any) -> tuple[int, ...]:

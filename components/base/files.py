@@ -4,8 +4,10 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import fcntl
+import fnmatch
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from stat import S_ISDIR, S_ISREG
 from typing import NamedTuple
@@ -31,6 +33,45 @@ def contains(directory: epath.Path, path: epath.Path) -> bool:
     else:
         outer, inner = (os.path.realpath(each) for each in (directory, path))
     return inner == outer or inner.startswith(outer.rstrip("/") + "/")
+
+
+def list_matching(directory: epath.Path, pattern: str) -> list[epath.Path]:
+    """The entries of a directory whose names match a pattern, sorted by name.
+
+    Unlike `glob`, it does not take characters in the path of the directory for wildcards.
+
+    Args:
+      directory: a directory; one that does not exist has no entries.
+      pattern: a name with the wildcards * and ?; [ has no special meaning.
+    """
+    if not directory.is_dir():
+        return []
+    matches = re.compile(fnmatch.translate(pattern.replace("[", "[[]"))).match
+    return sorted(path for path in directory.iterdir() if matches(path.name))
+
+
+def expand_pattern(pattern: str) -> list[epath.Path]:
+    """The files and directories that match a path with the wildcards * and ? in any part.
+
+    A part is literal if something of exactly that name exists. Names that begin with a dot match
+    only patterns that do.
+    """
+    paths = [epath.Path(epath.Path(pattern).anchor)]
+    for part in epath.Path(pattern).parts[len(paths[0].parts) :]:
+        if any(wildcard in part for wildcard in "*?"):
+            paths = [
+                path
+                for parent in paths
+                for path in ([parent / part] if (parent / part).exists() else [])
+                or [
+                    match
+                    for match in list_matching(parent, part)
+                    if not match.name.startswith(".") or part.startswith(".")
+                ]
+            ]
+        else:
+            paths = [parent / part for parent in paths]
+    return [path for path in paths if path.exists()]
 
 
 def sha256(path: epath.Path, *, sync: bool = False) -> str:

@@ -36,6 +36,14 @@ def free_memory(
     return min(limits, default=_DEFAULT_BYTES)
 
 
+def format_bytes(size: int) -> str:
+    """A size with two decimals of the largest unit that fits."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= factor:
+            return f"{size / factor:,.2f} {unit}"
+    return f"{size} bytes"
+
+
 def _read_lines(path: pathlib.Path) -> list[str]:
     """The lines of a file; empty if it cannot be read."""
     try:

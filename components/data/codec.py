@@ -318,6 +318,9 @@ def diagnose(path: epath.Path, image_shape: Shape, first: int) -> WorkError:
       path: a file that could not be read.
       image_shape: (height, width, channels) of every image.
       first: number of records at the beginning that are known to be good.
+
+    Raises:
+      ConfigError: the file is of another type.
     """
     try:
         for number, payload in enumerate(tfrecord.read_records(path)):
@@ -328,6 +331,9 @@ def diagnose(path: epath.Path, image_shape: Shape, first: int) -> WorkError:
         return error
     except ValueError as error:
         return WorkError(f"{path} does not hold the expected examples: record {number} {error}")
-    return WorkError(
-        f"{path} is compressed, or changed while it was read; prepare again with --overwrite"
-    )
+    if tfrecord.is_compressed(path):
+        return WorkError(
+            f"{path} is compressed with gzip, and prepare's shards are not; decompress it with "
+            "gunzip, or prepare again with --overwrite"
+        )
+    return WorkError(f"{path} changed while it was read; prepare again with --overwrite")

@@ -3,6 +3,7 @@
 With them, `tfds.builder_from_directory` reads the directory like any dataset that TFDS prepared.
 """
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 
@@ -16,6 +17,17 @@ from components.data.dataset_counts import ShardCount
 def shard_name(dataset: str, split: str, shard: int, num_shards: int) -> str:
     """The file name of a shard, in TFDS's naming scheme."""
     return f"{dataset}-{split}.tfrecord-{shard:05d}-of-{num_shards:05d}"
+
+
+def read_image_shape(directory: epath.Path) -> Shape | None:
+    """The shape in the features.json of a directory; None if there is none of this project."""
+    try:
+        features = json.loads((directory / "features.json").read_text())
+        image = features["featuresDict"]["features"]["image"]["tensor"]
+        height, width, channels = map(int, image["shape"]["dimensions"])
+    except (OSError, KeyError, TypeError, ValueError):
+        return None
+    return height, width, channels
 
 
 def write_tfds_metadata(

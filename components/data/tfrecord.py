@@ -26,7 +26,8 @@ import google_crc32c
 import numpy as np
 from etils import epath
 
-from components.base.errors import WorkError
+from components.base import file_types
+from components.base.errors import ConfigError, WorkError
 from components.base.file_errors import error_reason
 
 _LENGTH = struct.Struct("<Q")
@@ -93,6 +94,7 @@ def read_records(path: epath.PathLike, *, skip: int = 0) -> Iterator[bytes]:
       skip: number of records to skip at the beginning. Only their headers are checked.
 
     Raises:
+      ConfigError: the file is of another type, or is compressed with ZLIB.
       WorkError: the file is truncated, damaged or unreadable; the message names the file and the
         number of the record.
     """
@@ -101,7 +103,12 @@ def read_records(path: epath.PathLike, *, skip: int = 0) -> Iterator[bytes]:
     try:
         with _open(path) as file:
             while header := file.read(HEADER_BYTES):
-                length = _payload_length(header)
+                try:
+                    length = _payload_length(header)
+                except ValueError:
+                    if number == 0:
+                        _check_type(path, header + file.read(file_types.HEAD_BYTES))
+                    raise
                 if length > _MAX_PAYLOAD_BYTES:
                     raise ValueError("is truncated")
                 if number < skip:
@@ -121,13 +128,19 @@ def _open(path: epath.Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
     # For local files, `open` takes a larger buffer than the 8 KB of epath.
     is_local = os.path.isfile(path)
     with open(path, "rb", _BUFFER_BYTES) if is_local else path.open("rb") as file:
-        is_compressed = _is_gzip(file.read(HEADER_BYTES))
+        is_gzip = _is_gzip(file.read(HEADER_BYTES))
         file.seek(0)
-        if is_compressed:
+        if is_gzip:
             with gzip.GzipFile(fileobj=file) as decompressed:
                 yield decompressed
         else:
             yield file
+
+
+def is_compressed(path: epath.Path) -> bool:
+    """Whether a TFRecord file is compressed with gzip."""
+    with path.open("rb") as file:
+        return _is_gzip(file.read(HEADER_BYTES))
 
 
 def _is_gzip(header: bytes) -> bool:
@@ -140,6 +153,32 @@ def _is_gzip(header: bytes) -> bool:
     except ValueError:
         return True
     return False
+
+
+def _check_type(path: epath.Path, head: bytes) -> None:
+    """Raises ConfigError if a file that begins with `head`, which is no record, is no TFRecord."""
+    if _is_zlib(head):
+        raise ConfigError(
+            f"{path} is compressed with ZLIB, which is not supported; write it again with "
+            "tf.io.TFRecordOptions(compression_type='GZIP'), or without compression"
+        )
+    # With these bytes 0, it is a length below 16 MiB whose checksum is damaged.
+    found = file_types.identify(head)
+    if any(head[3 : _LENGTH.size]) and found != file_types.UNKNOWN:
+        advice = found.advice or "pass TFRecord files"
+        raise ConfigError(f"{path} is {found.name}, not a TFRecord file; {advice}")
+
+
+def _is_zlib(head: bytes) -> bool:
+    """Whether `head` is the beginning of a ZLIB stream (RFC 1950)."""
+    # Compression method 8, and a header that is a multiple of 31.
+    if len(head) < 2 or head[0] & 0x0F != 8 or int.from_bytes(head[:2], "big") % 31:
+        return False
+    try:
+        zlib.decompressobj().decompress(head)
+    except zlib.error:
+        return False
+    return True
 
 
 def _skip_payload(file: IO[bytes] | gzip.GzipFile, length: int) -> None:

@@ -8,9 +8,15 @@ import numpy as np
 from etils import epath
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 from components.figures.mosaic import check_images, mosaic, to_bytes
 from components.figures.style import DPI, INK, STYLE, new_figure, save
+
+# Bounds of a picture, in pixels: its longest side, and what a reduced image keeps. The shorter side
+# has priority, so that thin images stay visible.
+_MAX_SIDE = 4096
+_REDUCED_LONGER, _REDUCED_SHORTER = 200, 8
 
 
 @matplotlib.rc_context(STYLE)
@@ -23,7 +29,9 @@ def latent_grid(
     axis_labels: tuple[str, str],
     path: epath.PathLike,
 ) -> None:
-    """Draws images decoded over a grid of quantiles of the prior, as one seamless mosaic.
+    """Draws images decoded over a grid of quantiles, as one seamless mosaic.
+
+    If the picture would be too large, large images are reduced, and of long ones fewer are shown.
 
     Args:
       images: images[i, j] is decoded from the latent at `quantiles[i]` of the vertical axis and
@@ -40,16 +48,19 @@ def latent_grid(
         quantile.
     """
     check_images(images)
-    count, (height, width) = len(quantiles), images.shape[2:4]
+    count = len(quantiles)
     if images.shape[:2] != (count, count):
         raise ValueError(
             f"images must have {count} rows and columns, one per quantile. "
             f"Received: shape={images.shape}"
         )
+    rows, columns = (_spread(count, shown) for shown in _num_shown(images.shape[:4]))
+    images = _reduced(images[rows][:, columns])
+    height, width = images.shape[2:4]
     figure, axes = _show(mosaic(images[::-1], gap=(0, 0)), tile=(height, width))
-    names = [f"{quantile:.2f}" for quantile in quantiles]
-    axes.set_xticks((np.arange(count) + 0.5) * width, labels=names)
-    axes.set_yticks((np.arange(count)[::-1] + 0.5) * height, labels=names)
+    names = np.array([f"{quantile:.2f}" for quantile in quantiles])
+    axes.set_xticks((np.arange(len(columns)) + 0.5) * width, labels=names[columns])
+    axes.set_yticks((np.arange(len(rows))[::-1] + 0.5) * height, labels=names[rows])
     axes.set_xlabel(axis_labels[0])
     axes.set_ylabel(axis_labels[1])
     save(figure, title, subtitle, path)
@@ -58,6 +69,8 @@ def latent_grid(
 @matplotlib.rc_context(STYLE)
 def image_grid(images: np.ndarray, *, title: str, subtitle: str, path: epath.PathLike) -> None:
     """Draws images, such as samples from the prior, with small gaps between them.
+
+    If the picture would be too large, large images are reduced, and of long ones fewer are shown.
 
     Args:
       images: shape [rows, columns, height, width, channels].
@@ -69,6 +82,8 @@ def image_grid(images: np.ndarray, *, title: str, subtitle: str, path: epath.Pat
       ValueError: the images have an unsupported shape or dtype.
     """
     check_images(images)
+    rows, columns = _num_shown(images.shape[:4])
+    images = _reduced(images[:rows, :columns])
     gap = _gap(images)
     figure, _ = _show(mosaic(images, gap=(gap, gap)), tile=images.shape[2:4])
     save(figure, title, subtitle, path)
@@ -85,6 +100,8 @@ def reconstructions(
     path: epath.PathLike,
 ) -> None:
     """Draws images above their reconstructions, a pair of rows for each class.
+
+    If the picture would be too large, large images are reduced, and of long ones fewer are shown.
 
     Args:
       originals: images, one class per row.
@@ -103,10 +120,15 @@ def reconstructions(
             f"reconstructions must have the shape of the originals, {originals.shape}. "
             f"Received: shape={reconstructions.shape}"
         )
-    count, (height, width), gap = len(originals), originals.shape[2:4], _gap(originals)
+    count = len(originals)
     if len(class_names) != count:
         raise ValueError(f"class_names must contain {count} names. Received: {len(class_names)}")
-    above, below = to_bytes(originals), to_bytes(reconstructions)
+    count, columns = _num_shown(originals.shape[:4], images_per_cell=2)
+    above, below = (
+        _reduced(images[:count, :columns], images_per_cell=2)
+        for images in (originals, reconstructions)
+    )
+    (height, width), gap = above.shape[2:4], _gap(above)
     # Each pair becomes one tall image, with a white gap between original and reconstruction.
     white = np.full_like(above[:, :, :gap], 255)
     pairs = np.concatenate([above, white, below], axis=2)
@@ -116,16 +138,58 @@ def reconstructions(
     # (minor ticks).
     tops = np.arange(count) * (2 * height + 6 * gap)
     rows = np.add.outer(tops, [0.5 * height, 1.5 * height + gap]).ravel()
-    axes.set_yticks(tops + height + gap / 2, labels=class_names)
+    axes.set_yticks(tops + height + gap / 2, labels=class_names[:count])
     axes.set_yticks(rows, labels=["original", "reconstruction"] * count, minor=True)
     axes.tick_params(axis="y", which="major", pad=70, labelsize=9, labelcolor=INK)
     axes.tick_params(axis="y", which="minor", pad=5, labelsize=7)
     save(figure, title, subtitle, path)
 
 
+def _num_shown(shape: tuple[int, ...], *, images_per_cell: int = 1) -> tuple[int, int]:
+    """Return how many rows and columns of images a picture of bounded size can show.
+
+    Args:
+      shape: (rows, columns, height, width) of the images.
+      images_per_cell: number of images in a cell, one below the other.
+    """
+    rows, columns, height, width = shape
+    # The smallest magnification at which an image is still visible.
+    scale = max(_REDUCED_SHORTER / min(height, width), min(1, _REDUCED_LONGER / max(height, width)))
+    cell = scale * (height * images_per_cell + 1), scale * (width + 1)  # With gaps.
+    most_rows, most_columns = (max(1, int(_MAX_SIDE / side)) for side in cell)
+    return min(rows, most_rows), min(columns, most_columns)
+
+
+def _spread(count: int, shown: int) -> np.ndarray:
+    """Return `shown` of the indices 0 to count - 1, evenly spaced, in order."""
+    return np.rint((np.arange(shown) + 0.5) * count / shown - 0.5).astype(int)
+
+
+def _reduced(images: np.ndarray, *, images_per_cell: int = 1) -> np.ndarray:
+    """Return images as uint8, reduced so that a mosaic of them has a bounded size.
+
+    Args:
+      images: shape [rows, columns, height, width, channels].
+      images_per_cell: number of images in a cell of the mosaic, one below the other.
+    """
+    rows, columns, height, width, channels = images.shape
+    images = to_bytes(images)
+    scale = _MAX_SIDE / max(rows * images_per_cell * height, columns * width)
+    if scale >= 1:
+        return images
+    size = max(1, int(scale * height)), max(1, int(scale * width))
+    reduced = np.empty((rows, columns, *size, channels), np.uint8)
+    for row, column in np.ndindex(rows, columns):
+        image = images[row, column]
+        picture = Image.fromarray(image[..., 0] if channels == 1 else image)
+        pixels = picture.resize(size[::-1], Image.Resampling.BOX)
+        reduced[row, column] = np.asarray(pixels).reshape(*size, channels)
+    return reduced
+
+
 def _gap(images: np.ndarray) -> int:
-    """Returns the gap between images in pixels, in proportion to their width."""
-    return max(1, images.shape[3] // 32)
+    """Returns the gap between images in pixels, in proportion to their shorter side."""
+    return max(1, min(images.shape[2:4]) // 32)
 
 
 def _show(picture: np.ndarray, tile: tuple[int, ...]) -> tuple[Figure, Axes]:
@@ -142,6 +206,7 @@ def _show(picture: np.ndarray, tile: tuple[int, ...]) -> tuple[Figure, Axes]:
     # least 48, so that tiny images stay visible.
     smallest, largest = math.ceil(48 / min(tile)), max(1, 140 // max(tile))
     scale = max(smallest, min(largest, 1400 // width, 1600 // height))
+    scale = max(1, min(scale, _MAX_SIDE // max(width, height)))
     figure = new_figure(scale * width / DPI, scale * height / DPI)
     axes = figure.add_axes((0, 0, 1, 1), xticks=[], yticks=[])
     axes.imshow(picture, interpolation="nearest", aspect="auto", extent=(0, width, height, 0))

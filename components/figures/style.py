@@ -9,6 +9,7 @@ import io
 import textwrap
 from typing import Any
 
+import matplotlib
 from etils import epath
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -17,24 +18,30 @@ from matplotlib.transforms import Bbox
 DPI = 160
 POINT = DPI / 72  # Pixels per point, the unit of font sizes.
 INK, GRAY, PALE = "#1a1a1a", "#707070", "#c8c8c8"
-STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 8.5,
-    "text.color": INK,
-    "text.parse_math": False,  # A class name may contain a dollar sign.
-    "axes.edgecolor": PALE,
-    "axes.formatter.useoffset": False,
-    "axes.labelcolor": INK,
-    "axes.labelpad": 6,
-    "axes.labelsize": 8.5,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 9.5,
-    "legend.frameon": False,
-} | {
-    f"{axis}tick.{name}": value
-    for axis in "xy"
-    for name, value in {"color": PALE, "labelcolor": GRAY, "labelsize": 7.5}.items()
-}
+# On top of matplotlib's defaults, so that the user's rc file has no effect. A style cannot change
+# the backend, and `Figure` does not use it.
+STYLE: dict[Any, Any] = (
+    {name: value for name, value in matplotlib.rcParamsDefault.items() if name != "backend"}
+    | {
+        "font.family": "DejaVu Sans",
+        "font.size": 8.5,
+        "text.color": INK,
+        "text.parse_math": False,  # A class name may contain a dollar sign.
+        "axes.edgecolor": PALE,
+        "axes.formatter.useoffset": False,
+        "axes.labelcolor": INK,
+        "axes.labelpad": 6,
+        "axes.labelsize": 8.5,
+        "axes.titlelocation": "left",
+        "axes.titlesize": 9.5,
+        "legend.frameon": False,
+    }
+    | {
+        f"{axis}tick.{name}": value
+        for axis in "xy"
+        for name, value in {"color": PALE, "labelcolor": GRAY, "labelsize": 7.5}.items()
+    }
+)
 
 
 def new_figure(width: float, height: float) -> Figure:

@@ -1,7 +1,6 @@
 """Contact sheets: a picture with examples of each class of a split, drawn with Pillow."""
 
 import functools
-import importlib.metadata
 import io
 import itertools
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from etils import epath
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from components.base.arithmetic import ceil_div
+from components.data.class_names import display_order, displayed, font_file
 from components.data.examples import ExampleBatch
 
 COLUMNS, ROWS, MAX_CLASSES = 12, 10, 20
@@ -18,6 +18,7 @@ COLUMNS, ROWS, MAX_CLASSES = 12, 10, 20
 # with its subtitle and of a line of text; LABEL is the width of the column of class names.
 TILE, GUTTER, MARGIN, MIN_WIDTH = 96, 4, 36, 800
 HEADER, LINE, LABEL = 76, 21, 250
+_MAX_NAME = 300  # Characters; `_shorten` fits a name into its column.
 INK, GRAY, PALE = "#1a1a1a", "#707070", "#c8c8c8"
 
 
@@ -50,7 +51,8 @@ def draw(
 ) -> None:
     """Writes a contact sheet of the first MAX_CLASSES classes that have examples.
 
-    Each class has its name and number of examples at the left, and images at the right.
+    Each class has its name and number of examples at the left, and images at the right. A name that
+    the font cannot write is replaced by the number of the class, and a note says so.
 
     Args:
       path: the PNG file to write; equal arguments give equal bytes.
@@ -61,7 +63,8 @@ def draw(
     """
     num_classes, per_class = len(class_names), examples_per_class(len(class_names))
     chosen = choose(examples.labels, num_classes=num_classes, per_class=per_class)
-    shown = [label for label, rows in enumerate(chosen) if len(rows)][:MAX_CLASSES]
+    names, note = displayed(class_names, max_length=_MAX_NAME)
+    shown = [label for label in display_order(class_names) if len(chosen[label])][:MAX_CLASSES]
     most = max((len(chosen[label]) for label in shown), default=0)
     blank = _tile(np.zeros(examples.shape, np.uint8))  # Has the mode and the size of all tiles.
     width = max(MIN_WIDTH, 2 * MARGIN + LABEL + min(most, COLUMNS) * (blank.width + GUTTER))
@@ -72,12 +75,12 @@ def draw(
     pen, title_font = ImageDraw.Draw(sheet), _font("-Bold", 24)
     pen.text((MARGIN, MARGIN), _shorten(title, width - 2 * MARGIN, title_font), INK, title_font)
     shape, classes = "×".join(map(str, examples.shape)), f"{len(shown)} of {num_classes:,} classes"
-    facts = f"{sum(map(int, counts)):,} examples · {shape} · {classes}"
+    facts = " · ".join(filter(None, (f"{sum(map(int, counts)):,} examples", shape, classes, note)))
     pen.text((MARGIN, MARGIN + 37), facts, GRAY, _font())
     for position, label in enumerate(shown):
         top = MARGIN + HEADER + position * class_height
         text_top = top + max(0, blank.height - 2 * LINE) // 2
-        name = _shorten(class_names[label], LABEL - MARGIN, _font())
+        name = _shorten(names[label], LABEL - MARGIN, _font())
         pen.text((MARGIN, text_top), name, INK, _font())
         pen.text((MARGIN, text_top + LINE), f"{counts[label]:,}", GRAY, _font())
         for index, example in enumerate(chosen[label]):
@@ -102,10 +105,8 @@ def _tile(image: np.ndarray) -> Image.Image:
 
 @functools.cache
 def _font(style: str = "", size: int = 16) -> ImageFont.FreeTypeFont:
-    """The font of the other figures, without importing matplotlib; Pillow's has few letters."""
-    files = importlib.metadata.distribution("matplotlib")
-    path = files.locate_file(f"matplotlib/mpl-data/fonts/ttf/DejaVuSans{style}.ttf")
-    return ImageFont.truetype(str(path), size)
+    """The font of the other figures; Pillow's has few letters."""
+    return ImageFont.truetype(font_file(style), size)
 
 
 def _shorten(text: str, width: int, font: ImageFont.FreeTypeFont) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from components.base.shapes import Shape, format_shape
-from components.ingest.conversion import AS_IS, Conversion
+from components.ingest.conversion import AS_IS, BACKGROUNDS, Conversion
 from components.ingest.rejection import Reason, UnusableError
 
 # By number of channels: the mode in Pillow, and the pixel format in pyspng.
@@ -20,9 +20,9 @@ def convert(pixels: np.ndarray, conversion: Conversion = AS_IS) -> np.ndarray:
 
     16-bit values keep their upper 8 bits, so 8-bit data scaled by 257 is recovered exactly, and the
     result equals Pillow's for 16-bit RGB. A bool becomes 0 or 255. If `channels` is set,
-    transparent pixels are blended with black, gray is repeated, and colors are reduced to their
-    luma (ITU-R 601). If `image_size` is set, the image is scaled with an antialiasing filter until
-    it covers that size, with its proportions kept, and cropped equally at both ends.
+    transparent pixels are blended with the background, gray is repeated, and colors are reduced to
+    their luma (ITU-R 601). If `image_size` is set, the image is scaled with an antialiasing filter
+    until it covers that size, with its proportions kept, and cropped equally at both ends.
 
     Args:
       pixels: uint8, uint16 or bool, shape [height, width] or [height, width, channels]. The last
@@ -96,9 +96,11 @@ def _opaque_bytes(pixels: np.ndarray, conversion: Conversion, *, batch_axes: int
         shape = format_shape(pixels.shape[-3:])
         rule = "--channels 1 or 3 converts it"
         raise UnusableError(Reason.WRONG_SHAPE, f"{shape}: {channels} channels; {rule}")
-    # Blended with black: color * alpha / 255, rounded. 255 * 255 + 127 fits into 16 bits.
-    color, alpha = pixels[..., :-1].astype(np.uint16), pixels[..., -1:]
-    return ((color * alpha + 127) // 255).astype(np.uint8)
+    # color * alpha / 255 + background * (1 - alpha / 255), rounded: at most 255 * 255 + 127, which
+    # fits into 16 bits.
+    color, alpha = pixels[..., :-1].astype(np.uint16), pixels[..., -1:].astype(np.uint16)
+    ground = BACKGROUNDS[conversion.background] * (255 - alpha)
+    return ((color * alpha + ground + 127) // 255).astype(np.uint8)
 
 
 def _fit(pixels: np.ndarray, conversion: Conversion) -> np.ndarray:

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import pyspng
 from PIL import (
     BmpImagePlugin,
     ExifTags,
@@ -20,13 +21,15 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from components.base import file_types
 from components.base.errors import one_line
-from components.ingest import png
+from components.ingest import jpeg_scan, png
 from components.ingest.conversion import AS_IS, MAX_PIXELS, Conversion
 from components.ingest.convert import convert, convert_all, shape_after
 from components.ingest.rejection import Reason, UnusableError
 
 MAX_ENCODED_BYTES = 128 << 20  # Size limit of an encoded file; callers can skip longer ones.
+_PNG_BIT_DEPTH = 24  # Offset of the bit depth in a PNG, in bytes.
 MAX_SIDE = 2**16 - 1  # in pixels; the limit of JPEG
 START_BYTES = 64  # of a file, from which its type is known
 
@@ -38,14 +41,6 @@ _READERS: dict[bytes, type[ImageFile.ImageFile]] = {
     b"\xff\xd8\xff": JpegImagePlugin.JpegImageFile,
     b"RIFF": WebPImagePlugin.WebPImageFile,
     b"BM": BmpImagePlugin.BmpImageFile,
-}
-_UNSUPPORTED_TYPES = {
-    b"GIF8": "a GIF",
-    b"II*\0": "a TIFF",
-    b"MM\0*": "a TIFF",
-    b"%PDF": "a PDF",
-    b"PK\x03\x04": "a zip file",
-    b"\x1f\x8b": "a gzip file",
 }
 
 # What Pillow raises on damaged files. The first four were seen in 300,000 damaged files; the others
@@ -93,6 +88,8 @@ class ShapeGroup:
 def decode(encoded: bytes, conversion: Conversion = AS_IS) -> np.ndarray:
     """Decodes a PNG, JPEG, WebP or BMP file; for an animation, its first frame.
 
+    A JPEG without its end marker is decoded if it provably holds all of its pixels.
+
     The type is taken from the content. The image is rotated as its EXIF orientation says. CMYK is
     converted to RGB if `channels` is set; `convert` does all other conversions.
 
@@ -114,10 +111,12 @@ def decode(encoded: bytes, conversion: Conversion = AS_IS) -> np.ndarray:
         # a multi-picture file.
         with reader(io.BytesIO(encoded)) as image:
             _check_size(*image.size)
-            pixels = _load(image, conversion)
+            pixels = _load(image, encoded, conversion)
     except UnusableError:
         raise
     except _DAMAGE_ERRORS as error:
+        if reader is JpegImagePlugin.JpegImageFile and _lacks_only_end(encoded):
+            return decode(encoded + jpeg_scan.END, conversion)
         detail = f"damaged {reader.format}: {_summarize(error)}"
         raise UnusableError(Reason.UNDECODABLE, detail) from None
     return convert(pixels, conversion)
@@ -208,13 +207,28 @@ def _reader_of(encoded: bytes) -> type[ImageFile.ImageFile]:
     for magic, reader in _READERS.items():
         if encoded.startswith(magic) and (magic != b"RIFF" or encoded[8:12] == b"WEBP"):
             return reader
-    start = encoded[:64]
-    is_text = start.isascii() and start.decode("ascii").replace("\n", "").isprintable()
-    description = next(
-        (name for magic, name in _UNSUPPORTED_TYPES.items() if start.startswith(magic)),
-        "text" if is_text else "unknown content",
-    )
-    raise UnusableError(Reason.WRONG_TYPE, f"{description}, not PNG, JPEG, WebP or BMP")
+    found = file_types.identify(encoded[: file_types.HEAD_BYTES])
+    advice = found.advice and f"; {found.advice}"
+    raise UnusableError(Reason.WRONG_TYPE, f"{found.name}, not PNG, JPEG, WebP or BMP{advice}")
+
+
+def _lacks_only_end(encoded: bytes) -> bool:
+    """Whether a JPEG that cannot be decoded holds all of its pixels."""
+    # Pixels that depend on what comes after the end are missing. This test is fast, and sufficient
+    # to reject a file, but not to accept one: a missing bit may change a pixel by less than 1.
+    try:
+        zeros, ones = (
+            _pixels_of_jpeg(encoded + fill * 64 + jpeg_scan.END) for fill in (b"\0", b"\xff\0")
+        )
+    except (*_DAMAGE_ERRORS, UnusableError):
+        return False
+    return np.array_equal(zeros, ones) and jpeg_scan.lacks_only_end(encoded)
+
+
+def _pixels_of_jpeg(encoded: bytes) -> np.ndarray:
+    with JpegImagePlugin.JpegImageFile(io.BytesIO(encoded)) as image:
+        _check_size(*image.size)
+        return np.asarray(image)
 
 
 def _check_size(width: int, height: int) -> None:
@@ -240,8 +254,14 @@ def _webp_size(encoded: bytes) -> tuple[int, int]:
     )
 
 
-def _load(image: ImageFile.ImageFile, conversion: Conversion) -> np.ndarray:
-    """Loads an image upright, as an array for `convert`; CMYK as RGB if `channels` is set."""
+def _load(image: ImageFile.ImageFile, encoded: bytes, conversion: Conversion) -> np.ndarray:
+    """Loads an image upright, as an array for `convert`; CMYK as RGB if `channels` is set.
+
+    Args:
+      image: the opened file.
+      encoded: its content.
+      conversion: size and channels that the image will be converted to.
+    """
     if conversion.image_size is not None:
         # libjpeg decodes a JPEG that is far too large at 1/2, 1/4 or 1/8 of its size, in less time
         # and memory. Twice the target leaves enough pixels to the filter. Both sides get the
@@ -252,24 +272,54 @@ def _load(image: ImageFile.ImageFile, conversion: Conversion) -> np.ndarray:
         raise ValueError("no palette")  # Pillow would decode all colors to black.
     image.load()
     transposition = _UPRIGHT.get(_orientation(image))
-    picture = image if transposition is None else image.transpose(transposition)
     if "transparency" in image.info:
-        return _with_alpha(picture)
+        return _with_alpha(image, encoded, transposition)
+    picture = _transposed(image, transposition)
     if picture.mode == "P" or (picture.mode == "CMYK" and conversion.channels):
         picture = picture.convert("RGB")
     return np.asarray(picture)
 
 
-def _with_alpha(picture: Image.Image) -> np.ndarray:
+def _transposed(picture: Image.Image, transposition: Image.Transpose | None) -> Image.Image:
+    return picture if transposition is None else picture.transpose(transposition)
+
+
+def _with_alpha(
+    image: ImageFile.ImageFile, encoded: bytes, transposition: Image.Transpose | None
+) -> np.ndarray:
     """The pixels and alpha of a palette with transparent colors, or of a PNG with a tRNS color."""
+    picture = _transposed(image, transposition)
     if picture.mode == "P":
         return np.asarray(picture.convert("RGBA"))
     # Not by Pillow's conversion to RGBA, which clips 16-bit values.
     pixels = np.asarray(picture.convert("L") if picture.mode == "1" else picture)
     pixels = pixels.reshape(*pixels.shape[:2], -1)
-    is_transparent = (pixels == picture.info["transparency"]).all(axis=-1, keepdims=True)
-    alpha = np.where(is_transparent, 0, np.iinfo(pixels.dtype).max).astype(pixels.dtype)
+    is_opaque = Image.fromarray(_differs_from_transparent_color(image, encoded))
+    opaque = np.asarray(_transposed(is_opaque, transposition))[..., np.newaxis] > 0
+    alpha = np.where(opaque, np.iinfo(pixels.dtype).max, 0).astype(pixels.dtype)
     return np.concatenate([pixels, alpha], axis=-1)
+
+
+def _differs_from_transparent_color(image: ImageFile.ImageFile, encoded: bytes) -> np.ndarray:
+    """Whether each pixel of a PNG is opaque: 0 or 255 as uint8, shape [height, width].
+
+    The transparent color in tRNS has the bit depth of the file. Pillow returns it as it is, but
+    scales samples of 2 and 4 bits to 8, and reduces RGB samples of 16 bits to 8.
+    """
+    color = image.info["transparency"]
+    bit_depth = encoded[_PNG_BIT_DEPTH]
+    if image.mode == "RGB" and bit_depth == 16:
+        try:
+            samples = pyspng.load(encoded)
+        except RuntimeError as error:
+            raise ValueError(str(error)) from None
+        samples = samples[..., :3]
+    else:
+        samples = np.asarray(image.convert("L") if image.mode == "1" else image)
+        samples = samples.reshape(*samples.shape[:2], -1)
+        if image.mode == "L":
+            color *= 255 // ((1 << bit_depth) - 1)
+    return (samples != color).any(axis=-1).astype(np.uint8) * np.uint8(255)
 
 
 def _orientation(image: Image.Image) -> int:

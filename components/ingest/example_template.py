@@ -59,8 +59,8 @@ class FeatureExtractor:
         """Returns the encoded image, and the label (None without a label feature).
 
         Raises:
-          UnusableError: the record is not a tf.Example, has no image, or has a label that is not
-            one number.
+          UnusableError: the record is not a tf.Example, does not have exactly one image, or has a
+            label that is not one number.
         """
         template = self._templates.get(len(record))
         if template is not None and (features := template.extract(record)) is not None:
@@ -78,6 +78,9 @@ class FeatureExtractor:
         images = features[self._image_key].bytes_list.value
         if not images:
             raise UnusableError(Reason.UNDECODABLE, "no image")
+        if len(images) > 1:
+            detail = f"{len(images)} images in one record; write one record per image"
+            raise UnusableError(Reason.WRONG_TYPE, detail)
         if self._label_key is None:
             return images[0], None
         labels = features[self._label_key].int64_list.value
@@ -137,9 +140,9 @@ def _template_from(record: bytes, image_key: str, label_key: str | None) -> Exam
                 return None
             features[name] = feature
         image_feature, *label_features = (features[key] for key in keys)
-        # Feature.bytes_list, and the first BytesList.value.
+        # Feature.bytes_list, and the only BytesList.value.
         (image_list,) = _contents(record, image_feature, _FIELD_1)
-        tag, image = next(_fields(record, image_list))
+        (image,) = _contents(record, image_list, _FIELD_1)
         label = None
         for label_feature in label_features:
             # Feature.int64_list, and the packed Int64List.value.
@@ -147,9 +150,7 @@ def _template_from(record: bytes, image_key: str, label_key: str | None) -> Exam
             ((label, label_end),) = _contents(record, label_list, _FIELD_1)
             if label_end != label + 1:
                 return None
-    except (ValueError, KeyError, StopIteration):
-        return None
-    if tag != _FIELD_1:
+    except (ValueError, KeyError):
         return None
     at_end = (len(record), len(record))  # Without a label, the second span is empty.
     (a, b), (c, d) = sorted([image, at_end if label is None else (label, label + 1)])

@@ -14,6 +14,8 @@ from PIL import Image
 from components.ingest.convert import MODES
 
 INTENSITIES = np.arange(256)
+_MAX_HALF = 127  # The highest intensity without the upper bit.
+_MAX_MASK = 15
 
 
 @dataclasses.dataclass(eq=False)
@@ -133,6 +135,45 @@ def describe(
         }
         for split, statistics in per_split.items()
     }
+
+
+def findings(per_split: Mapping[str, Statistics]) -> list[str]:
+    """What makes it unlikely that the pixels are as intended: one line per kind of finding.
+
+    Args:
+      per_split: the statistics, by split.
+    """
+    constant: dict[str, int] = {}
+    narrow: dict[str, int] = {}
+    for split, statistics in per_split.items():
+        highest = int(statistics.maximum.max())
+        if not statistics.num_examples:
+            continue
+        if (statistics.minimum == statistics.maximum).all():
+            constant[split] = highest
+        elif highest <= _MAX_HALF:
+            narrow[split] = highest
+    lines = []
+    if constant:
+        lines.append(
+            f"all images of {_enumerate(constant)} are of one color, at most "
+            f"{max(constant.values())} of 255: 16-bit images must use all their 16 bits, since the "
+            "upper 8 are kept; save smaller values as uint8, and drawings on a transparent ground "
+            "need --background white"
+        )
+    if narrow:
+        highest = max(narrow.values())
+        cause = "masks, or 12-bit values in 16 bits?" if highest <= _MAX_MASK else "fewer bits?"
+        lines.append(
+            f"the highest value in {_enumerate(narrow)} is {highest} of 255, so "
+            f"{8 - highest.bit_length()} of 8 bits are unused ({cause}); scale the images to the "
+            "whole range, 0..255 or 0..65535 for 16 bits"
+        )
+    return lines
+
+
+def _enumerate(splits: Mapping[str, int]) -> str:
+    return ", ".join(splits)
 
 
 def _describe_channels(statistics: Statistics) -> list[dict[str, Any]]:

@@ -5,9 +5,11 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from components.model.encode import BATCH_SIZE
-from components.model.pixels import to_unit
+from components.model.pixels import batch_size, to_unit
 from components.model.vae import VAE
+
+# Images whose noise is drawn together; another number would change the draws.
+_BATCH_SIZE = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,17 +47,30 @@ def estimate_elbo(vae: VAE, images: np.ndarray, *, seed: int, samples: int = 1) 
     """
     rng = np.random.default_rng(np.random.SeedSequence([seed, len(images)]))
     all_rates, distortions = [], []
-    for first in range(0, len(images), BATCH_SIZE):
-        batch = images[first : first + BATCH_SIZE]
+    for first in range(0, len(images), _BATCH_SIZE):
+        batch = images[first : first + _BATCH_SIZE]
         draws = []
         for _ in range(samples):
             noise = rng.standard_normal((len(batch), vae.latents), np.float32)
-            rates, distortion = _score(vae, batch, noise)
-            draws.append(distortion.numpy())
+            rates, distortion = _score_in_parts(vae, batch, noise)
+            draws.append(distortion)
         # The rates are in closed form: they are the same for every draw.
-        all_rates.append(rates.numpy())
+        all_rates.append(rates)
         distortions.append(np.mean(draws, axis=0))
     return ElboTerms(np.concatenate(all_rates), np.concatenate(distortions))
+
+
+def _score_in_parts(
+    vae: VAE, batch: np.ndarray, noise: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """`_score` in smaller batches if the images are large, with the same noise."""
+    size = batch_size(vae.image_shape)
+    parts = [
+        [tensor.numpy() for tensor in _score(vae, batch[first:][:size], noise[first:][:size])]
+        for first in range(0, len(batch), size)
+    ]
+    rates, distortion = zip(*parts, strict=True)
+    return np.concatenate(rates), np.concatenate(distortion)
 
 
 # At module level, so that a model is traced once instead of at every evaluation.

@@ -1,6 +1,7 @@
 """The mean of a metric over examples, with a confidence interval."""
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -18,6 +19,12 @@ class Mean:
 
     value: float
     half_width: float
+
+    def __str__(self) -> str:
+        """The mean, and the half-width if there is one: `-12.34 ± 0.56`."""
+        if math.isinf(self.half_width):
+            return f"{self.value:.2f}"
+        return f"{self.value:.2f} ± {self.half_width:.2f}"
 
     @staticmethod
     def of(values: np.ndarray) -> "Mean":

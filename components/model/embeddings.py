@@ -1,6 +1,7 @@
 """Embeddings as Parquet files: one row per example, with the parameters of its posterior.
 
-Columns: `id` (string), `label` (int64), `mean` and `log_variance` (fixed-size lists of float32).
+Columns: `id` (string), `label` (int64), `mean` and `log_variance` (fixed-size lists of float32),
+`label_name` and `split` (strings, null if they are not known).
 """
 
 import dataclasses
@@ -31,9 +32,27 @@ class Embeddings:
     log_variances: np.ndarray
 
 
-def write(embeddings: Embeddings, path: epath.PathLike) -> None:
-    """Writes embeddings to one Parquet file, atomically."""
-    latents = embeddings.means.shape[1]
+def write(
+    embeddings: Embeddings,
+    path: epath.PathLike,
+    *,
+    split: str | None = None,
+    class_names: Sequence[str] = (),
+) -> None:
+    """Writes embeddings to one Parquet file, atomically.
+
+    Args:
+      embeddings: the rows.
+      path: the file.
+      split: name of the split that the examples belong to; None if it is not known.
+      class_names: names of the labels, by label; labels beyond them have no name.
+    """
+    count, latents = embeddings.means.shape
+    # A name may contain bytes of a file name that are not UTF-8.
+    names = [name.encode(errors="replace").decode() for name in class_names]
+    label_names = [
+        names[label] if 0 <= label < len(names) else None for label in embeddings.labels.tolist()
+    ]
 
     def vectors(values: np.ndarray) -> pa.Array:
         return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel(), pa.float32()), latents)
@@ -44,6 +63,8 @@ def write(embeddings: Embeddings, path: epath.PathLike) -> None:
             "label": pa.array(embeddings.labels, pa.int64()),
             "mean": vectors(embeddings.means),
             "log_variance": vectors(embeddings.log_variances),
+            "label_name": pa.array(label_names, pa.string()),
+            "split": pa.array([split] * count, pa.string()),
         }
     )
     # Through memory, because `path` may be remote.

@@ -3,10 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from components.model.pixels import to_unit
+from components.model.pixels import batch_size, to_unit
 from components.model.vae import VAE
-
-BATCH_SIZE = 1000  # images that are on the device at once
 
 
 def encode(vae: VAE, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -19,10 +17,8 @@ def encode(vae: VAE, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Returns:
       Means and log-variances, both float32, shape [N, latents].
     """
-    batches = [
-        _encode(vae, images[first : first + BATCH_SIZE])
-        for first in range(0, len(images), BATCH_SIZE)
-    ]
+    size = batch_size(vae.image_shape)
+    batches = [_encode(vae, images[first : first + size]) for first in range(0, len(images), size)]
     means, log_variances = zip(*batches, strict=True)
     return np.concatenate(means), np.concatenate(log_variances)
 

@@ -17,12 +17,14 @@ class Plane:
       scales: standard deviation along each axis, shape [2]: that of the embeddings, or 1 if the
         axes are latent dimensions, whose prior is standard normal.
       names: name of each axis.
+      distribution: what has the scales as its standard deviations: the prior or the embeddings.
     """
 
     center: np.ndarray
     axes: np.ndarray
     scales: np.ndarray
     names: tuple[str, str]
+    distribution: str
 
     @staticmethod
     def of(means: np.ndarray) -> "Plane":
@@ -37,20 +39,24 @@ class Plane:
         latents = means.shape[1]
         if latents <= 2:
             axes = np.eye(2, latents, dtype=np.float32)
-            return Plane(np.zeros(latents), axes, np.ones(2), ("latent 1", "latent 2"))
+            names = ("latent 1", "latent 2" if latents == 2 else "no second latent")
+            return Plane(np.zeros(latents), axes, np.ones(2), names, "the prior")
         # Principal components are the right singular vectors of the centered data. Their variances
         # are the squared singular values divided by N.
         center = means.mean(axis=0)
-        _, singular, components = np.linalg.svd(means - center, full_matrices=False)
+        # A single example has one component: with a second, equal row there are two.
+        centered = np.resize(means - center, (max(2, len(means)), latents))
+        _, singular, components = np.linalg.svd(centered, full_matrices=False)
         # The sign of a component is arbitrary: make its largest entry positive.
         largest = np.abs(components).argmax(axis=1)
         components *= np.sign(components[np.arange(len(components)), largest])[:, np.newaxis]
-        shares = np.square(singular) / np.square(singular).sum()
+        # All are 0 if the embeddings are equal.
+        shares = np.square(singular) / (np.square(singular).sum() or 1.0)
         first, second = (
             f"principal component {index + 1} ({shares[index]:.0%} of variance)" for index in (0, 1)
         )
         scales = singular[:2] / np.sqrt(len(means))
-        return Plane(center, components[:2], scales, (first, second))
+        return Plane(center, components[:2], scales, (first, second), "the embeddings")
 
     def project(self, means: np.ndarray) -> np.ndarray:
         """The coordinates of embeddings [N, latents] in the plane, shape [N, 2]."""

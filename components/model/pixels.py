@@ -1,11 +1,25 @@
 """Pixels as intensities: the one place that scales images for the model."""
 
+import math
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
+from components.base.shapes import Shape
+
 if TYPE_CHECKING:
     import tensorflow as tf
+
+
+_MAX_BATCH, _MAX_BATCH_PIXELS = 1000, 1 << 22
+
+
+def batch_size(image_shape: Shape) -> int:
+    """The number of images that an inference computes at once: fewer if they are large.
+
+    A network holds the outputs of its layers for the whole batch.
+    """
+    return min(_MAX_BATCH, max(1, _MAX_BATCH_PIXELS // math.prod(image_shape[:2])))
 
 
 @overload

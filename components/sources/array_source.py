@@ -15,9 +15,12 @@ from components.base.manifest import Input, fingerprint
 from components.data.examples import SPLITS, ExampleBatch
 from components.ingest.conversion import AS_IS, MAX_PIXELS, Conversion
 from components.ingest.rejection import Reason, Rejected
-from components.sources.array_file import StoredArray
+from components.sources.array_file import ArrangedArray, StoredArray
+from components.sources.layout import ARRAY_CHANNELS, AxisLayout
 from components.sources.source import (
+    BATCH_BYTES,
     MAX_LABEL,
+    NO_LABEL,
     UNLABELLED,
     IndivisibleFingerprint,
     Slice,
@@ -31,10 +34,8 @@ SLICE_BYTES = 32 << 20
 _MIN_SLICE_BYTES = 8 << 20
 _TARGET_SLICES = 64
 
-_CHANNELS = (1, 2, 3, 4)  # gray or RGB, without or with alpha
 
-
-def _check_images(array: StoredArray) -> None:
+def _check_images(array: StoredArray | ArrangedArray) -> None:
     """Raises ConfigError unless an array has the type and the shape of images."""
     if array.dtype.kind not in "bu" or array.dtype.itemsize > 2:
         raise ConfigError(
@@ -42,16 +43,16 @@ def _check_images(array: StoredArray) -> None:
             "uint8"
         )
     shape = array.shape
-    if len(shape) == 4 and shape[1] in _CHANNELS and shape[3] not in _CHANNELS:
+    if len(shape) == 4 and shape[1] in ARRAY_CHANNELS and shape[3] not in ARRAY_CHANNELS:
         raise ConfigError(
-            f"{array.name} has shape {shape}, channels first; save it again after "
-            "np.moveaxis(images, 1, -1)"
+            f"{array.name} has shape {shape}, channels first; read it with --layout NCHW"
         )
     channels = shape[3] if len(shape) == 4 else 1
-    if len(shape) not in (3, 4) or 0 in shape[1:] or channels not in _CHANNELS:
+    if len(shape) not in (3, 4) or 0 in shape[1:] or channels not in ARRAY_CHANNELS:
         raise ConfigError(
             f"{array.name} has shape {shape}; save images with shape [N, height, width] or "
-            "[N, height, width, 1 to 4 channels]"
+            "[N, height, width, 1 to 4 channels], or give the order of the axes with --layout, "
+            "such as HWN, or N28x28 for flat rows"
         )
     if shape[1] * shape[2] > MAX_PIXELS:
         raise ConfigError(
@@ -60,9 +61,9 @@ def _check_images(array: StoredArray) -> None:
         )
 
 
-def _check_labels(labels: StoredArray, split_images: StoredArray) -> None:
+def _check_labels(labels: StoredArray, split_images: StoredArray | ArrangedArray) -> None:
     """Raises ConfigError unless labels are integers, WorkError unless there is one per image."""
-    if labels.dtype.kind not in "biu":
+    if labels.dtype.kind not in "biu" and one_hot_classes(labels) is None:
         raise ConfigError(f"{labels.name} holds {labels.dtype.name} labels; save them as integers")
     if labels.rows != split_images.rows:
         raise WorkError(
@@ -75,8 +76,34 @@ def _check_labels(labels: StoredArray, split_images: StoredArray) -> None:
 # key, so that a changed file is read again.
 @functools.lru_cache(maxsize=len(SPLITS))
 def _read_labels(array: StoredArray, status: files.FileStat) -> np.ndarray:
+    if (classes := one_hot_classes(array)) is not None:
+        return classes
     labels = array.read()
     return labels if labels.ndim == 1 else labels[:, 0].copy()
+
+
+def one_hot_classes(labels: StoredArray) -> np.ndarray | None:
+    """The classes of one-hot labels: int64, shape [N].
+
+    Args:
+      labels: numbers of any type and shape.
+
+    Returns:
+      The classes; None unless the shape is [N, 2 or more] and each row holds one 1 among zeros.
+
+    Raises:
+      WorkError: the file is damaged.
+    """
+    if len(labels.shape) != 2 or labels.shape[1] < 2 or labels.dtype.kind not in "biuf":
+        return None
+    classes = [np.zeros(0, np.int64)]
+    # In batches: 1,000 columns of floats take 4,000 times the memory of the classes.
+    batch_rows = max(1, BATCH_BYTES // labels.row_bytes)
+    for rows in labels.batches(0, labels.rows, batch_rows):
+        if (np.count_nonzero(rows, axis=1) != 1).any() or (rows.max(axis=1) != 1).any():
+            return None
+        classes.append(rows.argmax(axis=1))
+    return np.concatenate(classes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,15 +112,16 @@ class ArraySplit:
 
     Attributes:
       images: uint8, uint16 or bool, shape [N, height, width] or [N, height, width, channels].
-      labels: integers, shape [N] or [N, M], of which the first column is used; None if the split
-        has no labels.
+      labels: integers, shape [N]; or one-hot, shape [N, classes]; or integers, shape [N, M], of
+        which the first column is used; None if the split has no labels. NO_LABEL means that an
+        image has no label.
 
     Raises:
       ConfigError: the type or the shape of an array is not supported.
       WorkError: the numbers of labels and images differ, or the file of labels is damaged.
     """
 
-    images: StoredArray
+    images: StoredArray | ArrangedArray
     labels: StoredArray | None
 
     def __post_init__(self) -> None:
@@ -116,14 +144,17 @@ class ArraySource(IndivisibleFingerprint, abc.ABC):
     Attributes:
       path: the file or folder that the user named.
       conversion: size and channels to convert the images to.
+      layout: order of the axes of the arrays of images; None for [N, height, width] or
+        [N, height, width, channels].
     """
 
     path: epath.Path
     conversion: Conversion = AS_IS
+    layout: AxisLayout | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # With these, a worker neither reads the headers nor searches all labels for the classes.
-        names = ("path", "conversion", "_splits", "class_names")
+        names = ("path", "conversion", "layout", "_splits", "class_names")
         return {name: getattr(self, name) for name in names}
 
     @property
@@ -147,18 +178,25 @@ class ArraySource(IndivisibleFingerprint, abc.ABC):
 
     @property
     def settings(self) -> dict[str, Any]:
-        return self.conversion.as_json()
+        layout = {} if self.layout is None else {"layout": self.layout.as_text()}
+        return self.conversion.as_json() | layout
+
+    def _arrange(self, images: StoredArray) -> StoredArray | ArrangedArray:
+        """An array of images in the order that the user states."""
+        return images if self.layout is None else ArrangedArray(images, self.layout)
 
     @functools.cached_property
     def class_names(self) -> list[str]:
-        """The numbers from 0 to the highest label, and `unlabelled` if a split has no labels."""
+        """The numbers from 0 to the highest label, and `unlabelled` if images have no label."""
         names: list[str] = []
+        has_unlabelled = False
         for split in self._splits.values():
-            if (labels := split.read_labels()) is not None:
+            labels = split.read_labels()
+            has_unlabelled |= labels is None or bool((labels == NO_LABEL).any())
+            if labels is not None:
                 classes = labels[_is_valid(labels)]
                 highest = int(classes.max()) if len(classes) else -1
                 names += map(str, range(len(names), highest + 1))
-        has_unlabelled = any(split.labels is None for split in self._splits.values())
         return [*names, UNLABELLED] if has_unlabelled else names
 
     @property
@@ -188,18 +226,24 @@ class ArraySource(IndivisibleFingerprint, abc.ABC):
         for pixels in array.batches(part.first, part.examples, batch_rows):
             rows = slice(first, first + len(pixels))
             ids = [example_id(part.split, row) for row in range(rows.start, rows.stop)]
-            if split_labels is None:
-                labels = np.full(len(pixels), unlabelled)
-            else:
-                labels = split_labels[rows]
-            yield from self._convert(part.split, ids, pixels, labels)
+            labels = np.full(len(pixels), NO_LABEL) if split_labels is None else split_labels[rows]
+            yield from self._convert(part.split, ids, pixels, labels, unlabelled)
             first = rows.stop
 
     def _convert(
-        self, split: str, ids: list[str], pixels: np.ndarray, labels: np.ndarray
+        self,
+        split: str,
+        ids: list[str],
+        pixels: np.ndarray,
+        labels: np.ndarray,
+        unlabelled: int,
     ) -> Iterator[ExampleBatch | Rejected]:
-        """Rejects examples whose labels cannot be classes and converts the others."""
-        is_valid = _is_valid(labels)
+        """Rejects examples whose labels cannot be classes and converts the others.
+
+        Args:
+          unlabelled: the class of examples that have the label NO_LABEL.
+        """
+        is_valid = _is_valid(labels) | (labels == NO_LABEL)
         for row in np.flatnonzero(~is_valid):
             detail = f"label {labels[row]} is outside 0..{MAX_LABEL}"
             yield Rejected(ids[row], split, None, Reason.BAD_LABEL, detail)
@@ -208,6 +252,8 @@ class ArraySource(IndivisibleFingerprint, abc.ABC):
         if not is_valid.all():
             ids = [ids[row] for row in np.flatnonzero(is_valid)]
             pixels, labels = pixels[is_valid], labels[is_valid]
+        labels = labels.astype(np.int64)
+        labels = np.where(labels == NO_LABEL, unlabelled, labels)
         yield from convert_batch(split, ids, pixels, labels, self.conversion)
 
 

@@ -41,7 +41,12 @@ def is_path(dataset: str, data_dir: epath.PathLike) -> bool:
         return True
     if _is_known(dataset) or find_prepared(dataset, data_dir) is not None:
         return False
-    return any(wildcard in dataset for wildcard in "*?") or expand_user(dataset).exists()
+    return has_wildcard(dataset) or expand_user(dataset).exists()
+
+
+def has_wildcard(path: str) -> bool:
+    """Whether a path is a pattern of TFRecord files."""
+    return "*" in path or "?" in path
 
 
 def check_dataset(dataset: str, data_dir: epath.PathLike, features: str) -> None:
@@ -59,6 +64,11 @@ def check_dataset(dataset: str, data_dir: epath.PathLike, features: str) -> None
     if is_path(dataset, data_dir):
         # Whether a pattern matches any file is checked when the source is opened.
         if not features and not expand_user(dataset).exists():
+            if has_wildcard(dataset):
+                raise ConfigError(
+                    f"a pattern such as {dataset} is for TFRecord files, and needs --features "
+                    "image=FEATURE,label=FEATURE; for images, pass the folder that holds them"
+                )
             raise ConfigError(
                 f"there is no file or folder {dataset}; pass a path that exists, or the name of a "
                 "dataset"

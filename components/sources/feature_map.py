@@ -13,9 +13,12 @@ from components.base.shapes import Shape, format_shape
 from components.data.examples import CHANNELS
 from components.ingest.rejection import Reason, UnusableError
 from components.sources.escaping import escape
-from components.sources.source import MAX_LABEL
+from components.sources.source import MAX_LABEL, NO_LABEL
 
 _FEATURE_WITH_SHAPE = re.compile("(.+):([0-9]+)x([0-9]+)x([0-9]+)")
+
+# Types of pixels that are not uint8, by their size in bytes.
+_TYPES_BY_SIZE = {2: "uint16", 4: "float32", 8: "float64"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +77,7 @@ def _format_error(text: str, detail: str) -> ConfigError:
 
 
 def read_label(feature: Any, name: str) -> int | str:
-    """Reads a record's label, a number or an escaped text.
+    """Reads a record's label: a number, NO_LABEL, or an escaped text.
 
     Args:
       feature: the features of a record by name, as `example_template.parse` returns them.
@@ -85,17 +88,35 @@ def read_label(feature: Any, name: str) -> int | str:
     """
     numbers = feature[name].int64_list.value
     texts = feature[name].bytes_list.value
-    if len(numbers) == 1 and 0 <= numbers[0] <= MAX_LABEL:
+    if len(numbers) == 1 and (0 <= numbers[0] <= MAX_LABEL or numbers[0] == NO_LABEL):
         return numbers[0]
     with contextlib.suppress(UnicodeDecodeError):
         if len(texts) == 1 and texts[0]:
             return escape(texts[0].decode())
-    raise bad_label(name, [*numbers[:3], *texts[:3]])
+    if problem := type_problem(feature[name], name):
+        raise UnusableError(Reason.BAD_LABEL, f"{problem}; labels are integers or texts")
+    if (count := len(numbers) + len(texts)) > 1:
+        values = str([*numbers[:3], *texts[:3]])[:60]
+        raise UnusableError(
+            Reason.BAD_LABEL, f"{count} values in feature {name!r}, not one label: {values}"
+        )
+    raise bad_label(name, [*numbers, *texts])
 
 
 def bad_label(name: str, value: object) -> UnusableError:
     """The error for a feature `name` whose `value` is not a label."""
     return UnusableError(Reason.BAD_LABEL, f"no label in feature {name!r}: {str(value)[:60]}")
+
+
+def type_problem(values: Any, name: str) -> str:
+    """A description of a feature that holds floats, which nothing is read from; otherwise "".
+
+    Args:
+      values: a Feature message.
+      name: name of the feature.
+    """
+    count = len(values.float_list.value)
+    return f"{count:,} float{'s' * (count > 1)} in feature {name!r}" if count else ""
 
 
 def read_id(feature: Any, name: str) -> str:
@@ -121,22 +142,29 @@ def read_image(feature: Any, name: str, shape: Shape | None) -> bytes:
       shape: shape of raw pixels; None for an encoded file.
 
     Raises:
-      UnusableError: there is no image, or its pixels do not have this shape.
+      UnusableError: there is not exactly one image, or its pixels do not have this shape.
     """
     values = feature[name].bytes_list.value
-    if shape is None:
-        if not values:
-            raise UnusableError(Reason.UNDECODABLE, f"no bytes in feature {name!r}")
-        return values[0]
-    numbers = feature[name].int64_list.value
+    numbers = feature[name].int64_list.value if shape else ()
+    if len(values) > 1:
+        detail = f"{len(values)} images in feature {name!r}; write one record per image"
+        raise UnusableError(Reason.WRONG_TYPE, detail)
     if not values and not numbers:
-        raise UnusableError(Reason.UNDECODABLE, f"no pixels in feature {name!r}")
+        kind = "bytes" if shape is None else "pixels"
+        problem = type_problem(feature[name], name)
+        detail = problem and f": {problem}; write uint8 pixels as bytes"
+        raise UnusableError(
+            Reason.WRONG_TYPE if problem else Reason.UNDECODABLE,
+            f"no {kind} in feature {name!r}{detail}",
+        )
+    if shape is None:
+        return values[0]
     count = len(values[0]) if values else len(numbers)
     if count != math.prod(shape):
         raise UnusableError(
             Reason.WRONG_SHAPE,
             f"{count} pixel values in feature {name!r}, but {format_shape(shape)} has "
-            f"{math.prod(shape)}",
+            f"{math.prod(shape)}{_size_hint(count, shape, is_bytes=bool(values))}",
         )
     if values:
         return values[0]
@@ -145,3 +173,15 @@ def read_image(feature: Any, name: str, shape: Shape | None) -> bytes:
     if pixels.min() < 0 or pixels.max() > 255:
         raise UnusableError(Reason.WRONG_TYPE, f"values outside 0..255 in feature {name!r}")
     return pixels.astype(np.uint8).tobytes()
+
+
+def _size_hint(count: int, shape: Shape, *, is_bytes: bool) -> str:
+    """What raw pixels may be, from their number of values as uint8, or ""."""
+    ratio, remainder = divmod(count, math.prod(shape))
+    if remainder:
+        return ""
+    if is_bytes and (types := _TYPES_BY_SIZE.get(ratio)):
+        return f": {ratio} bytes per value, {types}? Write them as uint8, scaled to 0..255"
+    if ratio * shape[2] in CHANNELS:
+        return f": {format_shape((*shape[:2], ratio * shape[2]))}?"
+    return ""

@@ -18,7 +18,6 @@ from components.data.examples import SPLITS, ExampleBatch
 from components.ingest.conversion import AS_IS, Conversion
 from components.ingest.decode import MAX_ENCODED_BYTES, START_BYTES, decode, is_image
 from components.ingest.rejection import Reason, Rejected, UnusableError
-from components.ingest.rejection import Reason, Rejected, UnusableError
 from components.sources import folder_layout, folder_outline, source
 from components.sources.escaping import escape, to_dataset_name
 from components.sources.source import UNLABELLED, EncodedExample, Slice, folder_name
@@ -58,7 +57,7 @@ class FolderSource:
     conversion: Conversion = AS_IS
     splits: str = ""
     label_depth: int | None = None
-    _layout: folder_layout.Layout = dataclasses.field(init=False, repr=False, compare=False)
+    _layout: folder_layout.FolderLayout = dataclasses.field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         roots = folder_layout.parse_splits(self.splits)

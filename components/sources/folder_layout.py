@@ -54,7 +54,7 @@ class Place(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
+class FolderLayout:
     """How the folders of a dataset become splits and classes.
 
     Attributes:
@@ -155,7 +155,7 @@ def infer(
     *,
     roots: tuple[tuple[Folder, str], ...] = (),
     label_depth: int | None = None,
-) -> Layout:
+) -> FolderLayout:
     """Infers the layout of a dataset.
 
     Args:
@@ -171,9 +171,9 @@ def infer(
     """
     folders = sorted(set(folders))
     if not folders and not roots:
-        return Layout()
+        return FolderLayout()
     if roots:
-        layout = Layout(roots=roots)
+        layout = FolderLayout(roots=roots)
         _check_roots(layout, folders)
         folders = [folder for folder in folders if layout.locate(folder)[0]]
     else:
@@ -189,7 +189,7 @@ def infer(
     return dataclasses.replace(layout, constant=constant, full_paths=full_paths)
 
 
-def _check_roots(layout: Layout, folders: Sequence[Folder]) -> None:
+def _check_roots(layout: FolderLayout, folders: Sequence[Folder]) -> None:
     for root, split in layout.roots:
         if not any(
             folder[: len(root)] == root and layout.locate(folder)[0] == split for folder in folders
@@ -209,7 +209,7 @@ def _check_label_depth(depth: int, paths: Collection[Folder]) -> None:
         )
 
 
-def _check_masks(layout: Layout, folders: Iterable[Folder]) -> None:
+def _check_masks(layout: FolderLayout, folders: Iterable[Folder]) -> None:
     """Raises ConfigError if masks would become images of a class of their own."""
     children = collections.defaultdict(set)
     for folder in folders:
@@ -235,7 +235,7 @@ def _constant_levels(paths: set[Folder]) -> tuple[tuple[tuple[int, str], ...], s
     but no name that says something is removed from a path that has no other.
 
     Returns:
-      The removed levels, as in `Layout.constant`, and the remaining paths.
+      The removed levels, as in `FolderLayout.constant`, and the remaining paths.
     """
     removed: list[tuple[int, str]] = []
     for index in (-1, 0):
@@ -257,11 +257,11 @@ def _without_level(path: Folder, index: int, name: str) -> Folder:
     return path[1:] if index == 0 else path[:-1]
 
 
-def _find_splits(folders: Sequence[Folder]) -> Layout:
+def _find_splits(folders: Sequence[Folder]) -> FolderLayout:
     """The layout of the splits that the names of folders say."""
     marks = _marks(folders)
     if not marks:
-        return Layout()
+        return FolderLayout()
     level = next(
         (
             number
@@ -283,7 +283,7 @@ def _find_splits(folders: Sequence[Folder]) -> Layout:
     for other in sorted({number for number, _ in marks} - {level}):
         if _repeats(folders, marks, split_of, level, other):
             repeated.append(other)
-    return Layout(
+    return FolderLayout(
         split_names=tuple(sorted(names.items())),
         split_levels=tuple(repeated),
         below_split=len({folder[:level] for folder in folders}) == 1,

@@ -4,7 +4,7 @@ import collections
 from collections.abc import Iterable, Mapping, Sequence
 
 from components.sources.escaping import escape
-from components.sources.folder_layout import Layout
+from components.sources.folder_layout import FolderLayout
 
 _MAX_CLASSES = 6  # listed for each split
 _MAX_NAME = 40  # characters of a class or a file
@@ -13,7 +13,7 @@ _MAX_LEFTOVERS = 4  # kinds that are listed
 
 def describe(
     folders_by_split: Mapping[str, Iterable[str]],
-    layout: Layout,
+    layout: FolderLayout,
     *,
     class_names: Sequence[str],
     leftovers: Sequence[str],

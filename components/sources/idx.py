@@ -15,11 +15,11 @@ from collections.abc import Mapping
 import numpy as np
 from etils import epath
 
-from components.base import files
+from components.base import console, files
 from components.base.errors import ConfigError, WorkError
 from components.data.examples import SPLITS
 from components.sources.array_file import StoredArray, open_stream, read_up_to
-from components.sources.array_source import ArraySource, ArraySplit
+from components.sources.array_source import ArraySource, ArraySplit, one_hot_classes
 from components.sources.escaping import to_dataset_name
 from components.sources.source import folder_name, split_from_name
 
@@ -28,6 +28,7 @@ _NAME = re.compile(
     r"[-_.]idx\d-[a-z0-9]+(?:\.gz)?",
     re.IGNORECASE,
 )
+_QMNIST_COLUMNS = 8  # The class, the writer, and so on: https://github.com/facebookresearch/qmnist
 _TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 # IDX has no code for unsigned 16-bit numbers, but pixels are never negative.
 _IMAGE_TYPES = _TYPES | {0x0B: ">u2"}
@@ -61,7 +62,7 @@ class IdxSource(ArraySource):
     A folder may hold several datasets whose names have different prefixes, such as
     `emnist-balanced-train-images-idx3-ubyte`; the path of any of its files then selects a dataset.
     Labels are optional; the images of a split without labels are `unlabelled`. QMNIST has eight
-    numbers per label, of which the first is the class.
+    numbers per label, of which the first is the class. One-hot labels become class numbers.
 
     Images have 8 or 16 bits, shape [N, height, width] or [N, height, width, channels]. They are
     not transposed: those of EMNIST are stored transposed, and TFDS's emnist leaves them so too.
@@ -117,7 +118,7 @@ class IdxSource(ArraySource):
                 labels = _read_header(by_role[split, "labels"], _TYPES)
                 _check_label_shape(labels)
             images = _read_header(by_role[split, "images"], _IMAGE_TYPES)
-            splits[split] = ArraySplit(images, labels)
+            splits[split] = ArraySplit(self._arrange(images), labels)
         return splits
 
 
@@ -150,9 +151,15 @@ def _by_role(matches: list[tuple[epath.Path, re.Match[str]]]) -> dict[tuple[str,
 
 
 def _check_label_shape(labels: StoredArray) -> None:
-    """Raises ConfigError unless an array has the shape of labels."""
+    """Raises ConfigError unless an array has the shape of labels; warns of several per image."""
     if len(labels.shape) > 2 or labels.shape[1:] == (0,):
         raise ConfigError(f"{labels.name} has shape {labels.shape}; save labels with shape [N]")
+    columns = labels.shape[1] if len(labels.shape) == 2 else 1
+    if columns not in (1, _QMNIST_COLUMNS) and one_hot_classes(labels) is None:
+        console.warn(
+            f"{labels.name} holds {columns} numbers per image, of which the first is read as its "
+            "class; to use another one, save it with shape [N]"
+        )
 
 
 def _read_header(path: epath.Path, types: Mapping[int, str]) -> StoredArray:

@@ -6,6 +6,7 @@ Nothing is unpickled, and an array of images is never loaded as a whole.
 import dataclasses
 import functools
 import io
+import re
 import tokenize
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -13,7 +14,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from etils import epath
 
-from components.base import files
+from components.base import console, files
 from components.base.errors import ConfigError, WorkError
 from components.data.examples import SPLITS
 from components.sources.array_file import TRUNCATED, StoredArray, open_stream, read_up_to
@@ -21,8 +22,10 @@ from components.sources.array_source import (
     SLICE_BYTES,
     ArraySource,
     ArraySplit,
+    one_hot_classes,
 )
 from components.sources.escaping import escape, to_dataset_name
+from components.sources.layout import check_unambiguous
 from components.sources.source import folder_name, split_from_name
 
 # NumPy's own readers refuse longer headers.
@@ -31,9 +34,11 @@ _HEADER_BYTES = 1 << 14
 # follow it, name and extra.
 _ZIP_HEADER_BYTES = 30
 _KINDS = {
-    **dict.fromkeys(("images", "x", "data"), "images"),
+    **dict.fromkeys(("images", "imgs", "x", "data"), "images"),
     **dict.fromkeys(("labels", "y", "target"), "labels"),
 }
+# The words for images and labels that belong together in the names of two files.
+_SCHEMES = {"x": "xy", "y": "xy", "data": "data", "target": "data"}
 _KNOWN_NAMES = (
     "train_images, train_labels, val_images, … (MedMNIST), x_train, y_train, x_test, … (Keras), "
     "images and labels, x and y, data and target, or one array of any name"
@@ -53,16 +58,23 @@ class NumpySource(ArraySource):
 
     The names of the arrays are those of MedMNIST (`train_images`, `val_labels`, …), those of Keras
     (`x_train`, …), `images` and `labels`, `x` and `y`, or `data` and `target`. Arrays of other
-    names are ignored. A single array holds the training images, whatever its name.
+    names are ignored with a warning. A single array holds the training images, whatever its name;
+    but files of one array each that are named like KMNIST's (`kmnist-train-imgs.npz`,
+    `kmnist-test-labels.npz`) are read together, if the path is one of them.
 
-    Images are uint8, uint16 or bool, shape [N, height, width] or [N, height, width, channels].
+    Images are uint8, uint16 or bool, shape [N, height, width] or [N, height, width, channels], or
+    as the layout says.
     Labels are integers, shape [N] or [N, 1]. Images with several labels each, as in MedMNIST's
     chestmnist, are `unlabelled`.
     """
 
     @property
     def name(self) -> str:
-        return to_dataset_name(folder_name(self.path) if self.path.is_dir() else self.path.stem)
+        if self.path.is_dir():
+            return to_dataset_name(folder_name(self.path))
+        if len(self._files) > 1 and (role := _parse_file_name(self.path.stem)) is not None:
+            return to_dataset_name(role.prefix or folder_name(self.path.parent))
+        return to_dataset_name(self.path.stem)
 
     @property
     def _files(self) -> list[epath.Path]:
@@ -76,6 +88,8 @@ class NumpySource(ArraySource):
           ConfigError: two arrays have the same role, there are no images, or labels have no images.
         """
         arrays = self._list_arrays()
+        if pairs := self._list_paired_files(arrays):
+            return pairs
         names: dict[tuple[str, str], str] = {}
         for name in arrays:
             if (role := _parse_role(name)) is None:
@@ -93,6 +107,11 @@ class NumpySource(ArraySource):
                 f"{self.path} holds {_enumerate(arrays) or 'no arrays'}; name the arrays "
                 f"{_KNOWN_NAMES}"
             )
+        if ignored := sorted(set(arrays) - set(names.values())):
+            console.warn(
+                f"{self.path}: ignoring {_enumerate(ignored)}, which no split is named after; to "
+                f"use arrays of images, name them {_KNOWN_NAMES}"
+            )
         return {role: arrays[name] for role, name in names.items()}
 
     def _list_arrays(self) -> dict[str, tuple[epath.Path, str]]:
@@ -102,24 +121,128 @@ class NumpySource(ArraySource):
             return {path.stem: (path, "") for path in npy_files}
         if self.path.suffix == ".npy":
             return {self.path.stem: (self.path, "")}
-        with open_stream(self.path) as file, zipfile.ZipFile(file) as archive:
-            members = [name for name in archive.namelist() if name.endswith(".npy")]
+        members = _npy_members(self.path)
         return {member.removesuffix(".npy"): (self.path, member) for member in members}
+
+    def _list_paired_files(
+        self, arrays: Mapping[str, tuple[epath.Path, str]]
+    ) -> dict[tuple[str, str], tuple[epath.Path, str]]:
+        """The arrays of the files that belong to the path, by role; {} if it is the only one.
+
+        Args:
+          arrays: the arrays at the path.
+
+        Raises:
+          ConfigError: two files have one role, or there are no images for labels.
+        """
+        own_name = _parse_file_name(self.path.stem)
+        if self.path.is_dir() or len(arrays) != 1 or own_name is None:
+            return {}
+        paired: dict[tuple[str, str], epath.Path] = {}
+        for path in sorted(self.path.parent.iterdir()):
+            name = _parse_file_name(path.stem)
+            if name is None or path.suffix != self.path.suffix or path.name.startswith("."):
+                continue
+            if (name.prefix, name.scheme) != (own_name.prefix, own_name.scheme):
+                continue
+            if (first := paired.setdefault(name.role, path)) != path:
+                raise ConfigError(
+                    f"both {first} and {path} are {' '.join(name.role)}; rename or remove one of "
+                    "them"
+                )
+        if len(paired) < 2:
+            return {}
+        for split, kind in paired:
+            if (split, "images") not in paired:
+                raise ConfigError(
+                    f"{paired[split, kind]}: the file with the images of these labels is missing; "
+                    "add it, or remove the labels"
+                )
+        console.say(f"reading {_enumerate(path.name for path in paired.values())} as one dataset")
+        return {role: _only_array(path) for role, path in paired.items()}
 
     @functools.cached_property
     def _splits(self) -> Mapping[str, ArraySplit]:
-        splits = {}
+        images: dict[str, StoredArray] = {}
+        labels: dict[str, StoredArray] = {}
         for split in SPLITS:
             if (split, "images") not in self._arrays_by_role:
                 continue
-            labels = None
             if (split, "labels") in self._arrays_by_role:
-                labels = _read_header(*self._arrays_by_role[split, "labels"], sliced=False)
-                has_one_label_each = len(labels.shape) == 1 or labels.shape[1:] == (1,)
-                labels = labels if has_one_label_each else None
-            images = _read_header(*self._arrays_by_role[split, "images"], sliced=True)
-            splits[split] = ArraySplit(images, labels)
-        return splits
+                labels[split] = _read_header(*self._arrays_by_role[split, "labels"], sliced=False)
+            images[split] = _read_header(*self._arrays_by_role[split, "images"], sliced=True)
+        if self.layout is None:
+            check_unambiguous(
+                {split: (array.name, array.shape) for split, array in images.items()},
+                {split: array.rows for split, array in labels.items()},
+            )
+        labels = _without_several_labels(labels)
+        return {
+            split: ArraySplit(self._arrange(array), labels.get(split))
+            for split, array in images.items()
+        }
+
+
+def _without_several_labels(labels: dict[str, StoredArray]) -> dict[str, StoredArray]:
+    """The arrays of labels, or {} with a warning if images have several labels each."""
+    for array in labels.values():
+        has_one_label_each = len(array.shape) == 1 or array.shape[1:] == (1,)
+        if not has_one_label_each and one_hot_classes(array) is None:
+            console.warn(
+                f"{array.name} has shape {array.shape} and is not one-hot, so all images are "
+                "unlabelled; to use labels, save one class number per image"
+            )
+            return {}
+    return labels
+
+
+@dataclasses.dataclass(frozen=True)
+class _FileName:
+    """The parts of a file's name, `kmnist-train-imgs`.
+
+    Attributes:
+      prefix: the part before the split and the kind.
+      role: the split, and "images" or "labels".
+      scheme: the same for the words for images and labels that belong together.
+    """
+
+    prefix: str
+    role: tuple[str, str]
+    scheme: str
+
+
+def _parse_file_name(stem: str) -> _FileName | None:
+    """The parts of the name of a file that holds one array; None if it has no role."""
+    words = re.split("[-_.]", stem.lower())
+    # The longest ending that has a role: `train-imgs`, not `imgs`.
+    for start in range(max(0, len(words) - 2), len(words)):
+        if role := _parse_role("_".join(words[start:])):
+            kind = next(word for word in words[start:] if word in _KINDS)
+            return _FileName("-".join(words[:start]), role, _SCHEMES.get(kind, "images"))
+    return None
+
+
+def _only_array(path: epath.Path) -> tuple[epath.Path, str]:
+    """The file and the archive member of the only array of a file.
+
+    Raises:
+      ConfigError: the file holds more or fewer arrays.
+    """
+    if path.suffix == ".npy":
+        return path, ""
+    members = _npy_members(path)
+    if len(members) != 1:
+        raise ConfigError(
+            f"{path} holds {len(members)} arrays, but files that are read together hold one each; "
+            f"save all arrays in one .npz, and name them {_KNOWN_NAMES}"
+        )
+    return path, members[0]
+
+
+def _npy_members(path: epath.Path) -> list[str]:
+    """Names of the arrays in an .npz archive."""
+    with open_stream(path) as file, zipfile.ZipFile(file) as archive:
+        return [name for name in archive.namelist() if name.endswith(".npy")]
 
 
 def _is_npy(path: epath.Path) -> bool:

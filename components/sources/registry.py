@@ -5,13 +5,18 @@ from typing import TYPE_CHECKING
 
 from etils import epath
 
+from components.base import file_types
 from components.base.errors import ConfigError, WorkError
 from components.ingest.conversion import AS_IS, Conversion
 from components.sources import dataset_names
 from components.sources.escaping import escape
+from components.sources.layout import AxisLayout
 
 if TYPE_CHECKING:
     from components.sources.source import Source
+
+_TFRECORD_MARK = ".tfrec"
+_FEATURES = "name its features: --features image=FEATURE,label=FEATURE"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +33,8 @@ class SourceRequest:
       label_depth: the folder level that is the class, in a folder of images; None to infer it,
         and for all other sources.
       conversion: size and channels to convert the images to.
+      layout: the order of the axes of arrays; see `AxisLayout.parse`. "" for the usual order, and
+        for all other sources.
       size: number of training images of `synthetic_garments`.
       seed: seed of `synthetic_garments`.
     """
@@ -38,6 +45,7 @@ class SourceRequest:
     splits: str = ""
     label_depth: int | None = None
     conversion: Conversion = AS_IS
+    layout: str = ""
     size: int = 60_000
     seed: int = 0
 
@@ -65,6 +73,8 @@ def open_source(request: SourceRequest) -> tuple["Source", list[str]]:
             _check_no_folder_options(request)
         return source, []
     _check_no_folder_options(request)
+    if request.layout:
+        raise _layout_error(f"{dataset!r} is the name of a dataset")
     if dataset == dataset_names.SYNTHETIC_GARMENTS:
         return _synthetic_garments(request), []
     name = dataset_names.AUTO_DATASET if dataset == dataset_names.AUTO else dataset
@@ -105,6 +115,11 @@ def _open_path(request: SourceRequest) -> "Source":
     from components.sources.tfrecords import FeatureMap, TfrecordsSource
 
     path = dataset_names.expand_user(request.dataset)
+    layout = AxisLayout.parse(request.layout) if request.layout else None
+    is_array = not request.features and not (path / "dataset_info.json").exists()
+    is_array = is_array and (idx.is_idx(path) or numpy_files.is_numpy(path))
+    if layout is not None and not is_array:
+        raise _layout_error(f"{path} is neither IDX nor NumPy files")
     if request.features:
         features = FeatureMap.parse(request.features)
         return TfrecordsSource(request.dataset, features, request.conversion)
@@ -112,16 +127,48 @@ def _open_path(request: SourceRequest) -> "Source":
         return TfdsSource(path.parent.name, path, request.conversion)
     if idx.is_idx(path):
         _check_holds_no_images(path, "IDX")
-        return idx.IdxSource(path, request.conversion)
+        return idx.IdxSource(path, request.conversion, layout)
     if numpy_files.is_numpy(path):
         _check_holds_no_images(path, ".npy")
-        return numpy_files.NumpySource(path, request.conversion)
+        return numpy_files.NumpySource(path, request.conversion, layout)
     if path.is_dir():
+        _check_needs_no_features(path)
         return FolderSource(path, request.conversion, request.splits, request.label_depth)
-    raise ConfigError(
-        f"{path} is not a folder, .npz, .npy or IDX file; if it is a TFRecord file, name its "
-        "features: --features image=FEATURE,label=FEATURE"
+    raise _unsupported_file(path)
+
+
+def _unsupported_file(path: epath.Path) -> ConfigError:
+    """The error for a file that is no dataset: names its type, and what to do."""
+    with path.open("rb") as file:
+        head = file.read(file_types.HEAD_BYTES)
+    found = file_types.identify(head, path.name)
+    if _TFRECORD_MARK in path.name or found == file_types.UNKNOWN:
+        return ConfigError(
+            f"{path} is not a folder, .npz, .npy or IDX file; if it is a TFRecord file, {_FEATURES}"
+        )
+    advice = found.advice or "pass the folder or the file that holds the images"
+    if found.is_image:
+        advice = "pass the folder that holds the images"
+    elif found.advice == file_types.UNPACK:
+        advice = "unpack it, and pass the folder or the file that was in it"
+    return ConfigError(
+        f"{path} is {found.name}, not a folder, .npz, .npy, IDX or TFRecord file; {advice}"
     )
+
+
+def _check_needs_no_features(path: epath.Path) -> None:
+    """Raises ConfigError for a folder that holds TFRecord files, and no images beside them."""
+    names = [entry.name for entry in path.iterdir() if not entry.name.startswith(".")]
+    if not any(_TFRECORD_MARK in name for name in names):
+        return
+    if not any(_is_image_name(name) or (path / name).is_dir() for name in names):
+        raise ConfigError(f"{path} holds TFRecord files; {_FEATURES}")
+
+
+def _is_image_name(name: str) -> bool:
+    from components.sources.folder import IMAGE_SUFFIXES
+
+    return epath.Path(name).suffix.lower() in IMAGE_SUFFIXES
 
 
 def _check_no_folder_options(request: SourceRequest) -> None:
@@ -143,6 +190,10 @@ def _is_folder(source: "Source") -> bool:
     return isinstance(source, FolderSource)
 
 
+def _layout_error(detail: str) -> ConfigError:
+    return ConfigError(f"--layout is for arrays, but {detail}; remove --layout")
+
+
 def _check_holds_no_images(path: epath.Path, kind: str) -> None:
     """Raises ConfigError for a folder of array files that may be meant as a folder of images.
 
@@ -150,12 +201,11 @@ def _check_holds_no_images(path: epath.Path, kind: str) -> None:
       path: a file or folder.
       kind: the kind of array files that were found in the folder, for the message.
     """
-    from components.sources.folder import IMAGE_SUFFIXES
 
     if not path.is_dir():
         return
     for entry in sorted(entry for entry in path.iterdir() if not entry.name.startswith(".")):
-        if entry.suffix.lower() in IMAGE_SUFFIXES or entry.is_dir():
+        if _is_image_name(entry.name) or entry.is_dir():
             raise ConfigError(
                 f"{path} holds {kind} files and {escape(entry.name)}, so it may be read as arrays "
                 f"or as a folder of images; name the {kind} file itself, or move one of the two "

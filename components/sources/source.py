@@ -14,12 +14,14 @@ from components.data.examples import ExampleBatch
 from components.ingest.conversion import Conversion
 from components.ingest.convert import convert_all
 from components.ingest.decode import ShapeGroup, decode_all
+from components.ingest.frames import count_frames
 from components.ingest.rejection import Rejected, UnusableError
 
 # A batch of small images is limited by their number, a batch of large images by its bytes.
 BATCH_EXAMPLES = 8192
 BATCH_BYTES = 16 << 20
 UNLABELLED = "unlabelled"  # name of the class of images without a label
+NO_LABEL = -1  # the number that stands for no label in STL-10 and many other datasets
 MAX_LABEL = 65_535
 
 _SPLIT_BY_NAME = {
@@ -60,6 +62,23 @@ class EncodedExample(NamedTuple):
     id: str
     label: int
     data: bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class FirstFrames(ExampleBatch):
+    """Examples some of which are the first frame of a file with several frames.
+
+    Attributes:
+      several_frames: ids of these examples.
+    """
+
+    several_frames: frozenset[str] = frozenset()
+
+    def take(self, rows: np.ndarray) -> "FirstFrames":
+        """The examples with the indices `rows`, in that order, copied."""
+        taken = super().take(rows)
+        several_frames = self.several_frames.intersection(taken.ids)
+        return FirstFrames(taken.ids, taken.images, taken.labels, several_frames)
 
 
 class Source(Protocol):
@@ -177,7 +196,7 @@ def decode_batches(
     """Decodes encoded images and groups them into batches of one shape each.
 
     Memory is bounded: about BATCH_BYTES of encoded images, and about BATCH_BYTES of decoded images
-    of each shape.
+    of each shape. A batch with images of files that hold several frames is a `FirstFrames`.
 
     Args:
       split: name of the split, for rejected inputs.
@@ -205,7 +224,12 @@ def _decode(
         if isinstance(decoded, ShapeGroup):
             items = [encoded[row] for row in decoded.rows]
             labels = np.array([item.label for item in items], np.int64)
-            yield ExampleBatch([item.id for item in items], decoded.images, labels)
+            ids = [item.id for item in items]
+            several_frames = frozenset(item.id for item in items if count_frames(item.data) > 1)
+            if several_frames:
+                yield FirstFrames(ids, decoded.images, labels, several_frames)
+            else:
+                yield ExampleBatch(ids, decoded.images, labels)
         else:
             row, error = decoded
             item = encoded[row]

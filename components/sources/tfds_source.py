@@ -4,6 +4,7 @@ TFDS downloads and prepares a dataset. The prepared files are read without it (T
 PNG), so workers need no TensorFlow.
 """
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -24,6 +25,7 @@ from components.ingest.conversion import AS_IS, Conversion
 from components.ingest.example_template import FeatureExtractor
 from components.ingest.rejection import Reason, Rejected, UnusableError
 from components.sources.source import (
+    NO_LABEL,
     UNLABELLED,
     EncodedExample,
     IndivisibleFingerprint,
@@ -67,7 +69,8 @@ class TfdsSource(IndivisibleFingerprint):
     """A dataset that TFDS has prepared.
 
     A split may have another common name for train, validation or test (`val`, `dev`). All other
-    splits (`extra`, `unsupervised`) are ignored with a warning.
+    splits (`extra`, `unsupervised`) are ignored with a warning. TFDS uses the label -1 where labels
+    are not public; if the first example of a split has it, -1 means `unlabelled` everywhere.
 
     Attributes:
       dataset: the dataset's name as the user gave it.
@@ -110,16 +113,32 @@ class TfdsSource(IndivisibleFingerprint):
         image_key = _image_key(self.dataset, info)
         labels = [key for key in features if isinstance(features[key], tfds.features.ClassLabel)]
         label_key = "label" if "label" in labels else next(iter(labels), None)
+        split_files = {
+            split: self._files(info.splits[name])
+            for split, name in self._split_names(list(info.splits)).items()
+        }
+        class_names = list(features[label_key].names) if label_key else [UNLABELLED]
+        if any(
+            self._first_label(files_of_split, image_key, label_key) == NO_LABEL
+            for files_of_split in split_files.values()
+        ):
+            class_names.append(UNLABELLED)
         return _DatasetInfo(
-            image_key,
-            label_key,
-            list(features[label_key].names) if label_key else [UNLABELLED],
-            features[image_key].shape[-1],
-            {
-                split: self._files(info.splits[name])
-                for split, name in self._split_names(list(info.splits)).items()
-            },
+            image_key, label_key, class_names, features[image_key].shape[-1], split_files
         )
+
+    def _first_label(
+        self, split_files: list[tuple[str, int]], image_key: str, label_key: str | None
+    ) -> int | None:
+        """The label of a split's first example; None if it has none or cannot be read."""
+        file = next((file for file, length in split_files if length), None)
+        if label_key is None or file is None:
+            return None
+        # Damage is reported when the split is read.
+        with contextlib.suppress(UnusableError, WorkError, OSError):
+            for record in tfrecord.read_records(self.path / file):
+                return _feature_extractor(image_key, label_key)(record)[1]
+        return None
 
     def _split_names(self, names: Collection[str]) -> dict[str, str]:
         """The dataset's own name for each split that is read; warns if it has other splits.
@@ -204,6 +223,8 @@ class TfdsSource(IndivisibleFingerprint):
                 yield Rejected(key, part.split, None, error.reason, str(error))
                 continue
             label = label or 0
+            if label == NO_LABEL and info.class_names[-1] == UNLABELLED:
+                label = num_classes - 1
             if not 0 <= label < num_classes:
                 detail = f"label {label} is outside 0..{num_classes - 1}"
                 yield Rejected(key, part.split, None, Reason.BAD_LABEL, detail)

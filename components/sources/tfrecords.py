@@ -1,7 +1,7 @@
 """TFRecord files of tf.Examples as a source."""
 
+import collections
 import concurrent.futures
-import contextlib
 import dataclasses
 import functools
 import glob
@@ -26,7 +26,7 @@ from components.data.examples import SPLITS, ExampleBatch
 from components.ingest.conversion import AS_IS, Conversion
 from components.ingest.example_template import FeatureExtractor, parse
 from components.ingest.rejection import Rejected, UnusableError
-from components.sources import source
+from components.sources import dataset_names, source
 from components.sources.escaping import to_dataset_name
 from components.sources.feature_map import (
     FeatureMap,
@@ -35,7 +35,14 @@ from components.sources.feature_map import (
     read_image,
     read_label,
 )
-from components.sources.source import MAX_LABEL, UNLABELLED, EncodedExample, Slice, example_id
+from components.sources.source import (
+    MAX_LABEL,
+    NO_LABEL,
+    UNLABELLED,
+    EncodedExample,
+    Slice,
+    example_id,
+)
 
 RECORDS_PER_SLICE = 8192
 _SCAN_THREADS = 8
@@ -80,12 +87,14 @@ class _FileScan:
       records: number of records.
       features: names of the features of the first tf.Example.
       labels: number of records with each label.
+      label_problem: why the first record without a label has none.
     """
 
     missing: set[str]
     records: int = 0
     features: list[str] = dataclasses.field(default_factory=list)
     labels: Counter[int | str] = dataclasses.field(default_factory=Counter)
+    label_problem: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +103,7 @@ class TfrecordsSource(source.IndivisibleFingerprint):
 
     The split of a file is part of its name (`cats-val.tfrecord-00000-of-00002`) or the name of its
     folder, and `train` otherwise. Labels are numbers or texts, whichever most records have.
+    The number -1 means that an image has no label.
 
     The number of records and the classes are known only after reading all records, so the first
     request for either scans all files once: it parses every record, but decodes no image. The
@@ -122,7 +132,7 @@ class TfrecordsSource(source.IndivisibleFingerprint):
         if path.is_dir():
             return path
         folder = path.parent
-        while _has_wildcard(os.fspath(folder)):
+        while dataset_names.has_wildcard(os.fspath(folder)):
             folder = folder.parent
         return folder
 
@@ -181,7 +191,7 @@ class TfrecordsSource(source.IndivisibleFingerprint):
         counts: Counter[str] = Counter()
         for file in self._scan.files.values():
             counts[file.split] += file.records
-        return {split: counts[split] for split in SPLITS if counts[split]}
+        return {split: counts[split] for split in SPLITS if split in counts}
 
     def slices(self) -> list[Slice]:
         return [
@@ -202,7 +212,10 @@ class TfrecordsSource(source.IndivisibleFingerprint):
         console.say(f"scanning {count} of {self.name} for the number of records and the labels")
         with concurrent.futures.ThreadPoolExecutor(_SCAN_THREADS) as pool:
             scans = list(pool.map(self._scan_file, [name for name, _, _ in self._files]))
-        self._check_features(scans)
+        scans_by_split = collections.defaultdict(list)
+        for (name, _, _), scan in zip(self._files, scans, strict=True):
+            scans_by_split[_split_and_prefix(self._root / name)[0]].append(scan)
+        self._check_features(scans_by_split)
         input_files: dict[str, _InputFile] = {}
         split_sizes: Counter[str] = Counter()  # records of each split so far
         labels: Counter[int | str] = Counter()
@@ -213,10 +226,20 @@ class TfrecordsSource(source.IndivisibleFingerprint):
             labels.update(scan.labels)
         if self.features.label is None:
             return _Scan(input_files, [UNLABELLED], {})
+        if not labels:
+            problem = next(scan.label_problem for scan in scans if scan.label_problem)
+            raise ConfigError(
+                f"no record of {self.pattern} has a label: {problem}; name another label in "
+                "--features, or leave it out"
+            )
         classes = self._classes(labels)
         class_names = [str(label) for label in classes]
-        labels_by_value = {label: index for index, label in enumerate(classes)}
-        return _Scan(input_files, class_names, labels_by_value)
+        indices = {label: index for index, label in enumerate(classes)}
+        if NO_LABEL in labels:
+            if UNLABELLED not in class_names:
+                class_names.append(UNLABELLED)
+            indices[NO_LABEL] = class_names.index(UNLABELLED)
+        return _Scan(input_files, class_names, indices)
 
     def _classes(self, labels: Counter[int | str]) -> Sequence[int | str]:
         """The classes, in the order of their labels.
@@ -225,16 +248,16 @@ class TfrecordsSource(source.IndivisibleFingerprint):
           labels: number of records with each label.
 
         Raises:
-          ConfigError: there are no classes, or too many.
+          ConfigError: there are too many classes.
         """
         texts = sorted(label for label in labels if isinstance(label, str))
         numbers = [label for label in labels if isinstance(label, int)]
-        is_text = 2 * sum(labels[text] for text in texts) > labels.total()
+        is_text = 2 * sum(labels[text] for text in texts) > labels.total() - labels[NO_LABEL]
         classes = texts if is_text else range(1 + max(numbers, default=-1))
-        if not 0 < len(classes) <= MAX_LABEL + 1:
+        if len(classes) > MAX_LABEL + 1:
             raise ConfigError(
                 f"feature {self.features.label!r} of {self.pattern} holds {len(classes)} classes, "
-                f"but there must be 1 to {MAX_LABEL + 1}; name another label in --features"
+                f"but there may be {MAX_LABEL + 1} at most; name another label in --features"
             )
         return classes
 
@@ -249,8 +272,10 @@ class TfrecordsSource(source.IndivisibleFingerprint):
             scan.features = scan.features or list(feature)
             scan.missing = {key for key in scan.missing if key not in feature}
             if self.features.label is not None:
-                with contextlib.suppress(UnusableError):
+                try:
                     scan.labels[read_label(feature, self.features.label)] += 1
+                except UnusableError as error:
+                    scan.label_problem = scan.label_problem or str(error)
         return scan
 
     @property
@@ -259,8 +284,9 @@ class TfrecordsSource(source.IndivisibleFingerprint):
         names = (self.features.image, self.features.label, self.features.id)
         return [name for name in names if name is not None]
 
-    def _check_features(self, scans: list[_FileScan]) -> None:
-        """Raises ConfigError if no record has a feature of this source's feature map."""
+    def _check_features(self, scans_by_split: Mapping[str, list[_FileScan]]) -> None:
+        """Raises ConfigError if no record of a split has a feature of this source's feature map."""
+        scans = [scan for split_scans in scans_by_split.values() for scan in split_scans]
         existing = {name for scan in scans for name in scan.features}
         if not existing:
             raise ConfigError(
@@ -272,6 +298,16 @@ class TfrecordsSource(source.IndivisibleFingerprint):
                     f"no record of {self.pattern} has the feature {name!r} of --features; "
                     f"{nearest(name, existing)}"
                 )
+            for split, split_scans in scans_by_split.items():
+                has_records = any(scan.records for scan in split_scans)
+                if has_records and all(name in scan.missing for scan in split_scans):
+                    features = {key for scan in split_scans for key in scan.features}
+                    raise ConfigError(
+                        f"no record of the split {split} of {self.pattern} has the feature "
+                        f"{name!r} of --features, which other splits have; its records have "
+                        f"{', '.join(sorted(features)) or 'none'}; write its files again with "
+                        "this feature, or move them away"
+                    )
 
     def _inputs(self, part: Slice) -> Iterator[EncodedExample | Rejected]:
         """Yields the records of a slice: encoded images, or raw pixels if their shape is given."""
@@ -344,10 +380,6 @@ class TfrecordsSource(source.IndivisibleFingerprint):
         ids = [item.id for item in items]
         labels = np.array([item.label for item in items], np.int64)
         return source.convert_batch(split, ids, pixels.reshape(-1, *shape), labels, self.conversion)
-
-
-def _has_wildcard(text: str) -> bool:
-    return "*" in text or "?" in text
 
 
 def _stat(path: epath.Path) -> files.FileStat:

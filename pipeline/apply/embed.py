@@ -13,10 +13,19 @@ from etils import epath
 
 from components.base import artifacts, console, files, tensorflow_setup
 from components.base.errors import ConfigError, WorkError
-from components.base.manifest import Artifact, Input, fingerprint, load_artifact, published_config
-from components.data import codec
+from components.base.manifest import (
+    Artifact,
+    Input,
+    fingerprint,
+    load_artifact,
+    published_config,
+    read_manifest,
+)
+from components.base.shapes import Shape, format_shape
+from components.data import codec, tfds_metadata
 from components.data.examples import ExampleBatch
-from components.model import embeddings
+from components.data.prepared_dataset import PreparedDataset
+from components.model import embeddings, model_file
 from components.model.network_registry import MODEL_FILE
 from pipeline.beam import report_progress
 
@@ -28,10 +37,14 @@ class EmbedTask:
     Attributes:
       shard: path of the TFRecord file.
       output: path of the Parquet file to write.
+      split: the split that the shard belongs to; None if that is not known.
+      class_names: names of the labels, by label; empty if they are not known.
     """
 
     shard: str
     output: str
+    split: str | None = None
+    class_names: tuple[str, ...] = ()
 
 
 def embed_shards(
@@ -92,7 +105,7 @@ def embed_shard(task: EmbedTask, model: str, fingerprint: str) -> dict[str, int]
     examples = ExampleBatch.concatenate(batches)
     means, log_variances = encode(vae, examples.images)
     rows = embeddings.Embeddings(examples.ids, examples.labels, means, log_variances)
-    embeddings.write(rows, task.output)
+    embeddings.write(rows, task.output, split=task.split, class_names=task.class_names)
     return {"embedded": len(examples)}
 
 
@@ -119,24 +132,26 @@ def embed(
 
     Args:
       model: directory of a trained model.
-      pattern: path of the TFRecord files, with the wildcards * and ?.
+      pattern: path of the TFRecord files, with the wildcards * and ?; or the directory of a
+        prepared dataset, for all of its shards.
       output: directory to publish the Parquet files in, one for each TFRecord file.
       overwrite: whether to replace another or a damaged artifact in `output`.
       beam_args: options of Beam.
 
     Raises:
-      ConfigError: no file matches, `model` is not an artifact of train, or `output` holds
-        something else.
+      ConfigError: no file matches, `model` is not an artifact of train or was trained on images of
+        another shape, or `output` holds something else.
       WorkError: a file is empty or damaged, or its records were not written by prepare.
     """
     trained = load_artifact(model, stage="train")
-    directory, shards = _find_shards(pattern)
+    shards = _find_shards(pattern)
     trained.verified(MODEL_FILE)
+    datasets = {path: _check_directory(path, trained) for path in {p.parent for p in shards}}
     plan = artifacts.ArtifactPlan(
         stage="embed",
         directory=epath.Path(output),
         config={"files": [path.name for path in shards]},
-        inputs={"model": trained.as_input(), "shards": _input(directory, shards)},
+        inputs={"model": trained.as_input(), "shards": _input(shards)},
     )
     if plan.is_up_to_date(overwrite=overwrite):
         console.say(f"embed: up to date ({output})")
@@ -144,7 +159,7 @@ def embed(
     console.say(f"embed: reading {console.counted(len(shards), 'TFRecord file')}")
     with plan.publish(overwrite=overwrite) as draft:
         embed_shards(
-            [EmbedTask(str(path), str(draft.path / parquet_name(path.name))) for path in shards],
+            [_task(path, draft.path, datasets[path.parent]) for path in shards],
             model=trained,
             beam_args=beam_args,
         )
@@ -153,29 +168,95 @@ def embed(
     return load_artifact(output, stage="embed")
 
 
-def _find_shards(pattern: str) -> tuple[epath.Path, list[epath.Path]]:
-    """The directory of a pattern, and the TFRecord files that match.
+def check_image_shape(model: Artifact, shape: Shape, *, where: epath.Path) -> None:
+    """Checks that a model was trained on images of a shape.
+
+    Args:
+      model: the artifact of the train stage.
+      shape: (height, width, channels) of the images.
+      where: directory of the images.
+
+    Raises:
+      ConfigError: it was trained on another shape; the message names both.
+    """
+    expected = model_file.image_shape(model.verified(MODEL_FILE))
+    if shape != expected:
+        raise ConfigError(
+            f"{model.path} was trained on {format_shape(expected)} images, but those in {where} "
+            f"are {format_shape(shape)} (height x width x channels); choose a model that was "
+            "trained on that shape, or prepare the images with --image_size and --channels"
+        )
+
+
+def _find_shards(pattern: str) -> list[epath.Path]:
+    """The TFRecord files that match a pattern, sorted by path.
+
+    A directory stands for all TFRecord files in it.
 
     Raises:
       ConfigError: no file matches, or several files have the same name.
-      WorkError: a file in the directory of a prepared dataset is missing or truncated.
     """
-    parent, _, name_pattern = pattern.rpartition("/")
-    directory = epath.Path(parent or ".")
-    shards = sorted(path for path in directory.glob(name_pattern) if ".tfrecord" in path.name)
+    if epath.Path(pattern).is_dir():
+        pattern = f"{pattern.rstrip('/')}/*"
+    matches = files.expand_pattern(pattern)
+    shards = sorted(path for path in matches if ".tfrecord" in path.name)
     if not shards:
-        raise ConfigError(f"no TFRecord file matches --input {pattern!r}")
+        raise ConfigError(f"no TFRecord file matches --input {pattern!r}; {_advice(matches)}")
     repeated = [name for name, count in Counter(path.name for path in shards).items() if count > 1]
     if repeated:
         raise ConfigError(
             f"--input {pattern!r} matches several files named {repeated[0]}; embed the files of "
             "one directory at a time"
         )
-    for folder in {path.parent for path in shards}:
-        if published_config(folder):
-            # Checks the sizes, which reveals a shard that was truncated between two records.
-            load_artifact(folder, stage="prepare")
-    return directory, shards
+    return shards
+
+
+def _check_directory(directory: epath.Path, model: Artifact) -> PreparedDataset | None:
+    """Checks that the shards in a directory are complete, and that a model can read them.
+
+    Returns:
+      The prepared dataset; None if the directory has no manifest, as a copy of some shards.
+
+    Raises:
+      ConfigError: the model was trained on images of another shape.
+      WorkError: a file of a prepared dataset is missing or truncated.
+    """
+    if published_config(directory):
+        dataset = PreparedDataset.open(directory)
+        check_image_shape(model, dataset.image_shape, where=directory)
+        return dataset
+    shape = tfds_metadata.read_image_shape(directory)
+    if shape is None:
+        expected = format_shape(model_file.image_shape(model.verified(MODEL_FILE)))
+        console.warn(
+            f"{directory} has neither a manifest nor a features.json, so the images are taken to "
+            f"be {expected}, as those of the model"
+        )
+    else:
+        check_image_shape(model, shape, where=directory)
+    return None
+
+
+def _task(shard: epath.Path, output: epath.Path, dataset: PreparedDataset | None) -> EmbedTask:
+    """The task of embedding a shard, with the names that its dataset has, if that is known."""
+    path = str(output / parquet_name(shard.name))
+    if dataset is None:
+        return EmbedTask(str(shard), path)
+    splits = {count.file: split for split in dataset.splits for count in dataset.shards[split]}
+    return EmbedTask(str(shard), path, splits.get(shard.name), tuple(dataset.class_names))
+
+
+def _advice(matches: Sequence[epath.Path]) -> str:
+    """What to pass as --input, from the paths that match it, none of which is a TFRecord file."""
+    for path in sorted(matches):
+        if (manifest := read_manifest(path)) and manifest["stage"] == "prepare":
+            return f"did you mean --input {path}?"
+    if matches:
+        return (
+            "pass the directory of a prepared dataset; `python -m pipeline prepare` makes one of "
+            "images"
+        )
+    return "pass the directory of a prepared dataset, or a pattern in quotes"
 
 
 def parquet_name(shard: str) -> str:
@@ -183,5 +264,5 @@ def parquet_name(shard: str) -> str:
     return shard.replace(".tfrecord", "") + ".parquet"
 
 
-def _input(folder: epath.Path, shards: Sequence[epath.Path]) -> Input:
-    return Input(folder, fingerprint({path.name: files.sha256(path) for path in shards}))
+def _input(shards: Sequence[epath.Path]) -> Input:
+    return Input(shards[0].parent, fingerprint({path.name: files.sha256(path) for path in shards}))

@@ -1,21 +1,24 @@
 """Launches Beam pipelines: chooses the runner, reads the counters, and restores user errors."""
 
+import argparse
 import contextlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import apache_beam as beam
 from apache_beam.metrics import MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
-from components.base import errors
+from components.base import console, errors
 from pipeline.beam import transforms, user_errors
 from pipeline.beam.worker_pool import InThisProcess, TaskRunner
 
 # Not DirectRunner, which tries Prism first, and Prism downloads a binary.
 _DEFAULT_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+_HELP = ("-h", "--help")
+_JOB_SERVER_RUNNERS = ("PortableRunner", "FlinkRunner", "SparkRunner", "KafkaStreamsRunner")
 
 
 def run_tasks(
@@ -57,6 +60,37 @@ def counters(finished: beam.Pipeline, namespace: str) -> Counter[str]:
             result.attempted if result.committed is None else result.committed
         )
     return totals
+
+
+def check_options(beam_args: Sequence[str]) -> None:
+    """Checks that Beam knows all options; Beam itself ignores unknown ones.
+
+    A job server, such as that of Flink or Spark, may have options that Beam does not know. With the
+    runners that use one, an unknown option causes a warning.
+
+    Raises:
+      ConfigError: an option is unknown, or has an invalid value.
+    """
+    parsers: list[argparse.ArgumentParser] = []
+    # The function is called with a parser of the options of all runners.
+    PipelineOptions([]).get_all_options(add_extra_args_fn=parsers.append)
+    parser = parsers[0]
+    vars(parser)["error"] = _refuse
+    arguments = [argument for argument in beam_args if argument not in _HELP]
+    namespace, unknown = parser.parse_known_args(arguments)
+    unknown += [argument for argument in beam_args if argument in _HELP]
+    if not unknown:
+        return
+    name = unknown[0].partition("=")[0]
+    names = set(parser._option_string_actions) - set(_HELP)
+    message = f"unknown Beam option {name!r}; {errors.nearest(name, names)}"
+    if (namespace.runner or "").rpartition(".")[2] not in _JOB_SERVER_RUNNERS:
+        raise errors.ConfigError(message)
+    console.warn(f"{message}; only the job server of {namespace.runner} may know it")
+
+
+def _refuse(message: str) -> NoReturn:
+    raise errors.ConfigError(f"Beam options: {message}")
 
 
 @contextlib.contextmanager

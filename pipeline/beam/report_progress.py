@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 
 from etils import epath
 
+from components.base import files
 from components.base.progress import Progress
 
 # Seconds between two polls of the directory. A log shows at most one line per minute.
@@ -89,7 +90,7 @@ class _Watcher:
     def _poll(self) -> None:
         """Counts the new files and updates the display."""
         new: Counter[str] = Counter()
-        for path in sorted(self._directory.glob(self._pattern)):
+        for path in files.list_matching(self._directory, self._pattern):
             if path.name not in self._seen:
                 self._seen.add(path.name)
                 new.update(self._work.count(path))

@@ -5,6 +5,8 @@ import dataclasses
 from components.base.config import option
 from components.base.errors import ConfigError
 
+_MAX_DRAWS = 1_000_000
+
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateConfig:
@@ -14,8 +16,8 @@ class EvaluateConfig:
     draws_seed: int = option(0, "random seed of these draws and of the samples from the prior")
 
     def __post_init__(self) -> None:
-        if self.draws < 1 or self.draws_seed < 0:
+        if not 1 <= self.draws <= _MAX_DRAWS or self.draws_seed < 0:
             raise ConfigError(
-                "draws must be at least 1 and draws_seed at least 0. "
+                f"draws must be from 1 to {_MAX_DRAWS:,}, and draws_seed at least 0. "
                 f"Received: {self.draws}, {self.draws_seed}"
             )

@@ -1,15 +1,18 @@
 """The figures of an evaluation."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from etils import epath
 
+from components.data.class_names import display_order, displayed
 from components.data.examples import ExampleBatch
 from components.figures import curves, grids, scatter
+from components.figures.mosaic import to_bytes
 from components.model.latent_plane import Plane
-from components.model.pixels import to_unit
+from components.model.pixels import batch_size, to_unit
 from pipeline.evaluate.scores import Scores, metric_title
 from trainer.recording.epoch_metrics import EpochMetrics
 
@@ -38,7 +41,11 @@ class FigureWriter:
         self._directory = directory
         self._vae = vae
         self._scores = scores
-        self._class_names = class_names
+        # Figures show the classes in this order, so positions in it take the place of labels.
+        order = display_order(class_names)
+        names, self._note = displayed(class_names)
+        self._class_names = [names[label] for label in order]
+        self._positions = np.argsort(order)
 
     def draw_latent_space(self, means: np.ndarray, labels: np.ndarray) -> None:
         """Draws the embeddings, and images decoded from a grid in the same plane.
@@ -51,11 +58,11 @@ class FigureWriter:
         horizontal, vertical = plane.names
         scatter.encodings(
             plane.project(means),
-            labels,
+            self._positions[labels],
             class_names=self._class_names,
             axis_labels=plane.names,
             title=f"Encodings of the {self._scores.split} set",
-            subtitle=self._subtitle("rate"),
+            subtitle=self._subtitle("rate", note=self._note),
             path=self._directory / "encodings.png",
         )
         side = len(_GRID_QUANTILES)
@@ -63,7 +70,7 @@ class FigureWriter:
             self._decode(plane.grid(_GRID_QUANTILES), (side, side)),
             quantiles=_GRID_QUANTILES,
             axis_labels=(f"{horizontal}: quantile", f"{vertical}: quantile"),
-            title="Latent space, decoded over the prior's quantiles",
+            title=f"Latent space, decoded over quantiles of {plane.distribution}",
             subtitle=self._subtitle("elbo"),
             path=self._directory / "latent_grid.png",
         )
@@ -81,14 +88,20 @@ class FigureWriter:
 
     def draw_reconstructions(self, examples: ExampleBatch) -> None:
         """Draws the first examples of each class above their reconstructions."""
-        labels, originals = first_of_each_class(examples)
+        positions = dataclasses.replace(examples, labels=self._positions[examples.labels])
+        labels, originals = first_of_each_class(positions)
         flat = originals.reshape(-1, *self._vae.image_shape)
+        batch = batch_size(self._vae.image_shape)
+        reconstructions = [
+            to_bytes(self._vae(to_unit(flat[first : first + batch])).numpy())
+            for first in range(0, len(flat), batch)
+        ]
         grids.reconstructions(
             originals,
-            self._vae(to_unit(flat)).numpy().reshape(originals.shape),
+            np.concatenate(reconstructions).reshape(originals.shape),
             class_names=[self._class_names[label] for label in labels],
             title=f"Reconstructions of {self._scores.split} examples",
-            subtitle=self._subtitle("distortion"),
+            subtitle=self._subtitle("distortion", note=self._note),
             path=self._directory / "reconstructions.png",
         )
 
@@ -109,15 +122,21 @@ class FigureWriter:
             path=self._directory / "learning_curves.png",
         )
 
-    def _subtitle(self, metric: str) -> str:
+    def _subtitle(self, metric: str, *, note: str = "") -> str:
         scores, mean = self._scores, self._scores.metric(metric)
-        value = f"{mean.value:.2f} ± {mean.half_width:.2f} nats".replace("-", "−")
+        value = f"{mean} nats".replace("-", "−")
         title = metric_title(metric)
-        return f"{scores.dataset} · {scores.preset} · {scores.split} {title} {value}"
+        score = f"{scores.split} {title} {value}"
+        return " · ".join(filter(None, (scores.dataset, scores.preset, score, note)))
 
     def _decode(self, z: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-        """The likelihood's means at z, shape [rows, columns, height, width, channels]."""
-        return self._vae.likelihood(z).mean().numpy().reshape(*grid, *self._vae.image_shape)
+        """The likelihood's means at z, uint8 [rows, columns, height, width, channels]."""
+        batch = batch_size(self._vae.image_shape)
+        images = [
+            to_bytes(self._vae.likelihood(z[first : first + batch]).mean().numpy())
+            for first in range(0, len(z), batch)
+        ]
+        return np.concatenate(images).reshape(*grid, *self._vae.image_shape)
 
 
 def first_of_each_class(examples: ExampleBatch) -> tuple[list[int], np.ndarray]:

@@ -4,6 +4,7 @@ It needs no server: the figures are files next to it.
 """
 
 import html
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -81,7 +82,7 @@ def render(scores: Scores, model: Mapping[str, Any], notes: Sequence[str]) -> st
 
 def _score_row(name: str, score: Mean) -> str:
     mean, half_width = score.value, score.half_width
-    return (
-        f'<tr><td>{metric_title(name)}<td class="number">{mean:.2f}'
-        f'<td class="number">{mean - half_width:.2f} to {mean + half_width:.2f}'
-    )
+    interval = f"{mean - half_width:.2f} to {mean + half_width:.2f}"
+    if math.isinf(half_width):
+        interval = "unknown: a single example"
+    return f'<tr><td>{metric_title(name)}<td class="number">{mean:.2f}<td class="number">{interval}'

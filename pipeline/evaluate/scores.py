@@ -1,6 +1,7 @@
 """The scores of a model on held-out examples: the content of metrics.json."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,7 +40,10 @@ class Scores:
         return getattr(self, name)
 
     def as_json(self) -> dict[str, Any]:
-        """The scores as the JSON value in metrics.json and in the manifest."""
+        """The scores as the JSON value in metrics.json and in the manifest.
+
+        An infinite half-width, which a single example has, is null: JSON has no infinity.
+        """
         return {
             "dataset": self.dataset,
             "preset": self.preset,
@@ -55,7 +59,8 @@ class Scores:
         """The scores that `as_json` converted to a JSON value."""
 
         def mean(name: str) -> Mean:
-            return Mean(value[name]["mean"], value[name]["half_width_95"])
+            half_width = value[name]["half_width_95"]
+            return Mean(value[name]["mean"], math.inf if half_width is None else half_width)
 
         return Scores(
             dataset=value["dataset"],
@@ -74,5 +79,6 @@ def metric_title(name: str) -> str:
     return "ELBO" if name == "elbo" else name
 
 
-def _mean_as_json(mean: Mean) -> dict[str, float]:
-    return {"mean": mean.value, "half_width_95": mean.half_width}
+def _mean_as_json(mean: Mean) -> dict[str, float | None]:
+    half_width = mean.half_width if math.isfinite(mean.half_width) else None
+    return {"mean": mean.value, "half_width_95": half_width}

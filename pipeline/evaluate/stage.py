@@ -13,6 +13,7 @@ from components.data.examples import ExampleBatch
 from components.data.prepared_dataset import PreparedDataset
 from components.metrics.mean import Mean
 from components.model.network_registry import MODEL_FILE
+from pipeline.apply.embed import check_image_shape
 from pipeline.evaluate.config import EvaluateConfig
 from pipeline.evaluate.scores import Scores
 from trainer.recording.epoch_metrics import EPOCH_METRICS_FILE, read_metrics
@@ -44,8 +45,8 @@ def evaluate(
       overwrite: whether to replace another or a damaged artifact in `output`.
 
     Raises:
-      ConfigError: `examples` or `model` is not an artifact of the right stage, or `output` holds
-        something else.
+      ConfigError: `examples` or `model` is not an artifact of the right stage, the model was
+        trained on images of another shape, or `output` holds something else.
       WorkError: a shard or the model is damaged.
     """
     dataset = PreparedDataset.open(examples)
@@ -59,6 +60,7 @@ def evaluate(
     if plan.is_up_to_date(overwrite=overwrite):
         console.say(f"evaluate: up to date ({output})")
         return load_artifact(output, stage="evaluate")
+    check_image_shape(trained, dataset.image_shape, where=dataset.path)
     with plan.publish(overwrite=overwrite) as draft:
         # The model has the notes of the dataset that it was trained on, usually the same one.
         notes = list(
@@ -120,7 +122,12 @@ def _embed(
 
     directory.mkdir(parents=True)
     tasks = [
-        EmbedTask(str(dataset.path / shard.file), str(directory / parquet_name(shard.file)))
+        EmbedTask(
+            str(dataset.path / shard.file),
+            str(directory / parquet_name(shard.file)),
+            name,
+            tuple(dataset.class_names),
+        )
         for name in dataset.splits
         for shard in dataset.shards[name]
     ]

@@ -5,9 +5,12 @@ import re
 
 from components.base.config import option
 from components.base.errors import ConfigError
-from components.ingest.conversion import MAX_PIXELS, Conversion
+from components.ingest.conversion import BACKGROUNDS, MAX_PIXELS, Conversion
 from components.sources import dataset_names
+from components.sources.layout import AxisLayout
 from components.sources.registry import SourceRequest
+
+_MAX_SYNTHETIC = 1_000_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,8 +22,11 @@ class PrepareConfig:
         "a TFDS image dataset; the path of a folder of images, of IDX, .npz or .npy files, or of "
         "TFRecord files; `synthetic_garments` (built in, needs no network); or `auto`: "
         "fashion_mnist if it is prepared or can be downloaded, otherwise synthetic_garments",
+        is_path=True,
     )
-    data_dir: str = option("", "directory in which TFDS keeps its datasets [$TFDS_DATA_DIR]")
+    data_dir: str = option(
+        "", "directory in which TFDS keeps its datasets [$TFDS_DATA_DIR]", is_path=True
+    )
     features: str = option(
         "",
         "names of the features in TFRecord files: image=NAME[:HxWxC],label=NAME,id=NAME; with "
@@ -37,6 +43,11 @@ class PrepareConfig:
         "the level of folders below the split that is the class in a folder of images: 1, 2, …; 0 "
         "for no classes [from the names of the folders]",
     )
+    layout: str = option(
+        "",
+        "order of the axes of arrays, such as HWN, NCHW or HWC, or the shape of images in flat "
+        "rows, such as N28x28 or N3x32x32 [NHW or NHWC]",
+    )
     image_size: str = option(
         "",
         "scale images to N or HEIGHTxWIDTH pixels; the excess is cropped equally from both sides "
@@ -44,6 +55,11 @@ class PrepareConfig:
     )
     channels: int | None = option(
         None, "convert images to 1 (gray) or 3 (RGB) channels [original channels]"
+    )
+    background: str = option(
+        "black",
+        "color that transparent pixels become, where --channels converts images with transparency",
+        choices=tuple(BACKGROUNDS),
     )
     duplicates: str = option(
         "keep",
@@ -69,7 +85,12 @@ class PrepareConfig:
             features=self.features,
             splits=self.splits,
             label_depth=self.label_depth,
-            conversion=Conversion((sides[0], sides[-1]) if sides else None, self.channels),
+            layout=self.layout,
+            conversion=Conversion(
+                (sides[0], sides[-1]) if sides else None,
+                self.channels,
+                self.background,
+            ),
             size=self.synthetic_size,
             seed=self.synthetic_seed,
         )
@@ -79,6 +100,8 @@ class PrepareConfig:
         return [int(side) for side in self.image_size.split("x") if side]
 
     def __post_init__(self) -> None:
+        if self.layout:
+            AxisLayout.parse(self.layout)
         if self.image_size and not re.fullmatch(r"[1-9]\d{0,4}(x[1-9]\d{0,4})?", self.image_size):
             raise ConfigError(
                 f"image_size must be N or HEIGHTxWIDTH. Received: {self.image_size!r}"
@@ -99,6 +122,11 @@ class PrepareConfig:
             raise ConfigError(f"label_depth must be at least 0. Received: {self.label_depth}")
         if self.synthetic_seed < 0:
             raise ConfigError(f"synthetic_seed must be at least 0. Received: {self.synthetic_seed}")
+        if self.synthetic_size > _MAX_SYNTHETIC:
+            raise ConfigError(
+                f"synthetic_size must be at most {_MAX_SYNTHETIC:,}. "
+                f"Received: {self.synthetic_size}"
+            )
         for name in ("shard_bytes", "synthetic_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1. Received: {getattr(self, name)}")

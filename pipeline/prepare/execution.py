@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from etils import epath
 
+from components.base import files
 from components.base.errors import UserError
 from components.ingest.ledger import InputTally
 from pipeline.beam import report_progress, worker_pool
@@ -135,7 +136,8 @@ def run_tasks(*arguments: Any, **options: Any) -> Counter[str]:
 
 def _load_reports(directory: epath.Path, from_json: Callable[[Any], Report]) -> list[Report]:
     """The reports in a directory, in the order of their names, which runners do not affect."""
-    return [from_json(json.loads(path.read_text())) for path in sorted(directory.glob("*.json"))]
+    paths = files.list_matching(directory, "*.json")
+    return [from_json(json.loads(path.read_text())) for path in paths]
 
 
 def _count_read(path: epath.Path) -> dict[str, int]:

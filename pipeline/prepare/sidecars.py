@@ -23,7 +23,7 @@ _MAX_SHEET_BYTES = 32 << 20
 
 def write_sidecars(
     directory: epath.Path, dataset: str, counts: DatasetCounts, reports: Sequence[WriteReport]
-) -> None:
+) -> list[str]:
     """Writes the statistics, the contact sheets and the metadata for TFDS.
 
     Args:
@@ -31,6 +31,9 @@ def write_sidecars(
       dataset: name of the dataset.
       counts: the counts for the manifest.
       reports: the reports of all shards.
+
+    Returns:
+      What is remarkable about the pixels, from `components.ingest.statistics.findings`.
     """
     statistics_by_split = _statistics_by_split(counts, reports)
     _write_statistics(directory, counts, statistics_by_split)
@@ -53,6 +56,7 @@ def write_sidecars(
         class_names=counts.class_names,
         shards=counts.shards,
     )
+    return statistics.findings(statistics_by_split)
 
 
 def _statistics_by_split(

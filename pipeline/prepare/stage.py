@@ -20,6 +20,7 @@ from components.sources.folder import FolderSource
 from components.sources.source import Source
 from pipeline.beam import worker_pool
 from pipeline.prepare import (
+    completeness,
     counts,
     execution,
     quarantine,
@@ -56,8 +57,8 @@ def prepare(
 
     Raises:
       ConfigError: there is no such dataset; `output` holds something else, or nothing to retry.
-      WorkError: the dataset is not available or damaged, it has no usable image, or it has
-        duplicates and `config` forbids them.
+      WorkError: the dataset is not available or damaged, a split or most images would be missing,
+        or there are duplicates and `config` forbids them.
     """
     source, notes = registry.open_source(config.request(_dataset_name(config, output, overwrite)))
     for note in notes:
@@ -80,11 +81,13 @@ def prepare(
     again = " again, and the examples that were kept" if retry else ""
     console.say(f"prepare: reading {num_inputs} of {source.name}{again}")
     with plan.publish(overwrite=overwrite, rebuild=retry is not None) as draft:
-        dataset_counts, counters = _write_artifact(draft.path, config, source, reads, beam_args)
+        dataset_counts, counters, findings = _write_artifact(
+            draft.path, config, source, reads, beam_args
+        )
         draft.counts = dataset_counts.as_json()
         draft.notes = notes
     dataset = PreparedDataset.open(output)
-    summary.print_summary(dataset, counters)
+    summary.print_summary(dataset, counters, findings)
     return dataset
 
 
@@ -144,11 +147,12 @@ def _write_artifact(
     source: Source,
     reads: ReadPlan,
     beam_args: Sequence[str],
-) -> tuple[DatasetCounts, Counter[str]]:
+) -> tuple[DatasetCounts, Counter[str], list[str]]:
     """Writes the files of a prepared dataset to `directory`.
 
     Returns:
-      The counts for the manifest, and the sums of the workers' counters.
+      The counts for the manifest, the sums of the workers' counters, and what is remarkable about
+      the pixels.
     """
     with execution.work_directory(directory) as work_dir:
         with execution.beam_options(reads, beam_args) as options:
@@ -172,8 +176,8 @@ def _write_artifact(
             rest=source.fingerprint_without(quarantine.read_ids(directory)),
         )
     json_lines.write(directory / DUPLICATES, shards.duplicates)
-    sidecars.write_sidecars(directory, source.name, dataset_counts, written)
-    return dataset_counts, counters + write_counters
+    findings = sidecars.write_sidecars(directory, source.name, dataset_counts, written)
+    return dataset_counts, counters + write_counters, findings
 
 
 def _plan_shards(
@@ -185,19 +189,20 @@ def _plan_shards(
     """Plans the shards.
 
     Raises:
-      WorkError: no image is usable, or there are duplicates and `config` forbids them.
+      WorkError: a split or most images would be missing, or there are duplicates and `config`
+        forbids them.
     """
     shape = shard_plan.common_shape(reports)
     if shape is None:
         raise _no_usable_image(source, reports, work_dir)
+    completeness.check_common_shape(source.name, reports, shape)
     from_train = _validation_from_train(config, source)
+    validation_fraction = config.validation_fraction if from_train else 0.0
     runs = [run for report in reports for run in report.runs if run.shape == shape]
     shards = shard_plan.plan_shards(
         runs,
         work_dir,
-        assignment=shard_plan.Assignment(
-            config.validation_fraction if from_train else 0.0, config.shard_bytes
-        ),
+        assignment=shard_plan.Assignment(validation_fraction, config.shard_bytes),
         drop_duplicates=config.duplicates == "drop",
         dataset=source.name,
     )
@@ -209,6 +214,14 @@ def _plan_shards(
             f"{source.name} has {len(shards.duplicates):,} images more than once; the first is "
             f"{first}; use --duplicates keep to list them all, or drop to keep one of each"
         )
+    completeness.check_splits(
+        source,
+        reports,
+        shards,
+        shape=shape,
+        validation_fraction=validation_fraction,
+        work_dir=work_dir,
+    )
     return ShardInputs(runs, shards.dropped, len(source.class_names)), shards
 
 

@@ -1,22 +1,28 @@
 """The messages at the end of the prepare stage."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 from components.base import console
 from components.data.prepared_dataset import PreparedDataset, description
 from components.ingest.rejection import Reason
 from pipeline.prepare.quarantine import QUARANTINE
+from pipeline.prepare.workers import FIRST_FRAMES
 
 DUPLICATES = "duplicates.jsonl"
 _QUARANTINED = "quarantined_"  # Prefix of the counters.
 
 
-def print_summary(dataset: PreparedDataset, counters: Counter[str]) -> None:
+def print_summary(
+    dataset: PreparedDataset, counters: Counter[str], findings: Sequence[str] = ()
+) -> None:
     """Prints what was done, and warnings about the data.
 
     Args:
       dataset: the dataset that was published.
-      counters: the workers' counters: `read`, `kept`, `bytes` and `quarantined_REASON`.
+      counters: the workers' counters: `read`, `first_frames`, `kept`, `bytes` and
+        `quarantined_REASON`.
+      findings: what is remarkable about the pixels.
     """
     reasons = {
         name.removeprefix(_QUARANTINED): count
@@ -34,6 +40,9 @@ def print_summary(dataset: PreparedDataset, counters: Counter[str]) -> None:
     console.say(f"prepare: {description(dataset)}")
     _warn_of_quarantine(dataset)
     _warn_of_leaks(dataset)
+    _warn_of_frames(counters[FIRST_FRAMES])
+    for finding in findings:
+        console.warn(finding)
 
 
 def _warn_of_quarantine(dataset: PreparedDataset) -> None:
@@ -57,4 +66,13 @@ def _warn_of_leaks(dataset: PreparedDataset) -> None:
         console.warn(
             f"some images are in several splits ({listed}); {dataset.path / DUPLICATES} lists "
             "them; to keep one of each, use --duplicates drop"
+        )
+
+
+def _warn_of_frames(count: int) -> None:
+    if count:
+        console.warn(
+            f"{console.counted(count, 'input')} with several frames (animated PNG or WebP, or "
+            "MPO), of which only the first one was read; to use the others, save them as separate "
+            "files"
         )

@@ -29,7 +29,7 @@ from components.ingest.ledger import InputTally
 from components.ingest.rejection import Reason, Rejected
 from components.ingest.sorted_runs import RunRange, SortedRun
 from components.ingest.statistics import Statistics
-from components.sources.source import Source
+from components.sources.source import FirstFrames, Source
 from pipeline.prepare.messages import (
     QuarantineReport,
     QuarantineTask,
@@ -44,6 +44,8 @@ from pipeline.prepare.messages import (
 READ = "read"
 WRITTEN = "written"
 QUARANTINED = "quarantined"
+
+FIRST_FRAMES = "first_frames"  # a counter
 
 _RUN_BYTES = 32 << 20  # Pixels that a worker holds before it writes them as sorted runs.
 _MERGED_BYTES = 8 << 20  # Pixels that a worker merges at once.
@@ -60,7 +62,7 @@ def read_slice(task: ReadTask, sources: Sequence[Source], work_dir: epath.Path) 
       work_dir: directory to write the runs, the rejected inputs and the report to.
 
     Returns:
-      The counter `read`.
+      The counter `read`, and `first_frames` if files hold several frames.
 
     Raises:
       WorkError: the source is damaged.
@@ -70,6 +72,7 @@ def read_slice(task: ReadTask, sources: Sequence[Source], work_dir: epath.Path) 
     rejected: list[Rejected] = []
     pending: dict[Shape, list[ExampleBatch]] = collections.defaultdict(list)
     pending_bytes = 0
+    first_frames = 0
 
     def write_runs() -> None:
         # One run per shape: a run is an Arrow file with columns of fixed width.
@@ -89,6 +92,8 @@ def read_slice(task: ReadTask, sources: Sequence[Source], work_dir: epath.Path) 
             report.inputs.add(hashes, [item.label])
             report.rejected.add(hashes, [item.label], reason=item.reason)
             continue
+        if isinstance(item, FirstFrames):
+            first_frames += len(item.several_frames)
         pending[item.shape].append(item)
         pending_bytes += item.images.nbytes
         if pending_bytes >= _RUN_BYTES:
@@ -98,7 +103,8 @@ def read_slice(task: ReadTask, sources: Sequence[Source], work_dir: epath.Path) 
     # Written even if it is empty: an earlier attempt at this task may have left another list.
     json_lines.write(work_dir / _rejected_file(task.number), map(dataclasses.asdict, rejected))
     json_lines.write(work_dir / READ / f"{task.number:06d}.json", [report.as_json()])
-    return {"read": report.inputs.total}
+    frames = {FIRST_FRAMES: first_frames} if first_frames else {}
+    return {"read": report.inputs.total, **frames}
 
 
 def _wanted(

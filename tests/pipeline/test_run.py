@@ -1,3 +1,4 @@
+from components.sources import tfds_source
 from pipeline.evaluate.config import EvaluateConfig
 from pipeline.run import run
 from tests.conftest import tiny_prepare_config, tiny_train_config
@@ -24,3 +25,21 @@ def test_the_three_stages_run_once_and_are_skipped_the_second_time(tmp_path, cap
     assert call().splitlines()[-2:] == summary.splitlines()[-2:]
     messages = capsys.readouterr().err.splitlines()
     assert [line.split(" (")[0] for line in messages] == [f"{s}: up to date" for s in stages]
+
+
+def test_the_summary_and_the_report_name_the_dataset_that_auto_became(tmp_path, monkeypatch):
+    # Nothing listens on this port.
+    answers = tfds_source._answers
+    monkeypatch.setattr(tfds_source, "_answers", lambda url: answers("http://127.0.0.1:9/"))
+    summary = run(
+        tmp_path / "run",
+        prepare_config=tiny_prepare_config(dataset="auto", data_dir=str(tmp_path / "none")),
+        preset="mlp",
+        train_config=tiny_train_config(),
+        evaluate_config=EvaluateConfig(),
+    )
+    assert "\nnote: dataset auto became synthetic_garments (drawn images), because " in summary
+    assert "\nsynthetic_garments, preset mlp, test ELBO -" in summary
+    report = (tmp_path / "run/evaluation/report.html").read_text()
+    assert "dataset auto became synthetic_garments (drawn images)" in report
+    assert "<h1>synthetic_garments" in report

@@ -6,6 +6,8 @@ import os
 
 from components.base.errors import ConfigError
 
+_JOBS = ("chief", "worker")
+
 
 @dataclasses.dataclass(frozen=True)
 class Host:
@@ -26,25 +28,38 @@ class Host:
 
 
 def host() -> Host:
-    """The host that TF_CONFIG describes; a single host if the variable is not set.
+    """The host that TF_CONFIG describes; a single host if it lists none.
+
+    A cluster may have workers, and a chief as managed platforms set it. The chief is host 0, and
+    the workers follow; without a chief, the first worker is the chief.
 
     Raises:
-      ConfigError: TF_CONFIG is malformed, or its cluster has tasks other than workers.
+      ConfigError: TF_CONFIG is malformed, or its cluster has other jobs.
     """
     text = os.environ.get("TF_CONFIG")
     if not text:
         return Host()
     try:
         tf_config = json.loads(text)
-        workers, task = tf_config["cluster"]["worker"], tf_config["task"]
-        index = int(task["index"])
-        has_only_workers = set(tf_config["cluster"]) == {"worker"} and task["type"] == "worker"
-        if not (has_only_workers and isinstance(workers, list) and 0 <= index < len(workers)):
+        jobs = {name: hosts for name, hosts in (tf_config.get("cluster") or {}).items() if hosts}
+        if not jobs:
+            return Host()
+        task = tf_config["task"]
+        job, index = task["type"], int(task["index"])
+        if others := sorted({*jobs, job} - set(_JOBS)):
+            raise ConfigError(
+                f"TF_CONFIG has the job {others[0]!r}, but every host of a run is a worker or the "
+                f"chief; start no {others[0]}, and leave it out of the cluster. Received: {text}"
+            )
+        are_lists = all(isinstance(hosts, list) for hosts in jobs.values())
+        has_one_chief = len(jobs.get("chief", ())) <= 1
+        if not (are_lists and has_one_chief and 0 <= index < len(jobs[job])):
             raise ValueError(text)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise ConfigError(
             'TF_CONFIG must be {"cluster": {"worker": ["host:port", …]}, '
-            '"task": {"type": "worker", "index": N}}, N less than the number of workers. '
-            f"Received: {text}"
+            '"task": {"type": "worker", "index": N}}, N less than the number of workers; one host '
+            f'may be the "chief" instead. Received: {text}'
         ) from None
-    return Host(index, len(workers))
+    before = len(jobs.get("chief", ())) if job == "worker" else 0
+    return Host(before + index, sum(map(len, jobs.values())))

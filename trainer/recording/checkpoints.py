@@ -14,7 +14,7 @@ from typing import IO
 import numpy as np
 from etils import epath
 
-from components.base import artifacts, console
+from components.base import artifacts, console, files
 from components.base.errors import WorkError
 
 _NUM_KEPT = 2
@@ -108,7 +108,7 @@ class Checkpoints:
 
     def _paths(self) -> list[epath.Path]:
         """The step checkpoints, oldest first."""
-        return sorted(self._directory.glob("step-*.ckpt")) if self._directory.exists() else []
+        return files.list_matching(self._directory, "step-*.ckpt")
 
 
 def _archive(checkpoint: Checkpoint) -> bytes:

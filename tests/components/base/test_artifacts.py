@@ -349,3 +349,17 @@ def test_a_file_is_written_completely_or_not_at_all(tmp_path):
         raise RuntimeError
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_directory_that_is_a_link_is_published_at_its_target(tmp_path):
+    target = tmp_path / "disk" / "target"
+    target.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(target)
+    for config in ({"n": 1}, {"n": 2}):
+        plan = artifacts.ArtifactPlan("test", epath.Path(tmp_path / "link"), config, {})
+        assert plan.directory == target
+        with plan.publish(overwrite=True) as draft:
+            (draft.path / "file").write_text(str(config))
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "link/file").read_text() == "{'n': 2}"
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["target"]

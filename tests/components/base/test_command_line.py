@@ -28,6 +28,39 @@ def test_an_unknown_or_incomplete_option_is_reported_with_the_nearest_names(argu
         parser().parse(arguments)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--input", "{a}", "{b}", "{c}"], "3 file names after --input: put the pattern in quotes"),
+        (["--input={a}", "{b}", "--output", "x"], "2 file names after --input: put the pattern"),
+        (["--output", "x", "--input", "{a}", "{b}"], "2 file names after --input: put the pattern"),
+        (["--input", "my", "photos"], "2 values after --input, which takes one: my photos; put a"),
+        (["--input", *"vwxyz"], "5 values after --input, which takes one: v w x …; put a value"),
+        (["--force", "x"], "unexpected argument 'x'; give the name of its option before it"),
+        (["x", "--input", "{a}"], "unexpected argument 'x'; give the name of its option before it"),
+        (["--input", "x", "--inptu", "y"], "unknown option '--inptu'; nearest: --input"),
+    ],
+)
+@pytest.mark.parametrize("stage", [[], ["stage"]])
+def test_several_values_of_an_option_are_reported_as_a_pattern(tmp_path, stage, arguments, message):
+    files = {name: str(tmp_path / name) for name in "abc"}
+    for path in files.values():
+        with open(path, "w"):
+            pass
+    parser = several = command_line.Parser(prog="program")
+    if stage:
+        stages = parser.add_subparsers(parser_class=command_line.Parser)
+        several = stages.add_parser("stage")
+        several.set_defaults(parser=several)
+    several.add_argument("--input")
+    several.add_argument("--output")
+    several.add_argument("--force", action="store_true")
+    with pytest.raises(ConfigError) as caught:
+        parser.parse([*stage, *(argument.format(**files) for argument in arguments)])
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
 PROGRAM = """
 import os, signal, sys
 from components.base import command_line, errors
@@ -126,3 +159,14 @@ def test_resources_of_multiprocessing_are_removed(tmp_path):
     # The resource tracker of `multiprocessing` would print a line for each leaked resource.
     assert (done.returncode, done.stderr) == (1, "error: failed\n")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_is_not_empty_and_its_tilde_is_expanded(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    parser = command_line.Parser(prog="program")
+    parser.add_argument("--output", type=command_line.path)
+    assert parser.parse(["--output", "~/runs"]).output == "/home/me/runs"
+    assert parser.parse(["--output", "gs://bucket/~"]).output == "gs://bucket/~"
+    for arguments in (["--output", ""], ["--output="]):
+        with pytest.raises(ConfigError, match="argument --output: the path is empty"):
+            parser.parse(arguments)

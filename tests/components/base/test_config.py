@@ -37,6 +37,12 @@ def test_a_config_round_trips():
         ({"sise": 3}, "unknown field 'sise' in here; nearest: size"),
         ({"size": "3.5"}, "size in here must be a whole number. Received: '3.5'"),
         ({"size": float("inf")}, "size in here must be a whole number"),
+        ({"size": 1e300}, r"size in here must be a whole number below 2\^63. Received: 1e\+300"),
+        ({"size": "1e300"}, "size in here must be a whole number. Received: '1e300'"),
+        ({"size": str(10**30)}, r"must be a whole number below 2\^63. Received: '1000"),
+        ({"size": str(10**4000)}, r"must be a whole number below 2\^63. Received: '10{78}…$"),
+        ({"size": "1" * 5000}, r"must be a whole number. Received: '1{79}…$"),
+        ({"widths": f"5,{10**30}"}, "widths in here must be whole numbers"),
         ({"rate": "nan"}, "rate in here must be a finite number"),
         ({"size": True}, "size in here must be a whole number"),
         ({"rate": "fast"}, "rate in here must be a finite number. Received: 'fast'"),
@@ -79,3 +85,22 @@ def test_pop_fields_removes_the_fields_of_a_config():
     values = {"size": "4", "output": "x", "rate": "1"}
     assert pop_fields(values, Example) == {"size": "4", "rate": "1"}
     assert values == {"output": "x"}
+
+
+def test_large_whole_numbers_are_exact():
+    assert from_mapping(Example, {"size": str(2**53 + 1)}, where="here").size == 2**53 + 1
+
+
+def test_an_option_that_is_a_path_is_expanded_and_not_empty(monkeypatch):
+    @dataclasses.dataclass(frozen=True)
+    class Paths:
+        """Paths."""
+
+        data_dir: str = option("", "a directory", is_path=True)
+
+    monkeypatch.setenv("HOME", "/home/me")
+    parser = parser_of(Paths)
+    assert parser.parse_args(["--data_dir", "~/x"]).data_dir == "/home/me/x"
+    assert from_mapping(Paths, {}, where="here").data_dir == ""
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--data_dir", ""])

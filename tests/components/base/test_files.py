@@ -190,3 +190,43 @@ def test_a_directory_contains_itself_and_what_is_below_it(
     (tmp_path / "a/b").mkdir(parents=True)
     (tmp_path / "link").symlink_to("a")
     assert files.contains(epath.Path(directory), epath.Path(path)) == expected
+
+
+@pytest.fixture
+def bracketed(tmp_path):
+    """A directory whose name is a pattern for `glob`, with three files."""
+    directory = epath.Path(tmp_path) / "run[1]*"
+    directory.mkdir()
+    for name in ("a-1.x", "a-[2].x", ".a-3.x"):
+        (directory / name).touch()
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("a-*.x", ["a-1.x", "a-[2].x"]),
+        ("a-?.x", ["a-1.x"]),
+        ("a-[2].*", ["a-[2].x"]),
+        ("a-[12].x", []),
+        ("*.y", []),
+    ],
+)
+def test_only_the_pattern_of_the_name_has_wildcards(bracketed, pattern, names):
+    assert [path.name for path in files.list_matching(bracketed, pattern)] == names
+    assert [path.name for path in files.expand_pattern(f"{bracketed}/{pattern}")] == names
+
+
+def test_a_directory_that_does_not_exist_has_no_entries(tmp_path):
+    assert files.list_matching(epath.Path(tmp_path / "none"), "*") == []
+    assert files.expand_pattern(f"{tmp_path}/none*/*") == []
+    assert files.expand_pattern(f"{tmp_path}/none") == []
+
+
+def test_directories_may_have_wildcards(bracketed, monkeypatch):
+    other = bracketed.parent / "run2"
+    other.mkdir()
+    (other / "a-1.x").touch()
+    monkeypatch.chdir(bracketed.parent)
+    assert sorted(map(str, files.expand_pattern("r?n*/a-1.x"))) == ["run2/a-1.x", "run[1]*/a-1.x"]
+    assert list(map(str, files.expand_pattern("./run2/*"))) == ["run2/a-1.x"]

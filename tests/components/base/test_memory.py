@@ -1,5 +1,6 @@
 import pytest
 
+from components.base import memory
 from components.base.memory import free_memory
 
 
@@ -53,3 +54,12 @@ def test_free_memory_is_the_smallest_limit(tmp_path, fields, expected):
 
 def test_free_memory_of_this_machine_is_plausible():
     assert 1 << 20 < free_memory() < 1 << 50
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 bytes"), (999, "999 bytes"), (1000, "1.00 kB"), (2_500_000, "2.50 MB"),
+     (3_210_000_000_000, "3,210.00 GB")],
+)  # fmt: skip
+def test_sizes_have_two_decimals_of_the_largest_unit(size, text):
+    assert memory.format_bytes(size) == text

@@ -1,3 +1,5 @@
+import json
+import os
 import subprocess
 import sys
 
@@ -10,3 +12,19 @@ def test_tensorflow_is_loaded_silently_and_without_tf32():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_settings_of_keras_are_ignored(tmp_path):
+    settings = {"floatx": "float16", "backend": "jax", "image_data_format": "channels_first"}
+    (tmp_path / "keras.json").write_text(json.dumps(settings | {"epsilon": 0.1}))
+    script = (
+        "from components.base import tensorflow_setup; tensorflow_setup.load(); import keras; "
+        "print(keras.backend.backend(), keras.config.floatx(), keras.config.image_data_format(), "
+        "keras.config.epsilon(), keras.config.dtype_policy().name)"
+    )
+    environment = os.environ | {"KERAS_HOME": str(tmp_path), "KERAS_BACKEND": "torch"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment
+    )
+    expected = "tensorflow float32 channels_last 1e-07 float32\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, expected, "")

@@ -290,7 +290,9 @@ def test_an_image_of_another_shape_late_in_a_file_is_named(path):
 
 def test_a_compressed_file_is_refused(path):
     path.write_bytes(gzip.compress(codec.encode(uniform(3))))
-    with pytest.raises(WorkError, match="file is compressed, or changed while it was read"):
+    with pytest.raises(
+        WorkError, match="file is compressed with gzip, and prepare's shards are not"
+    ):
         list(codec.read_batches(path, SHAPE))
 
 

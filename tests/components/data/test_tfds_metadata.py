@@ -1,11 +1,12 @@
 import numpy as np
+import pytest
 import tensorflow_datasets as tfds
 from etils import epath
 
 from components.data import codec
 from components.data.dataset_counts import ShardCount
 from components.data.examples import ExampleBatch
-from components.data.tfds_metadata import shard_name, write_tfds_metadata
+from components.data.tfds_metadata import read_image_shape, shard_name, write_tfds_metadata
 
 SHAPE = (3, 2, 1)
 
@@ -49,3 +50,21 @@ def test_tfds_reads_a_directory_with_metadata(tmp_path):
     assert [example["id"].decode() for example in examples] == batch.ids
     assert [example["label"] for example in examples] == batch.labels.tolist()
     np.testing.assert_array_equal([example["image"] for example in examples], batch.images)
+
+
+def test_the_image_shape_is_read_back(tmp_path):
+    directory = epath.Path(tmp_path)
+    assert read_image_shape(directory) is None
+    name = shard_name("cats", "train", 0, 1)
+    (directory / name).touch()
+    shards = {"train": [ShardCount(name, 1)]}
+    write_tfds_metadata(
+        directory, dataset="cats", image_shape=SHAPE, class_names=["a"], shards=shards
+    )
+    assert read_image_shape(directory) == SHAPE
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"featuresDict": {"features": {}}}'])
+def test_features_of_others_have_no_image_shape(tmp_path, text):
+    (tmp_path / "features.json").write_text(text)
+    assert read_image_shape(epath.Path(tmp_path)) is None

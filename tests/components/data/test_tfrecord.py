@@ -1,12 +1,13 @@
 import gzip
 import struct
 import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.base.errors import WorkError
+from components.base.errors import ConfigError, WorkError
 from components.data import tfrecord
 from tests.tfrecords import write_records
 
@@ -80,6 +81,52 @@ def test_damage_to_a_compressed_file_is_detected(path):
             WorkError, match=r"damaged TFRecord: record \d of .*file cannot be read"
         ):
             list(tfrecord.read_records(path))
+
+
+@pytest.mark.parametrize("is_gzipped", [False, True])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (zlib.compress(bytes(300)), "file is compressed with ZLIB, which is not supported; write"),
+        (zlib.compress(b"x" * 300, 9), "file is compressed with ZLIB"),
+        (zlib.compress(b"", 0), "file is compressed with ZLIB"),
+        (b"PK\3\4" + bytes(range(90)), "file is a zip file, not a TFRecord file; unpack it"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(90), "is a PNG, not a TFRecord file; convert it to PNG"),
+        (b"id,label\n1,2\n", "file is text, not a TFRecord file; pass TFRecord files"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid",
+            "is a Git LFS pointer, not a TFRecord",
+        ),
+        (b"\x89HDF\r\n\x1a\n" + bytes(90), "file is an HDF5 file, not a TFRecord file; read it"),
+    ],
+)
+def test_a_file_of_another_type_is_named(tmp_path, is_gzipped, content, message):
+    path = tmp_path / "file"
+    path.write_bytes(gzip.compress(content) if is_gzipped else content)
+    with pytest.raises(ConfigError, match=message) as caught:
+        list(tfrecord.read_records(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_tensorflow_compresses_in_the_ways_that_are_recognized(tmp_path):
+    for kind in ("GZIP", "ZLIB"):
+        with tf.io.TFRecordWriter(str(tmp_path / kind), kind) as writer:
+            for payload in PAYLOADS:
+                writer.write(payload)
+    assert list(tfrecord.read_records(tmp_path / "GZIP")) == PAYLOADS
+    assert tfrecord.is_compressed(tmp_path / "GZIP")
+    with pytest.raises(ConfigError, match="compressed with ZLIB"):
+        list(tfrecord.read_records(tmp_path / "ZLIB"))
+
+
+@pytest.mark.parametrize("length", [0x10000, 0x20000, 0x80000, 0x4D42, 0x789C, 0x9C78, 0x3550])
+def test_a_damaged_length_is_not_taken_for_another_type(tmp_path, length):
+    """The lengths begin like an ICO, a CUR, an IDX, a BMP, a ZLIB and a PGM file."""
+    header = bytearray(tfrecord.frame(bytes(length))[:12])
+    header[9] ^= 1
+    (tmp_path / "file").write_bytes(bytes(header) + bytes(length + 4))
+    with pytest.raises(WorkError, match=r"record 0 of .* has a wrong length checksum"):
+        list(tfrecord.read_records(tmp_path / "file"))
 
 
 def test_a_length_that_begins_like_a_gzip_file_is_read_as_a_length(path):

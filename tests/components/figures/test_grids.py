@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from components.figures import grids
 from components.figures.grids import image_grid, latent_grid, reconstructions
 from components.figures.mosaic import mosaic
 from tests.components.figures.drawing import AXIS_LABELS, TITLES, colored_box, read
@@ -86,3 +88,47 @@ def test_arguments_that_do_not_match_are_refused(tmp_path):
         reconstructions(images, images, class_names=["a"], path=path, **TITLES)
     with pytest.raises(ValueError, match="3 rows and columns"):
         latent_grid(images, quantiles=[0.1, 0.5, 0.9], axis_labels=AXIS_LABELS, path=path, **TITLES)
+
+
+@pytest.mark.parametrize(
+    "shape", [(4, 512), (512, 4), (1, 1000), (1000, 1), (1, 30000), (1, 1), (700, 600), (128, 128)]
+)
+def test_a_picture_has_a_bounded_size(tmp_path, shape):
+    images = np.zeros((20, 20, *shape, 1), np.uint8)
+    image_grid(images, path=tmp_path / "images.png", **TITLES)
+    quantiles = np.linspace(0.05, 0.95, 20).tolist()
+    latent_grid(
+        images,
+        quantiles=quantiles,
+        axis_labels=AXIS_LABELS,
+        path=tmp_path / "latents.png",
+        **TITLES,
+    )
+    reconstructions(
+        images[:, :10],
+        images[:, :10],
+        class_names=list("abcdefghijklmnopqrst"),
+        path=tmp_path / "pairs.png",
+        **TITLES,
+    )
+    for path in tmp_path.iterdir():
+        with Image.open(path) as picture:
+            # The picture itself, the gaps between images, and the texts around it.
+            assert max(picture.size) < 4096 + 1000, path.name
+
+
+def test_a_reduced_image_keeps_its_mean(tmp_path):
+    images = np.zeros((20, 20, 400, 400, 3), np.uint8)
+    images[..., 0::2, :, 0] = 200
+    image_grid(images, path=tmp_path / "figure.png", **TITLES)
+    with Image.open(tmp_path / "figure.png") as picture:
+        pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3)
+    red = pixels[(pixels[:, 0] > 0) & (pixels[:, 1] == 0)]
+    assert abs(red[:, 0].mean() - 100) < 5
+
+
+@pytest.mark.parametrize(("count", "shown", "expected"), [
+    (20, 20, range(20)), (20, 1, [10]), (20, 4, [2, 7, 12, 17]), (3, 2, [0, 2]),
+])  # fmt: skip
+def test_fewer_quantiles_are_evenly_spaced(count, shown, expected):
+    assert grids._spread(count, shown).tolist() == list(expected)

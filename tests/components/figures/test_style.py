@@ -84,3 +84,11 @@ def test_a_dollar_sign_is_not_a_formula(tmp_path):
     with matplotlib.rc_context(style.STYLE):
         style.save(figure, "from $1 to $2", r"a \broken $formula", tmp_path / "figure.png")
     read(tmp_path / "figure.png")
+
+
+def test_the_rc_file_of_the_user_is_ignored(tmp_path):
+    expected = [path.read_bytes() for path in draw_every_kind(tmp_path / "expected")]
+    users = {"axes.facecolor": "black", "savefig.facecolor": "red", "axes.grid": True}
+    with matplotlib.rc_context(users | {"savefig.pad_inches": 3, "image.origin": "lower"}):
+        drawn = draw_every_kind(tmp_path / "drawn")
+    assert [path.read_bytes() for path in drawn] == expected

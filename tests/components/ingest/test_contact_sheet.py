@@ -239,3 +239,9 @@ print(*sys.modules)
     )
     assert path.exists()
     assert not {"matplotlib", "tensorflow"} & set(ran.stdout.split())
+
+
+def test_names_are_in_natural_order_and_in_letters_of_the_font(tmp_path, drawn_texts):
+    draw_sheet(tmp_path, noise(4), ["1", "10", "2", "猫"])
+    assert drawn_texts[2::2] == ["1", "2", "10", "class 3"]
+    assert drawn_texts[1].endswith(" · 1 class name is shown as numbers: the font lacks letters")

@@ -15,6 +15,10 @@ from components.ingest.conversion import AS_IS, Conversion
         (Conversion((28, 32)), {"image_size": [28, 32], "channels": None}),
         (Conversion(channels=1), {"image_size": None, "channels": 1}),
         (Conversion((1, 2), 3), {"image_size": [1, 2], "channels": 3}),
+        (
+            Conversion(None, 1, "white"),
+            {"image_size": None, "channels": 1, "background": "white"},
+        ),
     ],
 )
 def test_the_settings_in_the_manifest(conversion, settings):

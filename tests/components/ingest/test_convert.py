@@ -126,3 +126,10 @@ def test_scaling_is_antialiased():
 def test_shape_after_is_the_shape_of_the_converted_image(shape, conversion):
     converted = convert(np.zeros(shape, np.uint8), conversion)
     assert shape_after(shape, conversion) == converted.shape
+
+
+def test_transparency_is_blended_with_a_white_background():
+    color, alpha = np.meshgrid(np.arange(256), np.arange(256))
+    pixels = np.stack([color, alpha], axis=-1).astype(np.uint8)
+    blended = convert(pixels, Conversion(channels=1, background="white"))[:, :, 0]
+    np.testing.assert_array_equal(blended, np.round((color * alpha + 255 * (255 - alpha)) / 255))

@@ -8,10 +8,9 @@ import pytest
 from PIL import Image
 
 from components.ingest import png
-from components.ingest.conversion import AS_IS, Conversion
+from components.ingest.conversion import AS_IS, BACKGROUNDS, Conversion
 from components.ingest.convert import convert
 from components.ingest.decode import START_BYTES, ShapeGroup, decode, decode_all, is_image
-from components.ingest.rejection import Reason, UnusableError
 from components.ingest.rejection import Reason, UnusableError
 
 RNG = np.random.default_rng(0)
@@ -73,7 +72,13 @@ def test_a_jpeg_has_the_pixels_of_pillow():
     [
         (b"", Reason.EMPTY, "no bytes"),
         (saved(GRAY, "GIF"), Reason.WRONG_TYPE, "a GIF, not PNG, JPEG, WebP or BMP"),
-        (saved(GRAY, "TIFF"), Reason.WRONG_TYPE, "a TIFF"),
+        (
+            saved(GRAY, "TIFF"),
+            Reason.WRONG_TYPE,
+            "a TIFF, not PNG, JPEG, WebP or BMP; convert it to PNG",
+        ),
+        (saved(GRAY, "PPM"), Reason.WRONG_TYPE, "a PGM"),
+        (b"\0\0\0\x18ftypheic....", Reason.WRONG_TYPE, "a HEIC"),
         (b"%PDF-1.7", Reason.WRONG_TYPE, "a PDF"),
         (b"PK\x03\x04...", Reason.WRONG_TYPE, "a zip file"),
         (b"no image\nat all", Reason.WRONG_TYPE, "text"),
@@ -238,6 +243,16 @@ def test_a_large_jpeg_is_decoded_at_reduced_size_to_nearly_the_same_pixels():
     assert 1 <= np.abs(reduced.astype(int) - exact).max() <= 3
 
 
+def test_a_jpeg_without_its_end_marker_is_decoded_in_a_batch_too():
+    encoded = saved(np.kron(RGB, np.ones((9, 9, 1), np.uint8)), "JPEG")
+    (group,) = decode_all([encoded, encoded[:-2]], AS_IS, 1 << 20)
+    np.testing.assert_array_equal(group.images[0], group.images[1])
+    small = Conversion((4, 4), 1)
+    np.testing.assert_array_equal(decode(encoded[:-2], small), decode(encoded, small))
+    ((row, error),) = decode_all([encoded[:-4]], AS_IS, 1 << 20)
+    assert (row, error.reason) == (0, Reason.UNDECODABLE)
+
+
 def bombs() -> dict[str, bytes]:
     """Small files whose headers announce billions of pixels, or very long sides."""
     ihdr = chunk(b"IHDR", struct.pack(">IIBBBBB", 50000, 50000, 8, 2, 0, 0, 0))
@@ -343,3 +358,65 @@ def test_a_batch_of_many_shapes_keeps_few_groups_open():
 
 def test_an_empty_batch_gives_no_groups():
     assert list(decode_all([], Conversion(), 1)) == []
+
+
+def packed_png(samples: np.ndarray, bit_depth: int, key: tuple[int, ...], *, exif=b"") -> bytes:
+    """A gray or RGB PNG of any bit depth with a transparent color.
+
+    Args:
+      samples: integers, shape [height, width] or [height, width, 3].
+      bit_depth: bits of a sample.
+      key: the transparent color.
+      exif: metadata.
+    """
+    height, width, *channels = samples.shape
+    rows = samples.reshape(height, -1)
+    if bit_depth < 8:
+        bits = (rows[..., np.newaxis] >> np.arange(bit_depth)[::-1]) & 1
+        rows = np.packbits(bits.astype(np.uint8).reshape(height, -1), axis=1)
+    rows = rows.astype(">u2" if bit_depth == 16 else "u1")
+    stream = b"".join(b"\0" + row.tobytes() for row in rows)
+    header = struct.pack(">IIBBBBB", width, height, bit_depth, 2 if channels else 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        (
+            chunk(b"IHDR", header),
+            chunk(b"tRNS", struct.pack(f">{len(key)}H", *key)),
+            chunk(b"eXIf", exif) if exif else b"",
+            chunk(b"IDAT", zlib.compress(stream)),
+            chunk(b"IEND", b""),
+        )
+    )
+
+
+@pytest.mark.parametrize("background", ["black", "white"])
+@pytest.mark.parametrize(
+    ("bit_depth", "channels"), [(1, 1), (2, 1), (4, 1), (8, 1), (16, 1), (8, 3), (16, 3)]
+)
+def test_the_transparent_color_is_found_at_every_bit_depth(bit_depth, channels, background):
+    highest = 2**bit_depth - 1
+    samples = RNG.integers(0, highest + 1, (7, 11, channels))
+    if bit_depth == 16:
+        # Colors that differ from the transparent one in their lower bytes only are opaque.
+        samples = samples[:1, :1] ^ RNG.integers(0, 3, samples.shape)
+    for row, column in ((0, 0), (3, 2)):
+        key = samples[row, column]
+        encoded = packed_png(samples.squeeze(), bit_depth, tuple(key.tolist()))
+        scaled = samples >> 8 if bit_depth == 16 else samples * (255 // highest)
+        is_transparent = (samples == key).all(-1, keepdims=True)
+        expected = np.where(is_transparent, BACKGROUNDS[background], scaled)
+        conversion = Conversion(channels=channels, background=background)
+        np.testing.assert_array_equal(decode(encoded, conversion), expected)
+        assert refused(encoded).reason == Reason.WRONG_SHAPE
+
+
+def test_the_transparent_color_is_found_in_rotated_images():
+    exif = Image.Exif()
+    exif[0x112] = 6  # Rotated by 90 degrees.
+    samples = RNG.integers(0, 2**16, (4, 6, 3))
+    key = tuple(samples[1, 2].tolist())
+    plain = packed_png(samples, 16, key)
+    rotated = packed_png(samples, 16, key, exif=exif.tobytes().removeprefix(b"Exif\0\0"))
+    conversion = Conversion(channels=3, background="white")
+    expected = np.rot90(decode(plain, conversion), -1)
+    assert (expected == 255).all(-1).sum() == 1
+    np.testing.assert_array_equal(decode(rotated, conversion), expected)

@@ -154,7 +154,6 @@ def test_features_in_any_order_with_other_features_of_any_value():
 @pytest.mark.parametrize(
     "unusual",
     [
-        lambda image, label: entry("image", bytes_list=[image, b"second"]) + label,
         lambda image, label: label + entry("image", bytes_list=[image]),
         # Two Features messages, which protobuf merges.
         lambda image, label: (
@@ -239,6 +238,11 @@ def test_the_number_of_templates_is_bounded(monkeypatch, parses):
         (entry("image", int64_list=[3]), Reason.UNDECODABLE, "no image"),
         (entry("image", bytes_list=[b"a"]), Reason.BAD_LABEL, "label [] is not one number"),
         (
+            entry("image", bytes_list=[b"a", b"second"]) + entry("label", int64_list=[1]),
+            Reason.WRONG_TYPE,
+            "2 images in one record; write one record per image",
+        ),
+        (
             entry("image", bytes_list=[b"a"]) + entry("label", int64_list=[1, 2]),
             Reason.BAD_LABEL,
             "label [1, 2] is not one number",
@@ -251,9 +255,31 @@ def test_an_unusable_record_gives_the_reason(data, reason, detail):
     assert (caught.value.reason, str(caught.value)) == (reason, detail)
 
 
+def test_a_second_image_is_noticed_in_a_record_as_long_as_a_template():
+    label = entry("label", int64_list=[1])
+    one, two = entry("image", bytes_list=[b"abcd"]), entry("image", bytes_list=[b"a", b"b"])
+    # Its bytes look like a second value.
+    other = entry("image", bytes_list=[b"x\x0a\x01y"])
+    assert len(one) == len(two) == len(other)
+    for first, second in itertools.permutations([one, two, other], 2):
+        extract = FeatureExtractor("image", "label")
+        for data in (first + label, second + label, first + label, second + label):
+            if data == two + label:
+                with pytest.raises(UnusableError, match="2 images in one record"):
+                    extract(data)
+            else:
+                assert extract(data) == by_protobuf(data)
+
+
 def test_templates_are_pickled_with_the_extractor(parses):
     extract = FeatureExtractor("image", "label")
     extract(record(b"abc", 5))
     copy = pickle.loads(pickle.dumps(extract))
     assert copy(record(b"xyz", 7)) == (b"xyz", 7)
     assert len(parses) == 1
+
+
+def test_several_images_in_one_record_are_refused():
+    record = example_of(entry("image", bytes_list=[b"abc", b"second"]))
+    with pytest.raises(UnusableError, match="2 images in one record"):
+        FeatureExtractor("image", None)(record)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from components.ingest.statistics import Statistics, describe
+from components.ingest.statistics import Statistics, describe, findings
 
 
 def random_examples(shape, num_classes=4, seed=0, low=0, high=256):
@@ -165,3 +165,43 @@ def test_the_description_keeps_the_order_of_channels():
     )
     assert [channel["mean"] for channel in described["train"]["channels"]] == [1, 2, 3]
     assert [channel["variance"] for channel in described["train"]["channels"]] == [0, 0, 0]
+
+
+def statistics_of(*intensities: int) -> Statistics:
+    statistics = Statistics.empty(1, 1)
+    images = np.array(intensities, np.uint8).reshape(-1, 1, 1, 1)
+    statistics.add(images, np.zeros(len(images), np.int64))
+    return statistics
+
+
+@pytest.mark.parametrize(
+    ("intensities", "message"),
+    [
+        ([0, 0], "all images of train are of one color, at most 0 of 255: 16-bit images must use"),
+        ([9, 9, 9], "of one color, at most 9 of 255"),
+        ([255, 255], "of one color, at most 255 of 255"),
+        ([0, 1], "value in train is 1 of 255, so 7 of 8 bits are unused (masks, or 12-bit"),
+        ([3, 15], "is 15 of 255, so 4 of 8 bits are unused (masks, or 12-bit"),
+        ([0, 16], "is 16 of 255, so 3 of 8 bits are unused (fewer bits?)"),
+        ([0, 127], "is 127 of 255, so 1 of 8 bits are unused (fewer bits?)"),
+        ([0, 128], None),
+        ([], None),
+    ],
+)
+def test_pixels_that_cannot_be_right_are_found(intensities, message):
+    lines = findings({"train": statistics_of(*intensities)})
+    assert [True] * (message is not None) == [message in line for line in lines]
+    assert not any("\n" in line for line in lines)
+
+
+def test_a_finding_is_one_line_for_all_splits_that_have_it():
+    lines = findings(
+        {
+            "train": statistics_of(0, 255),
+            "validation": statistics_of(0, 0),
+            "test": statistics_of(1, 1),
+        }
+    )
+    assert len(lines) == 1
+    assert "all images of validation, test are of one color, at most 1 of 255" in lines[0]
+    assert findings({"train": Statistics.empty(3, 2)}) == []

@@ -57,3 +57,13 @@ def test_the_distortion_is_averaged_over_draws(model, images):
     averaged = likelihood.estimate_elbo(model, images[:200], seed=99, samples=40).distortion
     deviation = np.std(singles, axis=0) * np.sqrt(2 / 40)
     assert np.mean(np.abs(np.mean(singles, axis=0) - averaged) < 4 * deviation + 1e-4) > 0.99
+
+
+def test_parts_of_a_batch_do_not_change_the_scores(monkeypatch):
+    vae = VAE(image_shape=(4, 6, 1), network="mlp", latents=3, widths=(5,))
+    images = np.random.default_rng(0).integers(0, 256, (10, 4, 6, 1), np.uint8)
+    whole = likelihood.estimate_elbo(vae, images, seed=1, samples=2)
+    monkeypatch.setattr(likelihood, "batch_size", lambda shape: 3)
+    parts = likelihood.estimate_elbo(vae, images, seed=1, samples=2)
+    np.testing.assert_allclose(parts.distortion, whole.distortion, rtol=1e-5)
+    np.testing.assert_allclose(parts.rates, whole.rates, rtol=1e-4, atol=1e-6)

@@ -20,3 +20,11 @@ def test_the_interval_covers_the_true_mean_in_95_percent_of_samples():
 
 def test_the_interval_of_a_single_example_is_infinite():
     assert Mean.of(np.array([3.0], np.float32)) == Mean(3.0, float("inf"))
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [([3.0], "3.00"), ([1.0, 1.0], "1.00 ± 0.00"), ([-1.0, -3.0], "-2.00 ± 1.96")],
+)
+def test_the_text_has_an_interval_if_there_is_one(values, text):
+    assert str(Mean.of(np.array(values))) == text

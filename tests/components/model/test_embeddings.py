@@ -31,7 +31,7 @@ def test_a_file_without_rows_is_read_back(tmp_path):
 def test_names_and_types_of_the_columns(tmp_path):
     embeddings.write(make(), tmp_path / "file.parquet")
     schema = pq.read_schema(tmp_path / "file.parquet")
-    assert schema.names == ["id", "label", "mean", "log_variance"]
+    assert schema.names == ["id", "label", "mean", "log_variance", "label_name", "split"]
     assert schema.field("mean").type == pa.list_(pa.float32(), 3)
 
 
@@ -39,3 +39,13 @@ def test_the_same_rows_give_the_same_bytes(tmp_path):
     for name in "ab":
         embeddings.write(make(), tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_the_names_of_labels_and_split_are_written_if_they_are_known(tmp_path):
+    embeddings.write(make(), tmp_path / "known", split="test", class_names=("a", "b\udcff", "2"))
+    table = pq.read_table(tmp_path / "known")
+    assert table["label_name"].to_pylist() == ["a", "b?", "2", None]
+    assert table["split"].to_pylist() == ["test"] * 4
+    embeddings.write(make(), tmp_path / "unknown")
+    table = pq.read_table(tmp_path / "unknown")
+    assert table["label_name"].to_pylist() == table["split"].to_pylist() == [None] * 4

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 
@@ -40,3 +42,31 @@ def test_any_number_of_latents_has_a_plane(latents):
     plane = Plane.of(means)
     assert plane.project(means).shape == (10, 2)
     assert plane.grid([0.1, 0.9]).shape == (4, latents)
+
+
+@pytest.mark.parametrize(
+    ("latents", "names", "distribution"),
+    [
+        (1, r"latent 1, no second latent", "the prior"),
+        (2, r"latent 1, latent 2", "the prior"),
+        (
+            3,
+            r"principal component 1 \(\d\d% of variance\), principal component 2 \(\d\d% of.*",
+            "the embeddings",
+        ),
+    ],
+)
+def test_the_axes_are_named(latents, names, distribution):
+    plane = Plane.of(RNG.normal(size=(40, latents)).astype(np.float32))
+    assert re.fullmatch(names, ", ".join(plane.names))
+    assert plane.distribution == distribution
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("latents", [1, 2, 3, 8])
+def test_equal_embeddings_have_a_plane(count, latents):
+    means = np.full((count, latents), 0.5, np.float32)
+    plane = Plane.of(means)
+    assert plane.project(means).shape == (count, 2)
+    assert np.isfinite(plane.grid([0.1, 0.9])).all()
+    assert "nan" not in "".join(plane.names)

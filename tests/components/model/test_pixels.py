@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.model.pixels import to_unit
+from components.model.pixels import batch_size, to_unit
 
 PIXELS = np.arange(256, dtype=np.uint8)
 
@@ -38,3 +38,11 @@ def test_arrays_need_no_tensorflow():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert "tensorflow" not in result.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [((28, 28, 1), 1000), ((64, 64, 3), 1000), ((512, 512, 3), 16), ((4096, 4096, 1), 1)],
+)
+def test_large_images_have_small_batches(shape, size):
+    assert batch_size(shape) == size

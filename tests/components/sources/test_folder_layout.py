@@ -7,7 +7,7 @@ import pytest
 
 from components.base.errors import ConfigError
 from components.sources.folder_layout import (
-    Layout,
+    FolderLayout,
     format_splits,
     infer,
     is_leftover,
@@ -21,7 +21,9 @@ def folder(path: str) -> tuple[str, ...]:
     return tuple(path.split("/")) if path else ()
 
 
-def layout_of(paths: Iterable[str], splits: str = "", label_depth: int | None = None) -> Layout:
+def layout_of(
+    paths: Iterable[str], splits: str = "", label_depth: int | None = None
+) -> FolderLayout:
     return infer(map(folder, paths), roots=parse_splits(splits), label_depth=label_depth)
 
 
@@ -406,8 +408,8 @@ def test_leftovers_of_systems_are_known_by_name(name, expected):
 
 
 def test_without_images_everything_is_one_split_without_classes():
-    assert infer([]) == infer([], label_depth=1) == Layout()
-    assert Layout().place(()) == ("train", NONE)
+    assert infer([]) == infer([], label_depth=1) == FolderLayout()
+    assert FolderLayout().place(()) == ("train", NONE)
 
 
 def test_a_layout_does_not_grow_with_the_number_of_folders():

@@ -11,6 +11,7 @@ from etils import epath
 from components.base.errors import ConfigError, WorkError
 from components.ingest.conversion import Conversion
 from components.sources.idx import IdxSource, is_idx
+from components.sources.layout import AxisLayout
 from tests.conftest import read_split as read
 
 CODES = {"u1": 0x08, ">i2": 0x0B, ">u2": 0x0B, ">i4": 0x0C, ">f4": 0x0D}
@@ -121,7 +122,7 @@ def test_images_without_labels_are_the_last_class(tmp_path):
     assert set(read(some, "test").labels) == {7}
 
 
-def test_the_class_in_qmnist_is_the_first_of_eight_numbers(tmp_path):
+def test_the_class_in_qmnist_is_the_first_of_eight_numbers(tmp_path, capsys):
     labels = np.stack([LABELS, *np.full((7, 30), 70_000)], axis=1)
     files = {
         "qmnist-train-images-idx3-ubyte.gz": idx(IMAGES),
@@ -130,6 +131,30 @@ def test_the_class_in_qmnist_is_the_first_of_eight_numbers(tmp_path):
     source = IdxSource(write(tmp_path / "raw", files))
     np.testing.assert_array_equal(read(source).labels, LABELS)
     assert (source.name, len(source.class_names)) == ("raw_qmnist", 7)
+    assert capsys.readouterr().err == ""
+
+
+def test_one_hot_labels_become_class_numbers(tmp_path, capsys):
+    files = {
+        "train-images-idx3-ubyte": idx(IMAGES),
+        "train-labels-idx2-ubyte": idx(np.eye(7, dtype=np.uint8)[LABELS]),
+    }
+    np.testing.assert_array_equal(read(IdxSource(write(tmp_path / "raw", files))).labels, LABELS)
+    assert capsys.readouterr().err == ""
+
+
+def test_other_numbers_than_the_first_are_named(tmp_path, capsys):
+    labels = np.stack([LABELS, LABELS], axis=1).astype(np.uint8)
+    files = {"train-images-idx3-ubyte": idx(IMAGES), "train-labels-idx2-ubyte": idx(labels)}
+    np.testing.assert_array_equal(read(IdxSource(write(tmp_path / "raw", files))).labels, LABELS)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "holds 2 numbers per image, of which the first is read as its class" in line
+
+
+def test_images_may_have_another_layout(tmp_path):
+    files = {"train-images-idx3-ubyte": idx(np.moveaxis(IMAGES, 0, 2))}
+    source = IdxSource(write(tmp_path / "raw", files), layout=AxisLayout.parse("HWN"))
+    np.testing.assert_array_equal(read(source).images[..., 0], IMAGES)
 
 
 def test_a_file_selects_one_of_several_datasets(tmp_path):

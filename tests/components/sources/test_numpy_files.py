@@ -9,6 +9,7 @@ from etils import epath
 
 from components.base.errors import ConfigError, WorkError
 from components.ingest.conversion import Conversion
+from components.sources.layout import AxisLayout
 from components.sources.numpy_files import NumpySource, is_numpy
 from tests.conftest import read_split as read
 
@@ -80,11 +81,28 @@ def test_labels_of_medmnist_have_one_column(tmp_path):
     np.testing.assert_array_equal(batch.labels, arrays["val_labels"][:, 0])
 
 
-def test_images_with_several_labels_each_are_unlabelled(tmp_path):
+def test_images_with_several_labels_each_are_unlabelled(tmp_path, capsys):
     arrays = {"train_images": IMAGES, "train_labels": np.ones((30, 14), np.uint8)}
     source = NumpySource(write_npz(tmp_path / "chestmnist", arrays))
     assert source.class_names == ["unlabelled"]
     assert set(read(source).labels) == {0}
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "train_labels has shape (30, 14) and is not one-hot, so all images are unl" in line
+
+
+def test_one_hot_labels_become_class_numbers(tmp_path):
+    eye = np.eye(7, dtype=np.float32)
+    arrays = {"x_train": IMAGES, "y_train": eye[LABELS], "x_test": IMAGES, "y_test": eye[LABELS]}
+    source = NumpySource(write_npz(tmp_path / "a", arrays))
+    for split in ("train", "test"):
+        np.testing.assert_array_equal(read(source, split).labels, LABELS)
+
+
+def test_labels_that_are_one_hot_in_one_split_only_are_not_used(tmp_path, capsys):
+    eye = np.eye(7, dtype=np.uint8)
+    arrays = {"x": IMAGES, "y": eye[LABELS], "x_test": IMAGES, "y_test": 1 - eye[LABELS]}
+    assert NumpySource(write_npz(tmp_path / "a", arrays)).class_names == ["unlabelled"]
+    assert "y_test has shape (30, 7) and is not one-hot" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("write", WRITERS)
@@ -187,7 +205,7 @@ OBJECTS = np.array([{"a": 1}, None] * 15, dtype=object)
         ({"x": IMAGES[:, :0]}, r"shape \(30, 0, 4\)"),
         ({"x": random_images(5, 5, 9, 7)}, r"shape \(5, 5, 9, 7\)"),
         ({"x": np.uint8(5)}, "is a single number"),
-        ({"x": random_images(5, 3, 8, 9)}, r"channels first; .* np.moveaxis\(images, 1, -1\)"),
+        ({"x": random_images(5, 3, 8, 9)}, r"channels first; .* say so with --layout NCHW"),
         ({"x": random_images(5, 1, 8, 9)}, "channels first"),
         ({"x": np.asfortranarray(IMAGES)}, "in Fortran order; .* np.ascontiguousarray"),
         ({"x": OBJECTS}, "Python objects, which are never loaded"),
@@ -201,10 +219,20 @@ def test_unsupported_arrays_are_refused_in_one_line(tmp_path, write, arrays, mes
     assert "\n" not in str(caught.value)
 
 
-def test_arrays_of_other_names_are_ignored(tmp_path):
+def test_arrays_of_other_names_are_ignored_with_a_warning(tmp_path, capsys):
     arrays = {"x": IMAGES, "y": LABELS, "class_names": OBJECTS, "x_mean": IMAGES.mean()}
     source = NumpySource(write_npz(tmp_path / "a", arrays))
     np.testing.assert_array_equal(read(source).labels, LABELS)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"warning: {source.path}: ignoring class_names, x_mean, which" in line
+    assert "name them train_images" in line
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_images_of_an_unknown_split_are_named(tmp_path, capsys, write):
+    arrays = {"train_images": IMAGES, "train_labels": LABELS, "extra_images": IMAGES}
+    assert NumpySource(write(tmp_path / "a", arrays)).num_examples == {"train": 30}
+    assert "ignoring extra_images, which" in capsys.readouterr().err
 
 
 def test_differing_numbers_of_labels_and_images_name_both_arrays(tmp_path):
@@ -363,3 +391,97 @@ def test_paths_of_numpy_files_are_recognized(tmp_path):
     assert is_numpy(write_npz(tmp_path / "b", {"x": IMAGES}))
     assert not is_numpy(epath.Path(tmp_path))  # a folder with an archive only
     assert not is_numpy(epath.Path(tmp_path / "photo.png"))
+
+
+PAIRS = {
+    "kmnist-train-imgs": IMAGES,
+    "kmnist-train-labels": LABELS,
+    "kmnist-test-imgs": TEST_IMAGES,
+    "kmnist-test-labels": TEST_LABELS,
+}
+
+
+def write_pairs(folder, pairs, suffix: str) -> epath.Path:
+    folder.mkdir()
+    for name, array in pairs.items():
+        if suffix == ".npy":
+            np.save(folder / f"{name}.npy", array)
+        else:
+            np.savez_compressed(folder / f"{name}.npz", array)  # The array is called arr_0.
+    return epath.Path(folder)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".npy"])
+@pytest.mark.parametrize("given", PAIRS)
+def test_a_file_that_is_named_like_those_of_kmnist_is_read_with_the_others(tmp_path, given, suffix):
+    folder = write_pairs(tmp_path / "a", PAIRS | {"k49-train-imgs": IMAGES}, suffix)
+    source = NumpySource(folder / f"{given}{suffix}")
+    assert (source.name, source.num_examples) == ("kmnist", {"train": 30, "test": 6})
+    for split, images, labels in (("train", IMAGES, LABELS), ("test", TEST_IMAGES, TEST_LABELS)):
+        np.testing.assert_array_equal(read(source, split).images[..., 0], images)
+        np.testing.assert_array_equal(read(source, split).labels, labels)
+    assert len(source._files) == 4
+
+
+def test_files_named_with_the_words_of_one_scheme_are_read_together(tmp_path, capsys):
+    names = ("x_train", "y_train", "labels", "data")
+    folder = write_pairs(
+        tmp_path / "cats", dict(zip(names, [IMAGES, LABELS] * 2, strict=True)), ".npy"
+    )
+    source = NumpySource(folder / "x_train.npy")
+    np.testing.assert_array_equal(read(source).labels, LABELS)
+    assert source.name == "cats"
+    assert capsys.readouterr().err == "reading x_train.npy, y_train.npy as one dataset\n"
+
+
+def test_files_that_do_not_go_together_are_refused(tmp_path):
+    labels_only = {"k-train-imgs": IMAGES, "k-test-labels": LABELS}
+    folder = write_pairs(tmp_path / "a", labels_only, ".npz")
+    with pytest.raises(ConfigError, match=r"k-test-labels.npz: the file with the images of these"):
+        NumpySource(folder / "k-train-imgs.npz").slices()
+    twice = {"k-train-imgs": IMAGES, "k-train-images": IMAGES}
+    folder = write_pairs(tmp_path / "b", twice, ".npz")
+    with pytest.raises(ConfigError, match=r"k-train-images.npz and .* are train images; rename"):
+        NumpySource(folder / "k-train-imgs.npz").slices()
+    folder = write_pairs(tmp_path / "c", {"k-train-imgs": IMAGES}, ".npz")
+    np.savez(folder / "k-train-labels.npz", LABELS, LABELS)
+    with pytest.raises(ConfigError, match=r"k-train-labels.npz holds 2 arrays"):
+        NumpySource(folder / "k-train-imgs.npz").slices()
+
+
+SQUARES = random_images(200, 28, 28)
+COLORS = random_images(90, 32, 48, 3)
+
+
+@pytest.mark.parametrize("write", WRITERS)
+@pytest.mark.parametrize(
+    ("stored", "layout", "expected"),
+    [
+        (np.moveaxis(SQUARES, 0, 2), "HWN", SQUARES),
+        (SQUARES.reshape(200, 784), "N28x28", SQUARES),
+        (np.moveaxis(COLORS, 3, 1), "NCHW", COLORS),
+        (np.moveaxis(COLORS, 0, 3), "HWCN", COLORS),
+        (COLORS[0], "HWC", COLORS[:1]),
+        (np.moveaxis(COLORS[0], 2, 0), "CHW", COLORS[:1]),
+        (COLORS[:3, :, :, 0], "NHW", COLORS[:3, :, :, 0]),
+    ],
+)
+def test_an_ambiguous_array_is_refused_and_read_with_a_layout(
+    tmp_path, write, stored, layout, expected
+):
+    path = write(tmp_path / "a", {"x": np.ascontiguousarray(stored)})
+    with pytest.raises(ConfigError, match=f"--layout {layout}") as caught:
+        NumpySource(path).slices()
+    assert "\n" not in str(caught.value)
+    source = NumpySource(path, layout=AxisLayout.parse(layout))
+    assert source.settings == {"image_size": None, "channels": None, "layout": layout}
+    copy = pickle.loads(pickle.dumps(source))
+    batch = read(copy)
+    np.testing.assert_array_equal(batch.images, expected.reshape(*expected.shape[:3], -1))
+    assert len(batch) == source.num_examples["train"] == len(expected)
+
+
+def test_a_layout_that_no_array_has_is_refused(tmp_path):
+    path = write_npz(tmp_path / "a", {"x": SQUARES})
+    with pytest.raises(ConfigError, match=r"x has shape \(200, 28, 28\), which --layout NCHW does"):
+        NumpySource(path, layout=AxisLayout.parse("NCHW")).slices()

@@ -1,5 +1,6 @@
 """The contract of all sources, and the functions that they share."""
 
+import io
 import itertools
 import os
 import pickle
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from etils import epath
+from PIL import Image
 
 from components.data.examples import ExampleBatch
 from components.ingest.conversion import Conversion
@@ -18,6 +20,7 @@ from components.sources.source import (
     BATCH_BYTES,
     BATCH_EXAMPLES,
     EncodedExample,
+    FirstFrames,
     Source,
     convert_batch,
     decode_batches,
@@ -236,3 +239,22 @@ def test_a_folder_has_a_name_however_its_path_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "pictures")
     assert sources.folder_name(epath.Path(".")) == "pictures"
     assert sources.folder_name(epath.Path(f"{tmp_path}/pictures/")) == "pictures"
+
+
+def test_files_with_several_frames_are_marked():
+    pictures = [Image.fromarray(np.full((4, 5), n, np.uint8)) for n in (10, 20)]
+    buffer = io.BytesIO()
+    pictures[0].save(buffer, "PNG", save_all=True, append_images=pictures[1:])
+    plain = io.BytesIO()
+    pictures[1].save(plain, "PNG")
+    inputs = [
+        EncodedExample(key, 0, data.getvalue())
+        for key, data in (("a", plain), ("b", buffer), ("c", buffer))
+    ]
+    (batch,) = decode_batches("train", inputs, Conversion())
+    order = np.argsort(batch.ids)
+    np.testing.assert_array_equal(batch.images[order, 0, 0, 0], [20, 10, 10])
+    assert batch.several_frames == {"b", "c"}
+    assert batch.take(order[:2]).several_frames == {"b"}
+    (batch,) = decode_batches("train", inputs[:1], Conversion())
+    assert not isinstance(batch, FirstFrames)

@@ -14,7 +14,7 @@ from components.ingest.rejection import Reason, Rejected
 from components.sources import tfds_source
 from components.sources.source import Slice
 from components.sources.tfds_source import TfdsSource, download
-from tests.components.sources.small_datasets import IMAGES, LABELS, write_tfds
+from tests.components.sources.small_datasets import IMAGES, LABELS, ROWS_BY_SPLIT, write_tfds
 from tests.conftest import read_split
 from tests.tfrecords import write_records
 
@@ -204,3 +204,22 @@ def server() -> Iterator[str]:
 )
 def test_a_server_answers_unless_it_reports_an_error_of_its_own(server, code, answers):
     assert tfds_source._answers(f"{server}/{code}") == answers
+
+
+def test_a_split_whose_labels_are_minus_one_is_unlabelled(tmp_path):
+    import tensorflow_datasets as tfds
+
+    path = write_tfds(tmp_path)["dataset"]
+    features = tfds.features.FeaturesDict(
+        {"image": tfds.features.Image(shape=(5, 4, 1)), "label": np.int64}
+    )
+    records = [
+        features.serialize_example({"image": IMAGES[row][..., None], "label": -1})
+        for row in ROWS_BY_SPLIT["test"]
+    ]
+    (file,) = Path(path).glob("mine-test*")
+    write_records(file, records)
+    source = TfdsSource("mine", epath.Path(path))
+    assert source.class_names == ["0", "1", "unlabelled"]
+    assert set(read_split(source, "test").labels) == {2}
+    np.testing.assert_array_equal(read_split(source).labels, LABELS[:20])

@@ -26,13 +26,13 @@ WITH_ID = f"{RAW},id=id"
 
 
 def serialized(**features) -> bytes:
-    """A serialized tf.Example of bytes, numbers, and lists of either."""
+    """A serialized tf.Example of bytes, integers, floats, and lists of these."""
     message = tf_example_pb2.Example()
     for name, values in features.items():
         values = values if isinstance(values, list) else [values]
         feature = message.features.feature[name]
-        kind = feature.bytes_list if isinstance(values[0], bytes) else feature.int64_list
-        kind.value.extend(values)
+        kinds = {bytes: feature.bytes_list, int: feature.int64_list, float: feature.float_list}
+        kinds[type(values[0])].value.extend(values)
     return message.SerializeToString(deterministic=True)
 
 
@@ -180,9 +180,31 @@ def test_images_may_have_no_labels(tmp_path):
             "no label in feature 'label': []",
             None,
         ),
-        (RAW, example(bytes(12), -1), Reason.BAD_LABEL, "'label': [-1]", None),
+        (RAW, example(bytes(12), -2), Reason.BAD_LABEL, "'label': [-2]", None),
+        (RAW, example([bytes(12)] * 24), Reason.WRONG_TYPE, "24 images in feature 'image'", 1),
+        (PNG, example([bytes(12)] * 24), Reason.WRONG_TYPE, "24 images in feature 'image'", 1),
         (RAW, example(bytes(12), 65536), Reason.BAD_LABEL, "'label': [65536]", None),
-        (RAW, example(bytes(12), [1, 2]), Reason.BAD_LABEL, "'label': [1, 2]", None),
+        (
+            RAW,
+            example(bytes(12), [1, 2]),
+            Reason.BAD_LABEL,
+            "2 values in feature 'label', not one label: [1, 2]",
+            None,
+        ),
+        (RAW, example(bytes(12), 0.5), Reason.BAD_LABEL, "1 float in feature 'label'", None),
+        (
+            RAW,
+            example([0.5] * 12),
+            Reason.WRONG_TYPE,
+            "no pixels in feature 'image': 12 floats in feature 'image'; write uint8 pixels as",
+            1,
+        ),
+        (PNG, example([0.5] * 12), Reason.WRONG_TYPE, "no bytes in feature 'image': 12 floats", 1),
+        (RAW, example(bytes(24)), Reason.WRONG_SHAPE, "2 bytes per value, uint16? Write them", 1),
+        (RAW, example(bytes(36)), Reason.WRONG_SHAPE, "but 4x3x1 has 12: 4x3x3?", 1),
+        (RAW, example([1] * 36), Reason.WRONG_SHAPE, "but 4x3x1 has 12: 4x3x3?", 1),
+        (RAW, example(bytes(48)), Reason.WRONG_SHAPE, "4 bytes per value, float32? Write them", 1),
+        (RAW, example(bytes(96)), Reason.WRONG_SHAPE, "8 bytes per value, float64? Write them", 1),
         (RAW, example(bytes(12), b"\xff"), Reason.BAD_LABEL, r"[b'\xff']", None),
         (RAW, example(bytes(12), b"one"), Reason.BAD_LABEL, "'label': one", None),
         (WITH_ID, example(bytes(12)), Reason.UNDECODABLE, "no id in feature 'id'", 1),
@@ -304,11 +326,16 @@ def test_a_broken_link_is_reported_in_one_line(tmp_path):
         ("image=imge:4x3x1", "has the feature 'imge' of --features; nearest: image"),
         ("image=image,label=lable", "has the feature 'lable' of --features; nearest: label"),
         ("image=image,label=label,id=key", "has the feature 'key' of --features"),
-        ("image=image,label=float", "'float' of .* holds 0 classes"),
+        ("image=image,label=negative", r"no record of .* has a label: no label in .*'negative': "),
+        (
+            "image=image,label=float",
+            "has a label: 1 float in feature 'float'; labels are integers",
+        ),
+        ("image=image,label=several", "has a label: 2 values in feature 'several', not one label"),
     ],
 )
 def test_a_feature_that_does_not_exist_is_reported_before_the_work(tmp_path, features, message):
-    data = serialized(image=bytes(12), label=0, float=[-1])
+    data = serialized(image=bytes(12), label=0, negative=-2, float=0.5, several=[1, 2])
     write_records(tmp_path / "a.tfrecord", [b"\xff", data])
     with pytest.raises(ConfigError, match=message):
         make_source(tmp_path, features).slices()
@@ -388,3 +415,39 @@ def test_the_settings_are_those_of_the_user():
         "channels": 1,
     }
     assert make_source("a").settings == {"features": RAW, "image_size": None, "channels": None}
+
+
+def test_a_label_of_minus_one_means_unlabelled(tmp_path):
+    write_records(tmp_path / "a-train.tfrecord", raw(pixels(6), [0, 2, -1, 1, -1, 0]))
+    write_records(tmp_path / "a-test.tfrecord", raw(pixels(2), [-1, -1]))
+    records = make_source(tmp_path)
+    assert records.class_names == ["0", "1", "2", "unlabelled"]
+    batch, rejected = read(records)
+    assert (batch.labels.tolist(), rejected) == ([0, 2, 3, 1, 3, 0], [])
+    assert read(records, "test")[0].labels.tolist() == [3, 3]
+
+
+def test_labels_that_are_all_minus_one_or_texts(tmp_path):
+    write_records(tmp_path / "a.tfrecord", raw(pixels(3), [-1] * 3))
+    assert make_source(tmp_path / "a.tfrecord").class_names == ["unlabelled"]
+    data = [example(bytes(12), label) for label in (b"cat", -1, -1, -1, b"unlabelled", b"ape")]
+    write_records(tmp_path / "b.tfrecord", data)
+    records = make_source(tmp_path / "b.tfrecord")
+    assert records.class_names == ["ape", "cat", "unlabelled"]
+    assert read(records)[0].labels.tolist() == [1, 2, 2, 2, 2, 0]
+
+
+def test_a_split_without_a_feature_is_named(tmp_path):
+    write_records(tmp_path / "a-train.tfrecord", raw(pixels(6), range(6)))
+    write_records(tmp_path / "a-test.tfrecord", [serialized(image=bytes(12), name=b"x")])
+    message = "no record of the split test of .* has the feature 'label' .*: its records have image"
+    with pytest.raises(ConfigError, match=message.replace(": its", "; its")) as caught:
+        make_source(tmp_path).slices()
+    assert "\n" not in str(caught.value)
+    assert make_source(tmp_path, "image=image:4x3x1").num_examples == {"train": 6, "test": 1}
+
+
+def test_a_split_without_records_is_a_split_of_size_zero(tmp_path):
+    write_records(tmp_path / "a-train.tfrecord", raw(pixels(6), range(6)))
+    write_records(tmp_path / "a-test.tfrecord", [])
+    assert make_source(tmp_path).num_examples == {"train": 6, "test": 0}

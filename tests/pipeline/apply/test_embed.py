@@ -1,6 +1,9 @@
+import gzip
 import shutil
+import zlib
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from components.base.errors import ConfigError, WorkError
@@ -8,6 +11,7 @@ from components.base.manifest import load_artifact
 from components.model import embeddings, vae
 from components.model.encode import encode
 from pipeline.apply.embed import EmbedTask, embed, embed_shard, embed_shards
+from tests.conftest import tiny_prepare_config
 
 
 def test_every_shard_has_a_parquet_file(examples_dir, example_set, model_dir, tmp_path):
@@ -38,6 +42,51 @@ def test_a_pattern_without_files_is_an_error(model_dir, tmp_path):
         embed(model=model_dir, pattern=f"{tmp_path}/none*", output=tmp_path / "out")
 
 
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_a_directory_stands_for_all_of_its_shards(examples_dir, model_dir, tmp_path, slash):
+    artifact = embed(model=model_dir, pattern=f"{examples_dir}{slash}", output=tmp_path / "out")
+    shards = sorted(path.name for path in examples_dir.glob("*.tfrecord-*"))
+    assert artifact.manifest["config"] == {"files": shards}
+    # The pattern of all its shards is the same input.
+    again = embed(model=model_dir, pattern=f"{examples_dir}/*", output=tmp_path / "out")
+    assert again.fingerprint == artifact.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("pattern", "advice"),
+    [
+        ("run", r"did you mean --input \S*/run/examples\?"),
+        ("photos", "pass the directory of a prepared dataset; `python -m pipeline prepare` makes"),
+        ("photos/*.png", "`python -m pipeline prepare` makes one of images"),
+        ("none*", "pass the directory of a prepared dataset, or a pattern in quotes"),
+    ],
+)
+def test_an_input_without_tfrecord_files_is_an_error_with_advice(
+    examples_dir, model_dir, tmp_path, pattern, advice
+):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/1.png").touch()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/examples").symlink_to(examples_dir)
+    (tmp_path / "run/model").symlink_to(model_dir)
+    with pytest.raises(ConfigError, match=f"no TFRecord file matches --input .*{advice}") as caught:
+        embed(model=model_dir, pattern=f"{tmp_path}/{pattern}", output=tmp_path / "out")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_compressed_shard_is_an_error_that_names_the_compression(
+    examples_dir, model_dir, tmp_path
+):
+    (shard,) = examples_dir.glob("*test.tfrecord-*")
+    for compress, message, error in (
+        (gzip.compress, "compressed with gzip, .* decompress it with gunzip", WorkError),
+        (zlib.compress, "is compressed with ZLIB", ConfigError),
+    ):
+        (tmp_path / shard.name).write_bytes(compress(shard.read_bytes()))
+        with pytest.raises(error, match=message):
+            embed(model=model_dir, pattern=f"{tmp_path}/*.tfrecord*", output=tmp_path / "out")
+
+
 def test_a_damaged_shard_publishes_nothing(examples_dir, model_dir, tmp_path):
     (shard,) = examples_dir.glob("*test.tfrecord-*")
     data = shard.read_bytes()
@@ -52,7 +101,7 @@ def test_a_shard_that_was_truncated_between_records_is_an_error(examples_dir, mo
     (shard,) = (tmp_path / "examples").glob("*test.tfrecord-*")
     data = shard.read_bytes()
     shard.write_bytes(data[: len(data) // 2])
-    with pytest.raises(WorkError, match="its manifest says"):
+    with pytest.raises(WorkError, match="holds 50 records, but the manifest lists 100"):
         embed(model=model_dir, pattern=f"{tmp_path}/examples/*test*", output=tmp_path / "out")
 
 
@@ -60,7 +109,7 @@ def test_two_files_of_one_name_are_an_error(examples_dir, model_dir, tmp_path):
     for folder in "ab":
         shutil.copytree(examples_dir, tmp_path / folder)
     with pytest.raises(ConfigError, match="matches several files named synthetic_garments-test"):
-        embed(model=model_dir, pattern=f"{tmp_path}/[ab]/*test*", output=tmp_path / "out")
+        embed(model=model_dir, pattern=f"{tmp_path}/?/*test*", output=tmp_path / "out")
 
 
 def test_a_damaged_model_is_an_error(examples_dir, model_dir, tmp_path):
@@ -89,3 +138,51 @@ def test_a_task_returns_the_number_of_examples(example_set, model_dir, tmp_path)
         assert list(embeddings.read(tmp_path / f"{split}.parquet").ids) == (
             example_set.read(split).ids
         )
+
+
+@pytest.fixture(scope="module")
+def other_shape_dir(tmp_path_factory):
+    """A prepared dataset of images whose height and width are not those of `model_dir`."""
+    from pipeline.prepare.stage import prepare
+
+    folder = tmp_path_factory.mktemp("other[1]*")
+    images = np.random.default_rng(0).integers(0, 256, (60, 14, 56), np.uint8)
+    np.savez(folder / "data.npz", images=images, labels=np.arange(60) % 3)
+    prepare(
+        tiny_prepare_config(dataset=str(folder / "data.npz")),
+        output=folder / "examples",
+    )
+    return folder / "examples"
+
+
+@pytest.mark.parametrize("kept", ["manifest.json", "features.json"])
+def test_images_of_another_shape_are_refused(other_shape_dir, model_dir, tmp_path, kept):
+    shutil.copytree(other_shape_dir, tmp_path / "examples")
+    if kept != "manifest.json":
+        (tmp_path / "examples/manifest.json").unlink()
+    with pytest.raises(ConfigError, match=r"trained on 28x28x1 images, but .* are 14x56x1"):
+        embed(model=model_dir, pattern=f"{tmp_path}/examples/*train*", output=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_shape_of_lone_shards_is_said_to_be_unknown(examples_dir, model_dir, tmp_path, capsys):
+    (shard,) = examples_dir.glob("*test.tfrecord-*")
+    shutil.copy(shard, tmp_path)
+    embed(model=model_dir, pattern=f"{tmp_path}/*", output=tmp_path / "out")
+    assert "taken to be 28x28x1" in capsys.readouterr().err
+
+
+def test_the_columns_have_names_of_labels_and_split(examples_dir, example_set, model_dir, tmp_path):
+    embed(model=model_dir, pattern=f"{examples_dir}/*test*", output=tmp_path / "out")
+    (file,) = (tmp_path / "out").glob("*.parquet")
+    table = pq.read_table(file)
+    names = [example_set.class_names[label] for label in table["label"].to_pylist()]
+    assert table["label_name"].to_pylist() == names
+    assert set(table["split"].to_pylist()) == {"test"}
+
+
+def test_a_directory_may_have_wildcards_in_its_name(examples_dir, model_dir, tmp_path, capsys):
+    folder = tmp_path / "run[1]"
+    shutil.copytree(examples_dir, folder / "examples")
+    embed(model=model_dir, pattern=f"{folder}/examples/*test*", output=folder / "out")
+    assert "embed: embedded 1 of 1 shards" in capsys.readouterr().err

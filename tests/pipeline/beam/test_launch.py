@@ -111,3 +111,45 @@ def test_a_failure_to_cancel_does_not_hide_the_signal(monkeypatch):
     monkeypatch.setattr(launch, "_DEFAULT_RUNNER", f"{__name__}.{Uncancellable.__name__}")
     with pytest.raises(KeyboardInterrupt), launch.pipeline([]) as p:
         _ = p | beam.Create([1])
+
+
+@pytest.mark.parametrize(
+    ("beam_args", "message"),
+    [
+        (["--runer=FlinkRunner"], "unknown Beam option '--runer'; nearest: --runner"),
+        (["--runner", "DataflowRunner", "--regio", "R"], "option '--regio'; nearest: --region"),
+        (["stray"], "unknown Beam option 'stray'"),
+        (["--help"], "unknown Beam option '--help'"),
+        (["--direct_num_workers=x"], "--direct_num_workers: invalid int value: 'x'"),
+        (["--runner"], "--runner: expected one argument"),
+    ],
+)
+def test_an_unknown_option_is_refused(beam_args, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        launch.check_options(beam_args)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "beam_args",
+    [
+        [],
+        PORTABLE,
+        ["--direct_num_workers", "2", "--direct_running_mode=multi_processing"],
+        ["--runner=FlinkRunner", "--flink_master=h:8081", "--environment_type=DOCKER",
+         "--environment_config=IMAGE", "--parallelism", "2"],
+        ["--runner=SparkRunner", "--spark_master_url=spark://h:7077"],
+        ["--runner=DataflowRunner", "--project=P", "--region=R", "--temp_location=gs://B/tmp",
+         "--setup_file=./pyproject.toml", "--max_num_workers=9", "--experiments=x"],
+    ],
+)  # fmt: skip
+def test_known_options_pass(beam_args, capsys):
+    launch.check_options(beam_args)
+    assert capsys.readouterr().err == ""
+
+
+def test_an_option_that_a_job_server_may_know_causes_a_warning(capsys):
+    launch.check_options(["--runner=FlinkRunner", "--checkpointing_interval=9"])
+    message = capsys.readouterr().err
+    assert message.startswith("warning: unknown Beam option '--checkpointing_interval'")
+    assert "FlinkRunner" in message

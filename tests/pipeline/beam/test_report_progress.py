@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from components.base import progress
+from components.base.artifacts import atomic_write
 from pipeline.beam import report_progress
 from pipeline.beam.report_progress import Work
 from tests.terminal import Terminal
@@ -17,7 +18,8 @@ def terminal():
 
 
 def report(directory, name: str, **numbers: int) -> None:
-    (directory / f"{name}.json").write_text(json.dumps(numbers))
+    with atomic_write(directory / f"{name}.json") as temporary:
+        temporary.write_text(json.dumps(numbers))
 
 
 @contextlib.contextmanager

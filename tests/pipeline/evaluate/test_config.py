@@ -11,7 +11,11 @@ def test_options_are_converted_from_text():
     assert config == EvaluateConfig(draws=7, draws_seed=3)
 
 
-@pytest.mark.parametrize("fields", [{"draws": 0}, {"draws": -1}, {"draws_seed": -1}])
+@pytest.mark.parametrize(
+    "fields", [{"draws": 0}, {"draws": -1}, {"draws": 10**9}, {"draws_seed": -1}]
+)
 def test_a_value_out_of_range_is_an_error(fields):
-    with pytest.raises(ConfigError, match="draws must be at least 1 and draws_seed at least 0"):
+    with pytest.raises(
+        ConfigError, match="draws must be from 1 to 1,000,000, and draws_seed at least 0"
+    ):
         EvaluateConfig(**fields)

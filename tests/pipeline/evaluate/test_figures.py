@@ -1,5 +1,8 @@
+import re
+
 import numpy as np
 import pytest
+from etils import epath
 from PIL import Image
 
 from components.data.examples import ExampleBatch
@@ -29,6 +32,31 @@ def test_the_latent_space_is_two_figures(writer, tmp_path):
     rng = np.random.default_rng(0)
     writer.draw_latent_space(rng.standard_normal((50, 2), np.float32), np.arange(50) % 10)
     assert {path.name for path in tmp_path.iterdir()} == {"encodings.png", "latent_grid.png"}
+
+
+@pytest.mark.parametrize(
+    ("latents", "title", "axis"),
+    [
+        (2, "Latent space, decoded over quantiles of the prior", "latent 1: quantile"),
+        (
+            3,
+            "Latent space, decoded over quantiles of the embeddings",
+            r"principal component 1 \(\d\d% of variance\): quantile",
+        ),
+    ],
+)
+def test_the_latent_grid_says_what_its_axes_are(
+    writer, tmp_path, monkeypatch, latents, title, axis
+):
+    texts = {}
+    monkeypatch.setattr(
+        figures.grids, "latent_grid", lambda images, **arguments: texts.update(arguments)
+    )
+    monkeypatch.setattr(writer, "_decode", lambda z, grid: np.zeros((*grid, 2, 2, 1)))
+    rng = np.random.default_rng(0)
+    writer.draw_latent_space(rng.standard_normal((50, latents), np.float32), np.arange(50) % 10)
+    assert texts["title"] == title
+    assert re.fullmatch(axis, texts["axis_labels"][0])
 
 
 def test_samples_depend_only_on_the_seed(writer, tmp_path):
@@ -77,3 +105,17 @@ def test_of_many_classes_the_first_are_chosen():
     batch = ExampleBatch([str(n) for n in labels], np.zeros((50, 1, 1, 1), np.uint8), labels)
     chosen, _ = figures.first_of_each_class(batch)
     assert chosen == list(range(20))
+
+
+def test_classes_are_drawn_in_natural_order_and_in_letters_of_the_font(tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(
+        figures.scatter, "encodings", lambda *args, **kw: drawn.update(args=args, **kw)
+    )
+    model = vae.VAE(image_shape=(2, 2, 1), network="mlp", latents=2, widths=(3,))
+    names = ["1", "10", "2", "猫"]
+    writer = figures.FigureWriter(epath.Path(tmp_path), vae=model, scores=SCORES, class_names=names)
+    writer.draw_latent_space(np.zeros((4, 2), np.float32), np.array([0, 1, 2, 3]))
+    assert drawn["class_names"] == ["1", "2", "10", "class 3"]
+    assert drawn["args"][1].tolist() == [0, 2, 1, 3]
+    assert drawn["subtitle"].endswith("1 class name is shown as numbers: the font lacks letters")

@@ -1,4 +1,6 @@
+import dataclasses
 import json
+import math
 
 import pytest
 
@@ -38,3 +40,10 @@ def test_metrics_are_found_by_name():
 
 def test_metrics_have_titles():
     assert [metric_title(name) for name in METRICS] == ["ELBO", "rate", "distortion"]
+
+
+def test_the_json_value_holds_no_infinity():
+    single = dataclasses.replace(SCORES, examples=1, elbo=Mean(-30.0, math.inf))
+    text = json.dumps(single.as_json(), allow_nan=False)
+    assert json.loads(text)["elbo"] == {"mean": -30.0, "half_width_95": None}
+    assert Scores.from_json(json.loads(text)) == single

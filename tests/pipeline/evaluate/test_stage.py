@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from components.base import tensorflow_setup
+from components.base.errors import ConfigError
 from components.metrics import likelihood
 from components.metrics.mean import Mean
 from components.model import embeddings, vae
@@ -106,3 +108,89 @@ def test_a_model_of_more_latents_without_a_validation_split_is_evaluated(tmp_pat
         output=tmp_path / "evaluation",
     )
     assert len(list((tmp_path / "evaluation/figures").iterdir())) == len(FIGURES)
+
+
+@pytest.fixture
+def evaluate_arrays(tmp_path):
+    """Returns a function that prepares arrays, trains on them and evaluates the model."""
+
+    def run(images: dict[str, np.ndarray], labels: dict[str, np.ndarray], **fields):
+        from pipeline.prepare.stage import prepare
+        from tests.conftest import tiny_prepare_config, tiny_train_config
+        from trainer import stage
+
+        arrays = {f"{split}_images": array for split, array in images.items()}
+        arrays |= {f"{split}_labels": array for split, array in labels.items()}
+        np.savez(tmp_path / "data.npz", **arrays)
+        root = tmp_path / "run[1]"
+        prepare(tiny_prepare_config(dataset=str(tmp_path / "data.npz")), output=root / "examples")
+        config = tiny_train_config(epochs=1, **fields)
+        stage.run("mlp", config, examples=root / "examples", output=root / "model")
+        paths = {"examples": root / "examples", "model": root / "model"}
+        evaluate(EvaluateConfig(draws=1), **paths, output=root / "evaluation")
+        return root / "evaluation"
+
+    return run
+
+
+def reject_constant(name: str):
+    raise AssertionError(f"{name} is not JSON")
+
+
+def noise(count: int, height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(count).integers(0, 256, (count, height, width), np.uint8)
+
+
+EQUAL = np.full((5, 8, 8), 7, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("test_images", "num_classes", "latents"),
+    [
+        (noise(1, 8, 8), 2, 2),
+        (noise(1, 8, 8), 2, 5),
+        (EQUAL, 1, 1),
+        (EQUAL, 0, 5),
+        (noise(300, 8, 8), 300, 2),
+        (noise(5, 4, 512), 2, 2),
+        (noise(2, 1, 1000), 0, 3),
+    ],
+)
+def test_unusual_test_splits_have_scores_and_figures(
+    evaluate_arrays, test_images, num_classes, latents
+):
+    images = {"train": noise(320, *test_images.shape[1:]), "test": test_images}
+    labels = {}
+    if num_classes:
+        labels = {split: np.arange(len(array)) % num_classes for split, array in images.items()}
+    directory = evaluate_arrays(images, labels, latents=latents)
+    for file in ("metrics.json", "manifest.json"):
+        json.loads((directory / file).read_text(), parse_constant=reject_constant)
+    scores = json.loads((directory / "metrics.json").read_text())
+    assert (scores["elbo"]["half_width_95"] is None) == (len(test_images) == 1)
+    for name in FIGURES:
+        with Image.open(directory / "figures" / f"{name}.png") as image:
+            assert max(image.size) < 4096 + 1000
+    page = (directory / "report.html").read_text()
+    assert "inf" not in page.replace("info", "")
+    assert [path.name for path in (directory.parent / "model/checkpoints").iterdir()]
+
+
+def test_a_model_of_images_of_another_shape_is_refused(model_dir, tmp_path, monkeypatch):
+    from pipeline.prepare.stage import prepare
+    from tests.conftest import tiny_prepare_config
+
+    np.savez(tmp_path / "data.npz", images=noise(60, 14, 56))
+    prepare(
+        tiny_prepare_config(dataset=str(tmp_path / "data.npz")),
+        output=tmp_path / "examples",
+    )
+    monkeypatch.setattr(tensorflow_setup, "load", lambda: pytest.fail("TensorFlow was loaded"))
+    with pytest.raises(ConfigError, match=r"trained on 28x28x1 images, but .* are 14x56x1"):
+        evaluate(
+            EvaluateConfig(),
+            examples=tmp_path / "examples",
+            model=model_dir,
+            output=tmp_path / "evaluation",
+        )
+    assert not (tmp_path / "evaluation").exists()

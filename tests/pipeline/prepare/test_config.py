@@ -61,3 +61,19 @@ def test_an_image_size_must_fit_in_memory():
 def test_a_value_out_of_range_is_an_error(name, value, message):
     with pytest.raises(ConfigError, match=f"{message}.* Received: '?{value}"):
         config(**{name: value})
+
+
+@pytest.mark.parametrize("background", ["black", "white"])
+def test_the_background_is_part_of_the_conversion(background):
+    assert config(background=background).request("a").conversion.background == background
+
+
+def test_another_background_is_refused():
+    with pytest.raises(ConfigError, match="background in a test must be one of black, white"):
+        config(background="grey")
+
+
+def test_the_layout_is_checked_and_requested():
+    assert PrepareConfig(layout="HWN").request("a").layout == "HWN"
+    with pytest.raises(ConfigError, match="layout must be the order of the axes"):
+        PrepareConfig(layout="HWX")

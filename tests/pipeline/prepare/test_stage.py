@@ -633,7 +633,121 @@ def test_a_folder_may_hold_images_of_many_shapes(tmp_path):
         path = tmp_path / "all" / f"{side}.png"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(png((side, 3), side))
+    for number in range(60):
+        (tmp_path / "all" / f"more{number}.png").write_bytes(png((59, 3), number))
     prepared = prepare_tree(tmp_path / "all", tmp_path / "examples")
-    assert prepared.image_shape == (59, 3, 1)  # The largest of equally common shapes.
+    assert prepared.image_shape == (59, 3, 1)
     assert len(quarantined(prepared.path)) == 58
     assert prepared.class_names == ["unlabelled"]
+
+
+def prepare_path(path: Path, output: Path, **fields) -> PreparedDataset:
+    return prepare(tiny_prepare_config(dataset=str(path), **fields), output=output)
+
+
+def test_photos_of_many_sizes_stop_the_stage_and_are_scaled_on_request(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for side in range(10, 50):
+        (tmp_path / "photos" / f"{side}.png").write_bytes(png((side, side + 1), side))
+    with pytest.raises(WorkError, match=r"only 1 of 40 images .* 49x50x1, .* --image_size$"):
+        prepare_path(tmp_path / "photos", tmp_path / "a")
+    prepared = prepare_path(tmp_path / "photos", tmp_path / "a", image_size="16")
+    assert prepared.counts.kept == 40
+
+
+def test_a_train_split_that_falls_into_validation_stops_the_stage(tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "a.png").write_bytes(png((8, 8)))
+    message = "all usable images of train in one would become the validation split, .* of 0.9999 "
+    with pytest.raises(WorkError, match=f"{message}.*; use --validation_fraction 0, or more"):
+        prepare_path(tmp_path / "one", tmp_path / "a", validation_fraction=0.9999)
+    prepared = prepare_path(tmp_path / "one", tmp_path / "a", validation_fraction=0)
+    assert prepared.counts.examples == {"train": 1}
+
+
+def test_a_dataset_without_training_images_stops_the_stage(tmp_path):
+    np.savez(tmp_path / "a.npz", x_test=np.zeros((20, 8, 8), np.uint8))
+    with pytest.raises(WorkError, match="a has no training images, only test; name the folder"):
+        prepare_path(tmp_path / "a.npz", tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("test_images", "message"),
+    [
+        (np.zeros((0, 8, 8), np.uint8), "the split test of a is empty; add images"),
+        (
+            np.zeros((5, 9, 8), np.uint8),
+            "all 5 inputs are set aside, because they have the shape 9",
+        ),
+        (np.zeros((5, 8, 8, 4), np.uint8), r"aside, the first \(test-00000000\) because: 8x8x4"),
+    ],
+)
+def test_a_split_that_would_be_empty_stops_the_stage(tmp_path, test_images, message):
+    images = np.arange(40 * 64, dtype=np.uint8).reshape(40, 8, 8)
+    np.savez(tmp_path / "a.npz", x_train=images, x_test=test_images)
+    with pytest.raises(WorkError, match=message) as caught:
+        prepare_path(tmp_path / "a.npz", tmp_path / "a")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "a").exists()
+
+
+def test_files_with_several_frames_are_counted(tmp_path, capsys):
+    (tmp_path / "movies").mkdir()
+    frames = [Image.fromarray(np.full((8, 8, 3), value, np.uint8)) for value in (10, 200)]
+    for number, format in enumerate(("PNG", "WEBP", "MPO", "PNG", "PNG")):
+        others = {"save_all": True, "append_images": frames[1:]} if number < 3 else {}
+        frames[0].save(tmp_path / "movies" / f"{number}.bin", format, **others)
+    prepared = prepare_path(tmp_path / "movies", tmp_path / "a", validation_fraction=0)
+    assert prepared.counts.kept == 5
+    assert "warning: 3 inputs with several frames" in capsys.readouterr().err
+
+
+DEEP = np.random.default_rng(0).integers(0, 256, (40, 9, 8), np.uint16)
+
+
+@pytest.mark.parametrize(
+    ("images", "warning"),
+    [
+        (DEEP, "warning: all images of train, validation are of one color, at most 0 of 255"),
+        (DEEP * 16, "is 15 of 255, so 4 of 8 bits are unused (masks, or 12-bit values"),
+        ((DEEP > 99).astype(np.uint8), "is 1 of 255, so 7 of 8 bits are unused"),
+        ((DEEP // 2).astype(np.uint8), "is 127 of 255, so 1 of 8 bits are unused"),
+        (DEEP * 257, None),
+        (DEEP > 99, None),
+    ],
+)
+def test_pixels_that_cannot_be_right_are_warned_of(tmp_path, capsys, images, warning):
+    np.savez(tmp_path / "a.npz", x=images)
+    prepare_path(tmp_path / "a.npz", tmp_path / "out")
+    lines = [line for line in capsys.readouterr().err.splitlines() if " of 255" in line]
+    assert [True] * (warning is not None) == [warning in line for line in lines]
+
+
+def test_drawings_on_a_transparent_ground_are_seen_on_white(tmp_path, capsys):
+    (tmp_path / "drawings").mkdir()
+    for number in range(6):
+        rgba = np.zeros((8, 8, 4), np.uint8)
+        rgba[number, :, 3] = 255  # A black line.
+        Image.fromarray(rgba).save(tmp_path / "drawings" / f"{number}.png")
+    options = {"channels": 1, "validation_fraction": 0}
+    prepare_path(tmp_path / "drawings", tmp_path / "black", **options)
+    assert "of one color, at most 0 of 255: " in capsys.readouterr().err
+    prepared = prepare_path(
+        tmp_path / "drawings", tmp_path / "white", background="white", **options
+    )
+    assert "of one color" not in capsys.readouterr().err
+    assert prepared.artifact.manifest["config"]["background"] == "white"
+    channels = json.loads((tmp_path / "white" / STATISTICS).read_text())["train"]["channels"]
+    assert channels[0]["mean"] == 255 * 7 / 8
+
+
+def test_the_layout_is_in_the_manifest_only_if_it_is_given(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (40, 28, 28), np.uint8)
+    np.savez(tmp_path / "a.npz", x=images)
+    np.savez(tmp_path / "b.npz", x=images.reshape(40, 784))
+    usual = prepare_path(tmp_path / "a.npz", tmp_path / "out" / "usual")
+    flat = prepare_path(tmp_path / "b.npz", tmp_path / "out" / "flat", layout="N28x28")
+    assert "layout" not in usual.artifact.manifest["config"]
+    assert flat.artifact.manifest["config"]["layout"] == "N28x28"
+    ours, theirs = (list(shards(tmp_path / "out" / name).values()) for name in ("usual", "flat"))
+    assert ours == theirs

@@ -62,3 +62,16 @@ def test_a_leak_between_splits_is_a_warning_unless_duplicates_were_dropped(print
         "them; to keep one of each, use --duplicates drop"
     )
     assert len(printed(duplicates=duplicates, policy="drop")) == 2
+
+
+def test_files_with_several_frames_are_a_warning(printed):
+    assert printed(counters={"first_frames": 3})[2] == (
+        "warning: 3 inputs with several frames (animated PNG or WebP, or MPO), of which only the "
+        "first one was read; to use the others, save them as separate files"
+    )
+
+
+def test_findings_are_warnings(example_set, capsys):
+    summary.print_summary(example_set, Counter(), ["all images are black", "and small"])
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-2:] == ["warning: all images are black", "warning: and small"]

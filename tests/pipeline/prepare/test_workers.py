@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from components.ingest import sorted_runs
 from components.ingest.ledger import InputTally
 from components.ingest.rejection import Reason, Rejected
 from components.ingest.statistics import Statistics
-from components.sources.source import Slice
+from components.sources.source import FirstFrames, Slice
 from pipeline.prepare import shard_plan, workers
 from pipeline.prepare.messages import (
     QuarantineReport,
@@ -307,3 +308,19 @@ def test_a_damaged_source_fails_the_task_without_a_report(tmp_path):
     with pytest.raises(WorkError, match=r"^file x is damaged$"):
         workers.read_slice(ReadTask(0, 0, source.slices()[0]), [source], tmp_path)
     assert list((tmp_path / workers.READ).iterdir()) == []
+
+
+def test_files_with_several_frames_are_counted(tmp_path):
+    class Movies(ListedSource):
+        def read(self, part):
+            for batch in super().read(part):
+                yield FirstFrames(batch.ids, batch.images, batch.labels, frozenset(batch.ids[:2]))
+
+    create_work_directory(tmp_path)
+    source = Movies({"train": examples(5)})
+    task = ReadTask(0, 0, source.slices()[0])
+    counters = workers.read_slice(task, [source], tmp_path)
+    assert counters == {"read": 5, workers.FIRST_FRAMES: 2}
+    wanted = dataclasses.replace(task, wanted_ids=frozenset({"train-00000001", "train-00000004"}))
+    counters = workers.read_slice(wanted, [source], tmp_path)
+    assert counters == {"read": 2, workers.FIRST_FRAMES: 1}

@@ -23,8 +23,21 @@ def tf_config(*, cluster=CLUSTER, type="worker", index: object = 0) -> str:
     return json.dumps({"cluster": cluster, "task": {"type": type, "index": index}})
 
 
-@pytest.mark.parametrize("text", [None, ""])
-def test_without_tf_config_there_is_one_host(monkeypatch, text):
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        "",
+        "{}",
+        '{"cluster": {}}',
+        '{"cluster": null}',
+        '{"cluster": {}, "task": {"type": "worker", "index": 0}}',
+        tf_config(cluster={"worker": []}),
+        tf_config(cluster={"chief": ["one:1"]}, type="chief"),
+        tf_config(cluster={"worker": ["one:1"]}),
+    ],
+)
+def test_without_other_hosts_there_is_one_host(monkeypatch, text):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     if text is not None:
         monkeypatch.setenv("TF_CONFIG", text)
@@ -40,20 +53,47 @@ def test_tf_config_names_this_host(monkeypatch, index):
 
 
 @pytest.mark.parametrize(
+    ("type", "index", "place"), [("chief", 0, 0), ("worker", 0, 1), ("worker", "1", 2)]
+)
+def test_a_chief_is_the_first_host(monkeypatch, type, index, place):
+    cluster = {"chief": ["one:1"], "worker": ["two:1", "three:1"]}
+    monkeypatch.setenv("TF_CONFIG", tf_config(cluster=cluster, type=type, index=index))
+    assert host() == Host(place, 3)
+    assert host().is_chief == (type == "chief")
+
+
+@pytest.mark.parametrize("job", ["ps", "evaluator", "master"])
+@pytest.mark.parametrize("cluster", [CLUSTER, {"chief": ["one:1"], "worker": ["two:1"]}])
+def test_other_jobs_are_refused_by_name(monkeypatch, job, cluster):
+    texts = [
+        tf_config(cluster=cluster, type=job),
+        tf_config(cluster={**cluster, job: ["x:1"]}),
+        tf_config(cluster={**cluster, job: ["x:1"]}, type=job),
+    ]
+    for text in texts:
+        monkeypatch.setenv("TF_CONFIG", text)
+        with pytest.raises(ConfigError, match=f"has the job '{job}'.*start no {job}") as error:
+            host()
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "{",
         "[]",
-        "{}",
         '{"cluster": {"worker": ["one:1"]}}',
         tf_config(index=2),
         tf_config(index=-1),
         tf_config(index="first"),
         tf_config(index=None),
-        tf_config(type="ps"),
+        tf_config(type=["worker"]),
+        tf_config(type="chief"),
+        tf_config(cluster="one:1"),
         tf_config(cluster={"worker": "one:1"}),
-        tf_config(cluster={"worker": ["one:1"], "ps": ["other:1"]}),
-        tf_config(cluster={"chief": ["one:1"], "worker": ["other:1"]}),
+        tf_config(cluster={"chief": ["one:1", "two:1"], "worker": ["other:1"]}),
+        tf_config(cluster={"chief": ["one:1"], "worker": ["other:1"]}, type="chief", index=1),
+        tf_config(cluster={"chief": ["one:1"]}),
     ],
 )
 def test_a_malformed_tf_config_is_rejected_in_one_line(monkeypatch, text):
@@ -65,7 +105,7 @@ def test_a_malformed_tf_config_is_rejected_in_one_line(monkeypatch, text):
 
 
 def test_the_command_rejects_a_malformed_tf_config(cli, examples_dir, tmp_path, monkeypatch):
-    monkeypatch.setenv("TF_CONFIG", '{"cluster": {}}')
+    monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": "one:1"}}')
     done = cli("trainer", "--examples", examples_dir, "--output", tmp_path / "model")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("error: TF_CONFIG must be ")
@@ -110,6 +150,16 @@ def test_two_hosts_agree_with_one(examples_dir, model_dir, on_two_hosts, tmp_pat
     prefixes = ("train: ", "warning: the held-out ELBO of ")
     assert all(line.startswith(prefixes) for line in (chief.stderr + worker.stderr).splitlines())
     assert (len(chief.stderr.splitlines()), len(worker.stderr.splitlines())) == (5, 1)
+    assert_near(output, model_dir)
+
+
+@pytest.mark.slow
+def test_a_chief_and_a_worker_agree_with_one_host(examples_dir, model_dir, on_two_hosts, tmp_path):
+    output = tmp_path / "model"
+    processes = on_two_hosts(train_command(examples_dir, output), has_chief=True)
+    chief, worker = wait_for_all(processes)
+    assert (chief.returncode, worker.returncode) == (0, 0), chief.stderr + worker.stderr
+    assert ("ELBO" in chief.stderr, "ELBO" in worker.stderr) == (True, False)
     assert_near(output, model_dir)
 
 

@@ -223,3 +223,15 @@ def test_checkpoints_on_a_remote_file_system(tmp_path, monkeypatch):
     flip(tmp_path / "bucket/checkpoints/step-000000003.ckpt")
     assert_same(checkpoints.latest(), checkpoint(2))
     assert_same(checkpoints.best(), checkpoint(2))
+
+
+def test_a_directory_may_have_wildcards_in_its_name(tmp_path):
+    directory = tmp_path / "run[1]" / "checkpoints"
+    store = Checkpoints(directory)
+    for step in range(1, 5):
+        store.save(Checkpoint(step, {"weights/0": np.zeros(1)}, np.zeros(2)))
+    assert sorted(path.name for path in directory.iterdir()) == [
+        "step-000000003.ckpt",
+        "step-000000004.ckpt",
+    ]
+    assert store.latest().step == 4

@@ -1,0 +1,134 @@
+"""Compares the memory that a run needs with the memory that there is, before the model is built."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from components.base import console, memory
+from components.base.arithmetic import ceil_div
+from components.base.errors import ConfigError
+from components.base.shapes import Shape, format_shape
+from components.model import costs
+from components.model.vae import VAE
+from trainer import choices
+from trainer.config import TrainConfig
+from trainer.devices.hosts import host
+
+# A compiled step does not keep the outputs of fused layers, so that it needs less than the
+# estimate, but hardly less than this part of it.
+_LEAST_PART_OF_ACTIVATIONS = 0.25
+# TensorFlow refuses tensors of 2^63 elements, which no smaller layers have.
+_HUGE_LAYER = 1 << 16
+_WAYS_OUT = (
+    "to need less, reduce --widths, --latents, --batch_size, --steps_per_call or --replicas, "
+    "increase --accumulate, or prepare smaller images with --image_size"
+)
+
+
+def micro_batch_size(config: TrainConfig, replicas: int) -> int:
+    """Number of examples whose gradients a replica computes at once."""
+    return ceil_div(config.batch_size, replicas * config.accumulate)
+
+
+def replica_memory(
+    model_costs: costs.Costs,
+    config: TrainConfig,
+    *,
+    replicas: int,
+    precision: str,
+    steps_per_call: int,
+    image_shape: Shape,
+) -> costs.Memory:
+    """An estimate of the memory of one replica.
+
+    Args:
+      model_costs: costs of the model.
+      config: settings of the run.
+      replicas: number of replicas on all hosts.
+      precision: float32, bfloat16 or float16.
+      steps_per_call: number of steps whose images are on the device at once.
+      image_shape: (height, width, channels) of every image.
+    """
+    height, width, channels = image_shape
+    micro_batch = micro_batch_size(config, replicas)
+    call_examples = steps_per_call * micro_batch * config.accumulate
+    return costs.memory(
+        model_costs,
+        micro_batch=micro_batch,
+        num_slots=choices.OPTIMIZERS[config.optimizer]().num_slots,
+        averages=config.ema_decay > 0,
+        data_bytes=call_examples * height * width * channels,
+        activation_bytes=4 if precision == "float32" else 2,
+    )
+
+
+def check(
+    config: TrainConfig,
+    *,
+    image_shape: Shape,
+    precision: str,
+    kinds: Sequence[str],
+    steps_per_call: int,
+) -> None:
+    """Compares the memory of a run on the CPU with the free memory, and warns if it is too little.
+
+    The memory of GPUs is not compared.
+
+    Args:
+      config: settings of the run.
+      image_shape: (height, width, channels) of every image.
+      precision: float32, bfloat16 or float16.
+      kinds: for each replica of this host, the kind of its device: CPU or GPU.
+      steps_per_call: number of steps whose images are on the device at once.
+
+    Raises:
+      ConfigError: even the smallest possible need exceeds the free memory; or the network would be
+        too large for any machine.
+    """
+    model_costs = _planned_costs(config, image_shape)
+    if "GPU" in kinds:
+        return
+    needed = replica_memory(
+        model_costs,
+        config,
+        replicas=host().count * len(kinds),
+        precision=precision,
+        steps_per_call=steps_per_call,
+        image_shape=image_shape,
+    )
+    free = memory.free_memory()
+    least = dataclasses.replace(
+        needed, activations=int(_LEAST_PART_OF_ACTIVATIONS * needed.activations)
+    )
+    for size, verb in ((least.total, "at least"), (needed.total, "about")):
+        if len(kinds) * size > free:
+            message = (
+                f"training needs {verb} {memory.format_bytes(len(kinds) * size)} of memory for "
+                f"{model_costs.parameters:,} parameters and {format_shape(image_shape)} images, "
+                f"but {memory.format_bytes(free)} is free; {_WAYS_OUT}"
+            )
+            if verb == "at least":
+                raise ConfigError(message)
+            console.warn(message)
+
+
+def _planned_costs(config: TrainConfig, image_shape: Shape) -> costs.Costs:
+    """The costs of a model that is not built: a graph has the shapes of weights, but no values."""
+    try:
+        with tf.Graph().as_default():
+            model = VAE(
+                image_shape=image_shape,
+                network=config.network,
+                latents=config.latents,
+                widths=config.widths,
+            )
+    except (ValueError, OverflowError, tf.errors.InvalidArgumentError) as error:
+        if max(config.latents, *config.widths) < _HUGE_LAYER:
+            raise
+        widths = ", ".join(map(str, config.widths))
+        raise ConfigError(
+            f"a network of widths {widths} and {config.latents} latents is too large for any "
+            "machine; reduce --widths or --latents"
+        ) from error
+    return costs.count(model.encoder, model.decoder)
