@@ -34,6 +34,8 @@ from components.base.manifest import (
 
 _PLAN = "plan.json"
 _REPLACED_SUFFIX = ".replaced"
+# Marks an artifact that is being replaced, so that it is not mistaken for a copy of a user.
+_REPLACEMENT_MARK = "being_replaced"
 _TEMPORARY_SUFFIX = ".tmp"
 
 
@@ -129,7 +131,7 @@ class ArtifactPlan:
 
     def recover_replacement(self) -> None:
         """Finishes or undoes a replacement that was interrupted when a process was killed."""
-        if self._replaced_directory.exists():
+        if (self._replaced_directory / _REPLACEMENT_MARK).exists():
             with files.directory_lock(self.draft_directory):
                 self._recover_replacement()
 
@@ -159,10 +161,17 @@ class ArtifactPlan:
                 raise WorkError(
                     f"another process has just published {self.directory}; it is up to date"
                 )
+            if rebuild and self.directory.exists():
+                self._check_replaceable()
+            if self._replaced_directory.exists():
+                raise ConfigError(
+                    f"{self._replaced_directory} is in the way: this stage uses the name while it "
+                    "replaces an artifact; move it away"
+                )
             if self.directory.exists() and files.is_empty(self.directory):
                 # A target that cannot be replaced, such as a mount point, fails before the work.
                 self.directory.rmdir()
-            self._open_draft(resume=resume, overwrite=overwrite)
+            self._open_draft(resume=resume, overwrite=overwrite, rebuild=rebuild)
             draft = Draft(self.draft_directory)
             yield draft
             manifest = self._describe(draft, start=start)
@@ -170,6 +179,7 @@ class ArtifactPlan:
             if self.directory.exists():
                 # Checked again: files may have been added since the work began.
                 self._check_replaceable()
+                (self.directory / _REPLACEMENT_MARK).write_text("")
                 self.directory.rename(self._replaced_directory)
             draft.path.rename(self.directory)
             # Kept until now, so that the work can be resumed if publishing fails.
@@ -207,7 +217,7 @@ class ArtifactPlan:
           ConfigError: it holds another file, which would be lost if the artifact were replaced.
         """
         manifest = read_manifest(self.directory) or {"outputs": {}}
-        known = {*manifest["outputs"], MANIFEST, _PLAN}
+        known = {*manifest["outputs"], MANIFEST, _PLAN, _REPLACEMENT_MARK}
         others = [
             path
             for path in files.walk_files(self.directory)
@@ -220,7 +230,7 @@ class ArtifactPlan:
                 f"its artifact: {others[0]}{more}; move them away, or choose a new directory"
             )
 
-    def _open_draft(self, *, resume: bool, overwrite: bool) -> None:
+    def _open_draft(self, *, resume: bool, overwrite: bool, rebuild: bool) -> None:
         """Prepares the draft: keeps its files if they are to be resumed, removes them otherwise."""
         children = list(self.draft_directory.iterdir())
         plan_file = self.draft_directory / _PLAN
@@ -239,7 +249,9 @@ class ArtifactPlan:
         if existing and differing and resume and not overwrite:
             raise ConfigError(
                 f"{self.draft_directory} holds a different, unfinished artifact: "
-                f"{'; '.join(differing)}; choose a new directory, or discard it with --overwrite"
+                f"{'; '.join(differing)}; choose a new directory, or "
+                # With `rebuild`, --overwrite would replace the artifact that is kept until the end.
+                + ("delete this one" if rebuild else "discard it with --overwrite")
             )
         if resume and not differing:
             for path in files.walk_files(self.draft_directory):
@@ -255,18 +267,15 @@ class ArtifactPlan:
         """Does what `recover_replacement` does, for a caller that holds the lock.
 
         A replacement is two renames: the old artifact is set aside, then the draft takes its place.
+        A directory of that name without the mark of a replacement is left as it is.
         """
-        if not self._replaced_directory.exists():
+        if not (self._replaced_directory / _REPLACEMENT_MARK).exists():
             return
-        if read_manifest(self._replaced_directory) is None:
-            raise ConfigError(
-                f"{self._replaced_directory} is in the way and was not made by this pipeline; "
-                "move it away"
-            )
         if self.directory.exists():
             self._replaced_directory.rmtree()
         else:
             self._replaced_directory.rename(self.directory)
+            (self.directory / _REPLACEMENT_MARK).unlink()
 
     def _describe(self, draft: Draft, *, start: float) -> dict[str, Any]:
         """The manifest of a finished draft, whose work began at `start` (monotonic seconds)."""

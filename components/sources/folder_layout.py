@@ -176,6 +176,8 @@ def infer(
         layout = FolderLayout(roots=roots)
         _check_roots(layout, folders)
         folders = [folder for folder in folders if layout.locate(folder)[0]]
+        if label_depth is None:
+            _check_no_splits_below(roots, folders)
     else:
         layout = _find_splits(folders)
     located = {folder: layout.locate(folder)[1] for folder in folders}
@@ -222,8 +224,35 @@ def _check_masks(layout: FolderLayout, folders: Iterable[Folder]) -> None:
             raise ConfigError(
                 f"{_path((*parent, masks[0]))} beside {_path((*parent, images[0]))} seems to hold "
                 "masks or other targets; to leave it out, name the folders to read, as in "
-                f"--splits train={_path((*parent, images[0]))}; if both are classes, use "
+                f"--splits {_splits_in((*parent, images[0]), folders)}; if both are classes, use "
                 "--label_depth N"
+            )
+
+
+def _splits_in(parent: Folder, folders: Iterable[Folder]) -> str:
+    """The --splits that reads a folder: its folders of splits, or all of it as train."""
+    names = {folder[len(parent)] for folder in folders if folder[: len(parent)] == parent != folder}
+    readings = {name: read_split(name) for name in sorted(names)}
+    if all(reading and reading.is_plain and reading.split for reading in readings.values()):
+        by_split = {reading.split: (*parent, name) for name, reading in readings.items() if reading}
+        if by_split:
+            return format_splits((by_split[split], split) for split in SPLITS if split in by_split)
+    return format_splits([(parent, "train")])
+
+
+def _check_no_splits_below(
+    roots: tuple[tuple[Folder, str], ...], folders: Sequence[Folder]
+) -> None:
+    """Raises ConfigError if a folder that the user named as a split holds only folders of splits.
+
+    `train=.` says that all folders are classes, whatever their names.
+    """
+    for root, split in roots:
+        inner = _splits_in(root, folders)
+        if root and len(parse_splits(inner)) > 1:
+            raise ConfigError(
+                f"--splits {split}={_path(root)}: the folders in it seem to be splits; use "
+                f"--splits {inner}, or --label_depth N if they are classes"
             )
 
 
@@ -238,6 +267,10 @@ def _constant_levels(paths: set[Folder]) -> tuple[tuple[tuple[int, str], ...], s
       The removed levels, as in `FolderLayout.constant`, and the remaining paths.
     """
     removed: list[tuple[int, str]] = []
+    # `val/cat` beside `train/cat/images`: a name that says nothing is no class of its own.
+    for name in _generic_endings(paths):
+        removed.append((-1, name))
+        paths = {_without_level(path, -1, name) for path in paths}
     for index in (-1, 0):
         while any(paths):
             name = min(path[index] for path in paths if path)
@@ -249,6 +282,21 @@ def _constant_levels(paths: set[Folder]) -> tuple[tuple[tuple[int, str], ...], s
             removed.append((index, name))
             paths = shorter
     return tuple(removed), paths
+
+
+def _generic_endings(paths: set[Folder]) -> list[str]:
+    """The innermost levels that say nothing and have no other level beside them."""
+    siblings = collections.defaultdict(set)
+    for path in paths:
+        if len(path) > 1:
+            siblings[path[:-1]].add(path[-1])
+    names = {path[-1] for path in paths if len(path) > 1 and is_generic(path[-1])}
+    return sorted(
+        name
+        for name in names
+        if (name,) not in paths
+        and all(found == {name} for found in siblings.values() if name in found)
+    )
 
 
 def _without_level(path: Folder, index: int, name: str) -> Folder:

@@ -25,9 +25,9 @@ NO_LABEL = -1  # the number that stands for no label in STL-10 and many other da
 MAX_LABEL = 65_535
 
 _SPLIT_BY_NAME = {
-    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("train", "training", "trn"), "train"),
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
-    **dict.fromkeys(("test", "testing", "t10k"), "test"),
+    **dict.fromkeys(("test", "testing", "tst", "t10k"), "test"),
 }
 
 

@@ -43,6 +43,7 @@ from components.sources.source import (
     Slice,
     example_id,
 )
+from components.sources.split_names import read_split
 
 RECORDS_PER_SLICE = 8192
 _SCAN_THREADS = 8
@@ -393,10 +394,28 @@ def _stat(path: epath.Path) -> files.FileStat:
 
 def _split_and_prefix(path: epath.Path) -> tuple[str, str]:
     """The split that a file belongs to, and the part of its name before the split."""
-    stem = path.name.partition(".tfrec")[0]
-    # The last part that names a split is the split: `test_of_cats-train.tfrecord` is train.
-    for part in reversed(list(re.finditer(r"[^-_.]+", stem))):
-        if split := source.split_from_name(part[0]):
-            return split, stem[: part.start()]
-    folder = source.folder_name(path.parent)
-    return source.split_from_name(folder) or "train", stem
+    stem, _, ending = path.name.partition(".tfrec")
+    # The last part that names a split is the split: `test_of_cats-train.tfrecord` is train. The
+    # name of the split may also follow the extension: `cats.tfrecord-train`.
+    for text in (ending, stem):
+        for part in reversed(list(re.finditer(r"[^-_.]+", text))):
+            if split := _split_of(part[0], path):
+                return split, stem[: part.start()] if text is stem else stem
+    return _split_of(source.folder_name(path.parent), path) or "train", stem
+
+
+def _split_of(name: str, path: epath.Path) -> str | None:
+    """The split that a part of a path names; None if it names none.
+
+    Raises:
+      ConfigError: it stands for held-out data, but not clearly for one split.
+    """
+    reading = read_split(name)
+    if reading is None or not reading.is_plain:
+        return None
+    if reading.split is None:
+        raise ConfigError(
+            f"{path}: {name!r} may be the validation or the test split; rename it to a name with "
+            "train, validation or test"
+        )
+    return reading.split

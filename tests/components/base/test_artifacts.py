@@ -1,5 +1,6 @@
 import dataclasses
 import os
+import shutil
 import subprocess
 import sys
 
@@ -77,6 +78,11 @@ def test_a_draft_of_another_config_is_not_resumed(tmp_path):
         other.publish(resume=True),
     ):
         pass
+    with (
+        pytest.raises(ConfigError, match="choose a new directory, or delete this one"),
+        other.publish(resume=True, rebuild=True),
+    ):
+        pass
     with other.publish(resume=True, overwrite=True):
         pass
     assert other.is_up_to_date(overwrite=False)
@@ -148,8 +154,10 @@ def test_a_directory_with_another_manifest_is_never_replaced(tmp_path, text):
 def test_a_replacement_interrupted_between_its_renames_is_undone(tmp_path):
     plan = plan_in(tmp_path)
     publish(plan)
+    (plan.directory / "being_replaced").touch()
     plan.directory.rename(tmp_path / "target.replaced")
     plan.recover_replacement()
+    assert sorted(os.listdir(plan.directory)) == ["folder", "manifest.json"]
     assert (plan.directory / "folder/file").read_text() == "x"
     assert plan.is_up_to_date(overwrite=False)
 
@@ -159,6 +167,7 @@ def test_a_replacement_interrupted_after_its_renames_is_finished(tmp_path):
     publish(plan, "old")
     plan.directory.rename(tmp_path / "old")
     publish(plan, "new")
+    (tmp_path / "old" / "being_replaced").touch()
     (tmp_path / "old").rename(tmp_path / "target.replaced")
     assert plan.is_up_to_date(overwrite=False)
     assert (plan.directory / "folder/file").read_text() == "new"
@@ -216,6 +225,27 @@ def test_directories_of_the_user_next_to_the_target_are_never_changed(tmp_path, 
     with pytest.raises(ConfigError, match=f"{name} is in the way"):
         publish(plan_in(tmp_path))
     assert (tmp_path / name / "thesis.txt").read_text() == "thesis"
+
+
+def test_a_copy_of_an_artifact_next_to_it_is_never_changed(tmp_path):
+    plan = plan_in(tmp_path)
+    publish(plan)
+    shutil.copytree(plan.directory, tmp_path / "target.replaced")
+    assert plan.is_up_to_date(overwrite=False)
+    with pytest.raises(ConfigError, match=r"target\.replaced is in the way"):
+        publish(plan_in(tmp_path, config={"size": 4}), overwrite=True)
+    shutil.rmtree(plan.directory)
+    assert not plan.is_up_to_date(overwrite=False)
+    assert (tmp_path / "target.replaced/folder/file").read_text() == "x"
+
+
+def test_an_artifact_whose_replacement_was_interrupted_before_its_renames_is_whole(tmp_path):
+    plan = plan_in(tmp_path)
+    publish(plan)
+    (plan.directory / "being_replaced").touch()
+    assert plan.is_up_to_date(overwrite=True)
+    publish(plan_in(tmp_path, config={"size": 4}), "new", overwrite=True)
+    assert sorted(os.listdir(plan.directory)) == ["folder", "manifest.json"]
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

@@ -494,3 +494,27 @@ def test_no_folder_with_a_name_of_a_test_is_ever_in_train():
             assert split is not None
             assert split != "train" or not held_out & set(folder(path)), paths
     assert understood > 300
+
+
+def test_splits_below_a_folder_that_is_named_as_one_split_are_an_error():
+    paths = ["images/train", "images/test", "masks/train", "masks/test"]
+    advice = "--splits train=images/train,test=images/test"
+    with pytest.raises(ConfigError, match=advice):
+        layout_of(paths)
+    with pytest.raises(ConfigError, match=f"the folders in it seem to be splits; use {advice}"):
+        layout_of(paths, "train=images")
+    layout = layout_of(paths, "train=images/train,test=images/test")
+    assert [layout.place(folder(path)).split for path in paths[:2]] == ["train", "test"]
+    assert layout_of(paths, "train=images", label_depth=1)
+
+
+@pytest.mark.parametrize("name", ["images", "raw_data"])
+def test_a_generic_level_that_only_some_classes_have_is_no_class(name):
+    paths = [f"train/cat/{name}", f"train/dog/{name}", "val/cat", "val/dog"]
+    layout = layout_of(paths)
+    assert [layout.place(folder(path)) for path in paths] == [
+        ("train", "cat"),
+        ("train", "dog"),
+        ("validation", "cat"),
+        ("validation", "dog"),
+    ]

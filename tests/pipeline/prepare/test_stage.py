@@ -504,6 +504,7 @@ def test_a_retry_finds_its_inputs_after_others_were_removed(tmp_path, monkeypatc
 def test_a_retry_continues_after_a_kill_between_its_two_renames(tmp_path):
     root = tree(tmp_path / "pets")
     prepare_tree(root, tmp_path / "examples")
+    (tmp_path / "examples" / "being_replaced").touch()
     (tmp_path / "examples").rename(tmp_path / "examples.replaced")
     (root / "train/dog/05.png").write_bytes(png((6, 5), 77))
     retried = prepare_tree(root, tmp_path / "examples", retry=True)
