@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
+_AFTER_IHDR = 37  # offset of the type of the second chunk of a PNG
 _WEBP_ANIMATION = 0x02  # a flag in the chunk VP8X
 _MPO = b"MPF\0"
 _MPO_NUMBER_OF_IMAGES = 0xB001
@@ -35,6 +36,9 @@ def count_frames(encoded: bytes) -> int:
 
 def _count_png_frames(encoded: bytes) -> int:
     """The number in the chunk acTL, which precedes the first IDAT."""
+    # Most files have no chunk between IHDR and IDAT; the loop would cost a tenth of the decoding.
+    if encoded[_AFTER_IHDR : _AFTER_IHDR + 4] == b"IDAT":
+        return 1
     position = len(_PNG)
     for _ in range(_MAX_SEGMENTS):
         length, kind = struct.unpack_from(">I4s", encoded, position)
