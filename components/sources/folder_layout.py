@@ -260,7 +260,7 @@ def _constant_levels(paths: set[Folder]) -> tuple[tuple[tuple[int, str], ...], s
     """Removes levels that are the same on all paths, as far as the paths stay different.
 
     The innermost levels are removed if their names say nothing (`cat/images`, `dog/images`), since
-    in `shoes/red` and `bags/red` the colour is worth keeping. Then the outermost ones are removed,
+    in `shoes/red` and `bags/red` the color is worth keeping. Then the outermost ones are removed,
     but no name that says something is removed from a path that has no other.
 
     Returns:

@@ -21,7 +21,7 @@ from components.ingest.rejection import Rejected, UnusableError
 BATCH_EXAMPLES = 8192
 BATCH_BYTES = 16 << 20
 UNLABELLED = "unlabelled"  # name of the class of images without a label
-NO_LABEL = -1  # the number that stands for no label in STL-10 and many other datasets
+NO_LABEL = -1  # the label of images without one in STL-10 and many other datasets
 MAX_LABEL = 65_535
 
 _SPLIT_BY_NAME = {

@@ -106,7 +106,7 @@ CLEAR = {
     "one_class": {"photos/cat": ("train", "cat")},
     "one_class_and_splits": {"x/train/cat": ("train", "cat"), "x/test/cat": ("test", "cat")},
     "classes_below_two_folders": {"x/y/cat": ("train", "cat"), "x/y/dog": ("train", "dog")},
-    "one_colour": {
+    "one_color": {
         "shoes/red": ("train", "shoes/red"),
         "bags/red": ("train", "bags/red"),
     },
@@ -446,10 +446,10 @@ def plant(rng: random.Random) -> tuple[dict[str, tuple[str, str]], str | None]:
     inner = rng.choice(["", "", "/images"])
     split_first = len(splits) == 1 or rng.random() < 0.7
     nested = rng.random() < 0.3  # two levels of classes with names that repeat
-    colours = ["red", "blue"] if nested else [""]
+    colors = ["red", "blue"] if nested else [""]
     tree = {}
-    for split, class_name, colour in itertools.product(splits, classes, colours):
-        below = f"{class_name}/{colour}".strip("/")
+    for split, class_name, color in itertools.product(splits, classes, colors):
+        below = f"{class_name}/{color}".strip("/")
         if split_first:
             path = f"{wrapper}{names[split]}/{below}{inner}"
         else:
