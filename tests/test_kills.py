@@ -82,6 +82,7 @@ class Training:
         self._command = module_command(
             "trainer", "--examples", examples, "--output", output, *options
         )
+        self._output = output
         self._draft = output.with_name(f"{output.name}.draft")
 
     def start(self) -> subprocess.Popen:
@@ -142,12 +143,15 @@ class Training:
         return (self._draft / "manifest.json").exists
 
     def _checkpoints(self) -> dict[str, int]:
-        """Inodes of the checkpoint files in the draft, by name."""
-        try:
-            with os.scandir(self._draft / "checkpoints") as entries:
-                return {entry.name: entry.inode() for entry in entries}
-        except FileNotFoundError:
-            return {}
+        """Inodes of the checkpoint files in the draft or, once published, the output, by name."""
+        # The draft is looked for first: a process may publish it between the two looks.
+        for directory in (self._draft, self._output):
+            try:
+                with os.scandir(directory / "checkpoints") as entries:
+                    return {entry.name: entry.inode() for entry in entries}
+            except FileNotFoundError:
+                continue
+        return {}
 
     def moments(
         self, rng: random.Random, *, start_up: float, steps: int
