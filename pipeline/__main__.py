@@ -20,12 +20,18 @@ Options after `--` are passed to Beam: `... -- --runner=FlinkRunner --flink_mast
 `python -m pipeline STAGE --help` shows the options of a stage.
 """
 
+from components.base import stop_signals
+
+if __name__ == "__main__":
+    # Before the other imports, which take a tenth of a second.
+    stop_signals.end_at_once()
+
 import argparse
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from components.base import command_line
+from components.base import command_line, console
 from components.base.config import add_options, from_mapping, pop_fields
 from components.base.errors import ConfigError, nearest
 from components.sources import dataset_names
@@ -165,12 +171,18 @@ def _parser() -> command_line.Parser:
             action="store_true",
             help=f"replace a different or damaged artifact in {target}",
         )
+        stage.add_argument(
+            "--verify",
+            action="store_true",
+            help=f"if {target} is up to date, read all its files and compare their content with "
+            "the digests in the manifest",
+        )
     return parser
 
 
 def _run(values: dict[str, Any], beam_args: Sequence[str]) -> None:
-    directory, preset, file, overwrite = (
-        values.pop(name) for name in ("run", "preset", "config", "overwrite")
+    directory, preset, file, overwrite, verify = (
+        values.pop(name) for name in ("run", "preset", "config", "overwrite", "verify")
     )
     prepare_config = _prepare_config(pop_fields(values, PrepareConfig))
     evaluate_config = from_mapping(
@@ -190,13 +202,15 @@ def _run(values: dict[str, Any], beam_args: Sequence[str]) -> None:
         run_options=run_options,
         evaluate_config=evaluate_config,
         overwrite=overwrite,
+        verify=verify,
         beam_args=beam_args,
     )
-    print(f"\n{summary}")
+    console.show(f"\n{summary}")
 
 
 def _prepare(values: dict[str, Any], beam_args: Sequence[str]) -> None:
-    options = {name: values.pop(name) for name in ("output", "overwrite", "retry_quarantined")}
+    names = ("output", "overwrite", "verify", "retry_quarantined")
+    options = {name: values.pop(name) for name in names}
     config = _prepare_config(values)
     _check_beam_options(beam_args)
 
@@ -208,12 +222,13 @@ def _prepare(values: dict[str, Any], beam_args: Sequence[str]) -> None:
 def _evaluate(values: dict[str, Any], beam_args: Sequence[str]) -> None:
     if beam_args:
         raise ConfigError("the evaluate stage takes no Beam options; the embed stage does")
-    paths = {name: values.pop(name) for name in ("examples", "model", "output", "overwrite")}
+    names = ("examples", "model", "output", "overwrite", "verify")
+    options = {name: values.pop(name) for name in names}
     config = from_mapping(EvaluateConfig, values, where=COMMAND_LINE)
 
     from pipeline.evaluate.stage import evaluate
 
-    evaluate(config, **paths)
+    evaluate(config, **options)
 
 
 def _embed(values: dict[str, Any], beam_args: Sequence[str]) -> None:

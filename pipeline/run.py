@@ -23,6 +23,7 @@ def run(
     run_options: RunOptions = RunOptions(),  # noqa: B008 - frozen
     evaluate_config: EvaluateConfig,
     overwrite: bool = False,
+    verify: bool = False,
     beam_args: Sequence[str] = (),
 ) -> str:
     """Runs the three stages in `directory`, each unless it is up to date.
@@ -35,6 +36,7 @@ def run(
       run_options: options of the training that do not change the result.
       evaluate_config: the settings of evaluate.
       overwrite: whether to replace other or damaged artifacts in `directory`.
+      verify: whether to read all files of artifacts that are up to date, to check their content.
       beam_args: options of Beam.
 
     Returns:
@@ -47,7 +49,9 @@ def run(
     root = epath.Path(directory)
     examples, model, evaluation = (root / name for name in ("examples", "model", "evaluation"))
     clock = _Clock()
-    prepare(prepare_config, output=examples, overwrite=overwrite, beam_args=beam_args)
+    prepare(
+        prepare_config, output=examples, overwrite=overwrite, verify=verify, beam_args=beam_args
+    )
     clock.lap("prepare", examples)
     stage.run(
         preset,
@@ -56,18 +60,24 @@ def run(
         output=model,
         options=run_options,
         overwrite=overwrite,
+        verify=verify,
     )
     clock.lap("train", model)
     evaluation_artifact = evaluate(
-        evaluate_config, examples=examples, model=model, output=evaluation, overwrite=overwrite
+        evaluate_config,
+        examples=examples,
+        model=model,
+        output=evaluation,
+        overwrite=overwrite,
+        verify=verify,
     )
     clock.lap("evaluate", evaluation)
-    scores = Scores.from_json(evaluation_artifact.manifest["counts"])
+    scores = Scores.of(evaluation_artifact)
     return "\n".join(
         [
             *clock.lines,
             "",
-            *(f"note: {note}" for note in evaluation_artifact.manifest["notes"]),
+            *(f"note: {note}" for note in evaluation_artifact.manifest.notes),
             f"{scores.dataset}, preset {scores.preset}, {scores.split} ELBO "
             f"{scores.elbo} nats "
             f"(rate {scores.rate.value:.2f}, distortion {scores.distortion.value:.2f})",

@@ -24,7 +24,7 @@ def all_examples(fashion_mnist_data_dir, tmp_path_factory):
 
 
 def test_all_images_are_kept(all_examples):
-    counts = all_examples.artifact.manifest["counts"]
+    counts = all_examples.artifact.manifest.counts
     assert (counts["kept"], counts["quarantined"]) == (70_000, 0)
     assert counts["examples_by_label"] == {"train": [6000] * 10, "test": [1000] * 10}
 

@@ -1,5 +1,6 @@
 """Thousands of mutated inputs: no traceback, no hang, bounded memory, a ledger that adds up."""
 
+import gzip
 import io
 import json
 import os
@@ -7,9 +8,11 @@ import random
 import struct
 import subprocess
 import sys
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -148,7 +151,7 @@ def check_ledger(directory: Path, num_inputs: int) -> None:
     distinct = {*kept, *(row["id"] for row in rows)}
     assert len(kept) + len(rows) == len(distinct) == num_inputs
     assert {row["reason"] for row in rows} <= {str(reason) for reason in Reason}
-    counts = prepared.artifact.manifest["counts"]
+    counts = prepared.artifact.manifest.counts
     assert (counts["inputs"], counts["kept"]) == (num_inputs, len(kept))
     for entry in counts["ledger"].values():
         assert entry["inputs"] == entry["kept"] + entry["quarantined"]
@@ -222,3 +225,52 @@ def test_a_damaged_file_of_many_images_is_read_completely_or_refused(tmp_path, k
         else:
             assert name in done.stderr.decode().splitlines()[-1]
             assert not output.exists()
+
+
+BOMB_BYTES = 2 << 30
+
+
+def write_zeros(file: IO[bytes], size: int) -> None:
+    """Writes zeros in pieces."""
+    for start in range(0, size, 1 << 24):
+        file.write(bytes(min(1 << 24, size - start)))
+
+
+def labels_bomb(root: Path) -> list[str]:
+    """An archive of 2 MB with 2 GiB of labels."""
+    arrays = {"images": ((2, 8, 8), 128), "labels": ((BOMB_BYTES,), BOMB_BYTES)}
+    with zipfile.ZipFile(root / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, (shape, size) in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, header)
+                write_zeros(file, size)
+    return [str(root / "a.npz")]
+
+
+def idx_bomb(root: Path) -> list[str]:
+    """A gzipped IDX file of 2 MB with 2 GiB of labels."""
+    (root / "train-images-idx3-ubyte").write_bytes(bytes.fromhex("00000803") + bytes(12))
+    with gzip.open(root / "train-labels-idx1-ubyte.gz", "wb") as file:
+        file.write(struct.pack(">HBBI", 0, 8, 1, BOMB_BYTES))
+        write_zeros(file, BOMB_BYTES)
+    return [str(root)]
+
+
+def record_bomb(root: Path) -> list[str]:
+    """A gzipped TFRecord file of 2 MB with one record of 2 GiB."""
+    with gzip.open(root / "a.tfrecord", "wb") as file:
+        length = struct.pack("<Q", BOMB_BYTES)
+        file.write(length + struct.pack("<I", tfrecord.masked_crc(length)))
+        write_zeros(file, BOMB_BYTES + 4)
+    return [str(root / "a.tfrecord"), "--features", "image=image"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("write", [labels_bomb, idx_bomb, record_bomb])
+def test_small_files_that_hold_gigabytes_are_refused_before_they_are_unpacked(tmp_path, write):
+    arguments = write(tmp_path)
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 4_000_000
+    done = run_prepare("--output", tmp_path / "out", "--dataset", *arguments)
+    assert done.returncode == 2
+    assert b"--load_bytes" in done.stderr

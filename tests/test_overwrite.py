@@ -88,6 +88,24 @@ def test_another_stages_work_and_the_inputs_stay_as_they_are(command, run):
     assert digests(run) == before
 
 
+@pytest.mark.parametrize("output", ["elsewhere/output", "elsewhere", "."])
+def test_prepare_does_not_write_where_a_link_in_its_dataset_leads(tmp_path, output):
+    for folder in ("images/cat", "elsewhere", "elsewhere/output"):
+        (tmp_path / folder).mkdir(parents=True)
+        for number in range(20):
+            pixels = np.full((8, 8), number, np.uint8)
+            Image.fromarray(pixels).save(tmp_path / folder / f"{number}.png")
+    (tmp_path / "images" / "dog").symlink_to("../elsewhere")
+    before = digests(tmp_path)
+    with pytest.raises(ConfigError, match="choose an output directory outside the dataset"):
+        prepare(
+            tiny_prepare_config(dataset=str(tmp_path / "images")),
+            output=tmp_path / output,
+            overwrite=True,
+        )
+    assert digests(tmp_path) == before
+
+
 @pytest.mark.parametrize("output", ["output", ".", "cat/output"])
 def test_prepare_does_not_write_into_the_folder_that_it_reads(tmp_path, output):
     for number in range(20):

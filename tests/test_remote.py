@@ -117,8 +117,8 @@ def test_remote_and_local_prepare_publish_the_same_files(bucket, tmp_path, capsy
     assert len([name for name in published if ".tfrecord-" in name]) > 5
     local_manifest, remote_manifest = local.artifact.manifest, remote.artifact.manifest
     for key in ("stage", "config", "outputs", "counts"):
-        assert remote_manifest[key] == local_manifest[key]
-    assert remote_manifest["counts"]["quarantined"] == 3
+        assert getattr(remote_manifest, key) == getattr(local_manifest, key)
+    assert remote_manifest.counts["quarantined"] == 3
     for split in local.splits:
         np.testing.assert_array_equal(local.read(split).images, remote.read(split).images)
     capsys.readouterr()

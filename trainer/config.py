@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
-import yaml
-
+from components.base import yaml_file
 from components.base.config import from_mapping, option
-from components.base.errors import ConfigError, nearest, one_line
+from components.base.errors import ConfigError, nearest
 from components.model.network_registry import MIN_WIDTHS, NETWORKS
 from trainer.choices import (
     BETA_SCHEDULES,
@@ -250,7 +249,7 @@ def load_config(
     values = _read_preset(preset)
     where = f"preset {preset}"
     if file is not None:
-        values |= _read_yaml(file)
+        values |= yaml_file.read_fields(file)
         where = f"{where} or {file}"
     # Checked without the overrides first, so that an error message names the right place.
     from_mapping(TrainConfig, values, where=where)
@@ -258,19 +257,5 @@ def load_config(
 
 
 def _read_preset(preset: str) -> dict[str, Any]:
-    text = resources.files("trainer.presets").joinpath(f"{preset}.yaml").read_text()
-    return dict(yaml.safe_load(text))
-
-
-def _read_yaml(file: str) -> dict[str, Any]:
-    try:
-        with open(file) as stream:
-            values = yaml.safe_load(stream)
-    except OSError as error:
-        raise ConfigError(f"config file {file}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = one_line(error)
-        raise ConfigError(f"{file} is not valid YAML: {reason}") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{file} must consist of `field: value` lines")
-    return {str(name): value for name, value in values.items()}
+    data = resources.files("trainer.presets").joinpath(f"{preset}.yaml").read_bytes()
+    return yaml_file.parse_fields(data, where=f"preset {preset}")

@@ -1,7 +1,7 @@
 """Signs that a run has failed although it ended: one line each, for the user and the manifest."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -13,6 +13,10 @@ from trainer.recording.epoch_metrics import EpochMetrics
 # A rate below this many nats per image counts as a collapsed posterior: with so little information,
 # a decoder can hardly choose between two images.
 COLLAPSED_NATS = 0.1
+
+# Rate plus distortion of this many times that of an earlier epoch counts as diverged. The schedules
+# of beta and of the learning rate cause smaller rises.
+_DIVERGED = 2.0
 
 # The training images whose mean is the constant image. They are a random sample, and the mean of
 # this many costs about 0.01 nats per thousand pixels more than that of all images.
@@ -34,24 +38,36 @@ def baseline_elbo(examples: PreparedDataset, split: str, heldout: np.ndarray | N
 
 
 def findings(
-    kept: EpochMetrics, *, constant_elbo: float, steps: int, warmup_steps: int
+    kept: EpochMetrics,
+    *,
+    history: Sequence[EpochMetrics],
+    constant_elbo: float,
+    warmup_steps: int,
 ) -> list[str]:
     """What is wrong with a trained model, and what to try; empty if nothing is.
 
     Args:
       kept: metrics of the epoch whose model is published.
+      history: metrics of all epochs of the run.
       constant_elbo: ELBO of the best constant image, in nats per image, on the held-out images or,
         if the epoch has no held-out losses, on the training images.
-      steps: number of steps that the run took.
       warmup_steps: number of steps of the warm-up.
     """
+    steps = history[-1].step
     losses, kind = (kept.train, "train") if kept.heldout is None else (kept.heldout, "held-out")
-    elbo, rate = -(losses["rate"] + losses["distortion"]), losses["rate"]
+    elbo, rate = -_nats(losses), losses["rate"]
     notes = []
+    lowest, last = min(history, key=lambda row: _nats(row.train)), history[-1]
+    if _nats(last.train) > max(_DIVERGED * _nats(lowest.train), -constant_elbo):
+        notes.append(
+            f"the training diverged: {_nats(lowest.train):,.2f} nats in epoch {lowest.epoch} rose "
+            f"to {_nats(last.train):,.2f} in the last one, {last.epoch}, and the model of epoch "
+            f"{kept.epoch} is published: try a lower learning rate, or clip_norm"
+        )
     if elbo <= constant_elbo:
         notes.append(
-            f"the {kind} ELBO of {elbo:.2f} nats is no better than that of a constant image "
-            f"({constant_elbo:.2f} nats): train for more epochs, or change the learning rate"
+            f"the {kind} ELBO of {elbo:,.2f} nats is no better than that of a constant image "
+            f"({constant_elbo:,.2f} nats): train for more epochs, or change the learning rate"
         )
     if rate < COLLAPSED_NATS:
         notes.append(
@@ -64,6 +80,11 @@ def findings(
             "run, so the learning rate stayed below its peak: use a smaller warmup_share"
         )
     return notes
+
+
+def _nats(losses: dict[str, float]) -> float:
+    """Rate plus distortion, which is the loss with a beta of 1, in nats per image."""
+    return losses["rate"] + losses["distortion"]
 
 
 def _first_batches(examples: PreparedDataset, split: str) -> Iterator[np.ndarray]:

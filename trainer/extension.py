@@ -4,15 +4,24 @@ Only the remaining epochs are trained. The finished model stays in place until t
 complete, and replaces it.
 """
 
+import dataclasses
 import json
 from typing import Any
 
 from etils import epath
 
-from components.base import artifacts
+from components.base import artifacts, earlier_versions, json_types
 from components.base.artifacts import ArtifactPlan
 from components.base.errors import ConfigError, WorkError
-from components.base.manifest import Artifact, differences, identity, read_manifest
+from components.base.manifest import (
+    Artifact,
+    differences,
+    fingerprint,
+    identity,
+    read_manifest,
+)
+from components.data.prepared_dataset import PreparedDataset
+from trainer.config import TrainConfig
 
 # What the longer run continues. The newest checkpoint is copied last: a draft with a checkpoint has
 # all of it.
@@ -21,16 +30,16 @@ _COPIED = ("metrics.jsonl", "tensorboard/", "checkpoints/best.ckpt", _NEWEST_CHE
 
 # The output of a run that tells that it extends others.
 EXTENDED_FILE = "extended.json"
+_MAX_EXTENDED_BYTES = 64 << 10
 
 
-def is_requested(plan: ArtifactPlan, *, extend: bool, overwrite: bool, is_chief: bool) -> bool:
+def is_requested(plan: ArtifactPlan, *, extend: bool, overwrite: bool) -> bool:
     """Whether a run is to extend the model in the directory of its plan.
 
     Args:
-      plan: the work of the run.
+      plan: the work of the run. The directory of a host that is not its writer may be empty.
       extend: whether the user asks for it.
       overwrite: whether the user asks to replace the model instead.
-      is_chief: whether this host writes files; the directory of another host may be empty.
 
     Raises:
       ConfigError: the user asks to extend a model that cannot be extended, or does not ask although
@@ -48,7 +57,7 @@ def is_requested(plan: ArtifactPlan, *, extend: bool, overwrite: bool, is_chief:
                 f"python -m trainer ... --epochs {plan.config['epochs']} --extend"
             )
         return extend
-    if not extend or not is_chief:
+    if not extend or not plan.is_writer:
         return False
     if model is None:
         raise ConfigError(
@@ -81,9 +90,9 @@ def fill(draft: epath.Path, plan: ArtifactPlan) -> None:
     if list((draft / "checkpoints").glob("step-*.ckpt")):
         return
     model.check_sizes()
-    names = [name for name in model.manifest["outputs"] if name.startswith(_COPIED)]
+    names = [name for name in model.manifest.outputs if name.startswith(_COPIED)]
     with artifacts.atomic_write(draft / EXTENDED_FILE) as temporary:
-        epochs = [*_extended_epochs(model.path), model.manifest["config"]["epochs"]]
+        epochs = [*_extended_epochs(model.path), model.setting("epochs", int)]
         temporary.write_text(json.dumps(epochs) + "\n")
     for name in sorted(names, key=lambda name: name.startswith(_NEWEST_CHECKPOINT)):
         source, target = model.verified(name), draft / name
@@ -108,6 +117,21 @@ def notes(draft: epath.Path, *, epochs: int) -> list[str]:
     ]
 
 
+def state_fingerprint(config: TrainConfig, examples: PreparedDataset) -> str:
+    """Digest of all that determines the states of a run, except its number of epochs.
+
+    A longer run continues the states of a shorter one. Settings that do what earlier versions did
+    are left out, so that a version with more settings continues them, too.
+
+    Args:
+      config: settings of the run.
+      examples: the prepared dataset.
+    """
+    settings = earlier_versions.without_earlier("train", dataclasses.asdict(config))
+    del settings["epochs"]
+    return fingerprint({"config": settings, "examples": examples.artifact.fingerprint})
+
+
 def forget(draft: epath.Path) -> None:
     """Removes the trace of an extension from the draft of a run that starts at step 0 after all."""
     (draft / EXTENDED_FILE).unlink(missing_ok=True)
@@ -122,8 +146,9 @@ def _published(plan: ArtifactPlan) -> Artifact | None:
 def _can_extend(model: Artifact, plan: ArtifactPlan) -> bool:
     """Whether a model differs from a plan only in that it has fewer epochs."""
     existing, requested = model.identity(), _identity(plan)
+    epochs = existing.get("epochs")
     same_but_epochs = existing | {"epochs": requested["epochs"]} == requested
-    return same_but_epochs and existing["epochs"] < requested["epochs"]
+    return same_but_epochs and isinstance(epochs, int) and epochs < requested["epochs"]
 
 
 def _differences(model: Artifact, plan: ArtifactPlan) -> str:
@@ -136,6 +161,17 @@ def _identity(plan: ArtifactPlan) -> dict[str, Any]:
 
 
 def _extended_epochs(directory: epath.Path) -> list[int]:
-    """The numbers of epochs of the runs that the run in a directory extends, in order."""
+    """The numbers of epochs of the runs that the run in a directory extends, in order.
+
+    Raises:
+      WorkError: the file that lists them is damaged.
+    """
     path = directory / EXTENDED_FILE
-    return json.loads(path.read_text()) if path.exists() else []
+    if not path.exists():
+        return []
+    try:
+        return json_types.parse(list[int], json_types.load(path, max_bytes=_MAX_EXTENDED_BYTES))
+    except ValueError as error:
+        raise WorkError(
+            f"{path} is damaged: {error}; restore the file, or train again with --overwrite"
+        ) from None

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import tensorflow as tf
+from tensorflow.python.client import device_lib
 
 from components.base import console, memory
 from components.base.arithmetic import ceil_div
@@ -20,6 +21,7 @@ from trainer.devices.hosts import host
 _LEAST_PART_OF_ACTIVATIONS = 0.25
 # TensorFlow refuses tensors of 2^63 elements, which no smaller layers have.
 _HUGE_LAYER = 1 << 16
+_AT_LEAST = "at least"
 _WAYS_OUT = (
     "to need less, reduce --widths, --latents, --batch_size, --steps_per_call or --replicas, "
     "increase --accumulate, or prepare smaller images with --image_size"
@@ -71,9 +73,10 @@ def check(
     kinds: Sequence[str],
     steps_per_call: int,
 ) -> None:
-    """Compares the memory of a run on the CPU with the free memory, and warns if it is too little.
+    """Compares the memory of a run with what there is, and warns if that is too little.
 
-    The memory of GPUs is not compared.
+    The replicas on the CPU share the free memory of this host; each replica on a GPU has what
+    TensorFlow may use of its GPU.
 
     Args:
       config: settings of the run.
@@ -83,13 +86,11 @@ def check(
       steps_per_call: number of steps whose images are on the device at once.
 
     Raises:
-      ConfigError: even the smallest possible need exceeds the free memory; or the network would be
-        too large for any machine.
+      ConfigError: even the smallest possible need exceeds the memory; or the network would be too
+        large for any machine.
     """
     model_costs = _planned_costs(config, image_shape)
-    if "GPU" in kinds:
-        return
-    needed = replica_memory(
+    need = replica_memory(
         model_costs,
         config,
         replicas=host().count * len(kinds),
@@ -97,20 +98,59 @@ def check(
         steps_per_call=steps_per_call,
         image_shape=image_shape,
     )
-    free = memory.free_memory()
-    least = dataclasses.replace(
-        needed, activations=int(_LEAST_PART_OF_ACTIVATIONS * needed.activations)
+    if "GPU" in kinds:
+        sharing, available, place = 1, _smallest_gpu(len(kinds)), "of memory on each GPU"
+    else:
+        sharing, available, place = len(kinds), memory.free_memory(), "of memory"
+    if available is None or (found := shortage(need, sharing=sharing, available=available)) is None:
+        return
+    certainty, size = found
+    message = (
+        f"training needs {certainty} {memory.format_bytes(size)} {place} for "
+        f"{model_costs.parameters:,} parameters and {format_shape(image_shape)} images, but "
+        f"{memory.format_bytes(available)} is free; {_WAYS_OUT}"
     )
-    for size, verb in ((least.total, "at least"), (needed.total, "about")):
-        if len(kinds) * size > free:
-            message = (
-                f"training needs {verb} {memory.format_bytes(len(kinds) * size)} of memory for "
-                f"{model_costs.parameters:,} parameters and {format_shape(image_shape)} images, "
-                f"but {memory.format_bytes(free)} is free; {_WAYS_OUT}"
-            )
-            if verb == "at least":
-                raise ConfigError(message)
-            console.warn(message)
+    if certainty == _AT_LEAST:
+        raise ConfigError(message)
+    console.warn(message)
+
+
+def shortage(need: costs.Memory, *, sharing: int, available: int) -> tuple[str, int] | None:
+    """Compares the memory that replicas need with what there is.
+
+    Args:
+      need: an estimate of the memory of one replica.
+      sharing: number of replicas that share the memory.
+      available: the memory, in bytes.
+
+    Returns:
+      None if it may be enough; otherwise whether the replicas need `at least` or `about` so much,
+      and how much, in bytes.
+    """
+    least = dataclasses.replace(
+        need, activations=int(_LEAST_PART_OF_ACTIVATIONS * need.activations)
+    )
+    for certainty, memory_need in ((_AT_LEAST, least), ("about", need)):
+        if sharing * memory_need.total > available:
+            return certainty, sharing * memory_need.total
+    return None
+
+
+def _smallest_gpu(count: int) -> int | None:
+    """The memory that TensorFlow may use on the smallest of the first GPUs, in bytes.
+
+    Args:
+      count: number of GPUs.
+
+    Returns:
+      None if TensorFlow does not say.
+    """
+    limits = [
+        device.memory_limit
+        for device in device_lib.list_local_devices()
+        if device.device_type == "GPU"
+    ]
+    return min(limits[:count], default=0) or None
 
 
 def _planned_costs(config: TrainConfig, image_shape: Shape) -> costs.Costs:

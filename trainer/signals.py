@@ -1,11 +1,14 @@
-"""SIGTERM and Ctrl-C as requests to stop at the next opportunity to save."""
+"""A signal as a request to stop training at the next opportunity to save."""
 
 import contextlib
-import os
 import signal
-import sys
-from collections.abc import Iterator
-from typing import Any
+import time
+from collections.abc import Callable, Iterator
+
+from components.base import console, stop_signals
+
+# `timeout` and some schedulers send a signal to the process and to its group, one after the other.
+_SAME_REQUEST_SECONDS = 1.0
 
 
 class StopRequest:
@@ -24,33 +27,39 @@ class StopRequest:
 
 
 @contextlib.contextmanager
-def deferred_signals() -> Iterator[StopRequest]:
-    """Turns the first SIGTERM or Ctrl-C into a request; the next one has its usual effect.
+def deferred_signals(clock: Callable[[], float] = time.monotonic) -> Iterator[StopRequest]:
+    """Turns the first stop signal into a request; one that is sent later has its usual effect.
+
+    Args:
+      clock: returns the time in seconds; signals within a second of the first one are the same
+        request.
 
     Yields:
       The request, which the training loop checks between calls of steps.
     """
     request = StopRequest()
-    previous_handlers: dict[signal.Signals, Any] = {}
+    previous_handlers = {number: signal.getsignal(number) for number in stop_signals.handled()}
+    requested_at = 0.0
 
     def restore_handlers() -> None:
         for number, handler in previous_handlers.items():
             signal.signal(number, handler)
 
     def on_signal(number: int, _frame: object) -> None:
-        request.signal_name = signal.Signals(number).name
-        message = (
-            f"{request.signal_name}: finishing the current steps and saving; "
-            "send it again to stop at once\n"
-        )
-        # `print` is not re-entrant, and the signal may have interrupted one. If standard error is
-        # closed, the work must still be saved.
-        with contextlib.suppress(OSError):
-            os.write(sys.stderr.fileno(), message.encode())
-        restore_handlers()
+        nonlocal requested_at
+        name = signal.Signals(number).name
+        if not request.is_pending:
+            request.signal_name = name
+            requested_at = clock()
+            console.say_at_once(
+                f"{name}: finishing the current steps and saving; send it again to stop at once"
+            )
+        elif clock() - requested_at >= _SAME_REQUEST_SECONDS:
+            restore_handlers()
+            signal.raise_signal(number)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        previous_handlers[number] = signal.signal(number, on_signal)
+    for number in previous_handlers:
+        signal.signal(number, on_signal)
     try:
         yield request
     finally:

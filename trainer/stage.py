@@ -22,6 +22,7 @@ def run(
     output: epath.PathLike,
     options: RunOptions = RunOptions(),  # noqa: B008 - frozen
     overwrite: bool = False,
+    verify: bool = False,
     extend: bool = False,
 ) -> None:
     """Trains a model on a prepared dataset, unless the output is up to date.
@@ -35,6 +36,7 @@ def run(
       output: directory to write the model to.
       options: options that do not change the result.
       overwrite: replace a different or damaged artifact in `output`.
+      verify: read all files of a model that is up to date, to check their content.
       extend: continue the finished model in `output`, which has fewer epochs.
 
     Raises:
@@ -53,9 +55,10 @@ def run(
         # These files contain times, or how the run came about. The checkpoints and metrics.jsonl
         # identify the result.
         volatile_prefixes=(MODEL_FILE, "tensorboard/", extension.EXTENDED_FILE),
+        is_writer=is_chief,
     )
-    extends = extension.is_requested(plan, extend=extend, overwrite=overwrite, is_chief=is_chief)
-    if not extends and plan.is_up_to_date(overwrite=overwrite):
+    extends = extension.is_requested(plan, extend=extend, overwrite=overwrite)
+    if not extends and plan.is_up_to_date(overwrite=overwrite, verify=verify):
         console.say(f"train: up to date ({output})")
     else:
         console.say(f"train: preset {preset} on {dataset.name}")
@@ -68,7 +71,7 @@ def run(
 
 
 def _outcome(artifact: Artifact) -> str:
-    counts = TrainCounts.from_json(artifact.manifest["counts"])
+    counts = artifact.counts(TrainCounts)
     outcome = f"final train loss {counts.final.train['loss']:.2f} nats"
     if counts.kept.heldout is None:
         return outcome

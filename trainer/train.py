@@ -94,7 +94,13 @@ def _train_as_chief(
     if HELDOUT_SPLIT in examples.splits:
         heldout_images = examples.head(HELDOUT_SPLIT, config.heldout_examples)
         heldout = HeldoutEvaluation(run.model, heldout_images, seed=config.seed)
-    with ChiefRecorder(run, draft.path, heldout=heldout, options=options) as recorder:
+    with ChiefRecorder(
+        run,
+        draft.path,
+        heldout=heldout,
+        options=options,
+        fingerprint=extension.state_fingerprint(config, examples),
+    ) as recorder:
         if recorder.position.step == 0:
             extension.forget(draft.path)
         _fit(run, recorder)
@@ -103,14 +109,14 @@ def _train_as_chief(
     run.model.in_float32(weights).save(str(draft.path / MODEL_FILE))
     found = diagnosis.findings(
         kept,
+        history=recorder.history,
         constant_elbo=diagnosis.baseline_elbo(examples, build.TRAIN_SPLIT, heldout_images),
-        steps=recorder.history[-1].step,
         warmup_steps=run.warmup_steps,
     )
     for note in found:
         console.warn(note)
     draft.notes = [
-        *examples.artifact.manifest["notes"],
+        *examples.artifact.manifest.notes,
         *extension.notes(draft.path, epochs=config.epochs),
         *found,
     ]

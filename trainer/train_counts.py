@@ -1,7 +1,6 @@
 """A typed form of the counts in the manifest of a trained model."""
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 from trainer.recording.epoch_metrics import EpochMetrics
@@ -32,9 +31,3 @@ class TrainCounts:
     def as_json(self) -> dict[str, Any]:
         """The counts as they are in the manifest."""
         return dataclasses.asdict(self)
-
-    @staticmethod
-    def from_json(value: Mapping[str, Any]) -> "TrainCounts":
-        """The counts from a manifest."""
-        epochs = {name: EpochMetrics(**value[name]) for name in ("kept", "final")}
-        return TrainCounts(**{**value, **epochs})

@@ -77,7 +77,7 @@ def verify(config: TrainConfig, options: VerifyOptions) -> str:
     try:
         _check(differences, options)
     except WorkError:
-        console.say(table)
+        console.say(*table.split("\n"))
         raise
     return f"{table}\npassed: no judged difference exceeds {options.tolerance:g}"
 

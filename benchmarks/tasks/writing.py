@@ -32,7 +32,7 @@ def prepare(arguments: list[str], output: str) -> Report:
     execution.run_tasks = timed_run_tasks
     sys.argv[1:] = ["prepare", *arguments, "--output", output]
     command.main()
-    counts = PreparedDataset.open(output).artifact.manifest["counts"]
+    counts = PreparedDataset.open(output).artifact.manifest.counts
     return {"images": counts["kept"], "seconds": clock[-1] - clock[0]}
 
 

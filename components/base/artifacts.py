@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -16,7 +17,7 @@ from typing import Any
 
 from etils import epath
 
-from components.base import files
+from components.base import files, json_types
 from components.base.errors import ConfigError, WorkError
 from components.base.manifest import (
     DRAFT_SUFFIX,
@@ -24,6 +25,7 @@ from components.base.manifest import (
     MANIFEST,
     Artifact,
     Input,
+    Manifest,
     describe_inputs,
     describe_outputs,
     differences,
@@ -37,6 +39,9 @@ _REPLACED_SUFFIX = ".replaced"
 # Marks an artifact that is being replaced, so that it is not mistaken for a copy of a user.
 _REPLACEMENT_MARK = "being_replaced"
 _TEMPORARY_SUFFIX = ".tmp"
+# The names of `atomic_write`. Other files that end like them are the user's.
+_TEMPORARY = re.compile(rf".*\.[0-9a-f]{{32}}{re.escape(_TEMPORARY_SUFFIX)}", re.S)
+_MAX_PLAN_BYTES = 16 << 20
 
 
 @dataclasses.dataclass
@@ -65,6 +70,7 @@ class ArtifactPlan:
       inputs: what the stage reads, by name.
       volatile_prefixes: prefixes of the paths of outputs that differ between runs of the same
         work, such as those that hold times; the artifact's fingerprint leaves them out.
+      is_writer: whether this process may change the directory. Of several hosts of a run, one may.
     """
 
     stage: str
@@ -72,6 +78,7 @@ class ArtifactPlan:
     config: Mapping[str, Any]
     inputs: Mapping[str, Input]
     volatile_prefixes: tuple[str, ...] = ()
+    is_writer: bool = True
 
     def __post_init__(self) -> None:
         if os.path.islink(self.directory):
@@ -87,17 +94,21 @@ class ArtifactPlan:
     def _replaced_directory(self) -> epath.Path:
         return self.directory.parent / f"{self.directory.name}{_REPLACED_SUFFIX}"
 
-    def is_up_to_date(self, *, overwrite: bool) -> bool:
+    def is_up_to_date(self, *, overwrite: bool, verify: bool = False) -> bool:
         """Whether the directory already holds the artifact of this plan.
 
         Args:
           overwrite: return False, rather than raise an error, if the directory holds another
             artifact of this stage or a damaged one.
+          verify: read all files of the artifact, to compare their content with the manifest, and
+            not only their sizes; `overwrite` does so anyway.
 
         Raises:
           ConfigError: the directory holds another artifact. Whatever `overwrite` says: it is an
             input or contains one, or it holds something that this stage did not write.
-          WorkError: the directory holds the right artifact, but a file is missing or truncated.
+          WorkError: the directory holds the right artifact, but a file is missing or truncated or,
+            with `verify`, damaged. Whatever `overwrite` says: the manifest is damaged, so that
+            nobody knows what the directory holds.
         """
         self._check_target()
         self.recover_replacement()
@@ -107,10 +118,10 @@ class ArtifactPlan:
         if manifest is None:
             raise ConfigError(
                 f"{self.directory} exists but is not an artifact of this pipeline (it has no "
-                f"valid {MANIFEST}); choose a new directory, or move this one away"
+                f"{MANIFEST} of it); choose a new directory, or move this one away"
             )
         artifact = Artifact(self.directory, manifest)
-        if (stage := manifest["stage"]) != self.stage:
+        if (stage := manifest.stage) != self.stage:
             raise ConfigError(
                 f"{self.directory} holds an artifact of the {stage} stage, which the {self.stage} "
                 "stage never replaces; choose a new directory"
@@ -122,7 +133,7 @@ class ArtifactPlan:
                 "choose a new directory, or replace the artifact with --overwrite"
             )
         if not overwrite:
-            artifact.check_sizes()
+            artifact.check_content() if verify else artifact.check_sizes()
             return True
         if not differing and artifact.is_intact():
             return True
@@ -131,7 +142,8 @@ class ArtifactPlan:
 
     def recover_replacement(self) -> None:
         """Finishes or undoes a replacement that was interrupted when a process was killed."""
-        if (self._replaced_directory / _REPLACEMENT_MARK).exists():
+        # Two hosts that start at once would be in each other's way.
+        if self.is_writer and (self._replaced_directory / _REPLACEMENT_MARK).exists():
             with files.directory_lock(self.draft_directory):
                 self._recover_replacement()
 
@@ -175,7 +187,7 @@ class ArtifactPlan:
             draft = Draft(self.draft_directory)
             yield draft
             manifest = self._describe(draft, start=start)
-            files.write_durably(draft.path / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+            files.write_durably(draft.path / MANIFEST, manifest.to_json())
             if self.directory.exists():
                 # Checked again: files may have been added since the work began.
                 self._check_replaceable()
@@ -214,15 +226,19 @@ class ArtifactPlan:
         """Checks that the directory holds nothing except the files in its manifest.
 
         Raises:
-          ConfigError: it holds another file, which would be lost if the artifact were replaced.
+          ConfigError: it holds something else, which would be lost if the artifact were replaced:
+            a file, an empty directory, or a link to a directory.
         """
-        manifest = read_manifest(self.directory) or {"outputs": {}}
-        known = {*manifest["outputs"], MANIFEST, _PLAN, _REPLACEMENT_MARK}
-        others = [
+        manifest = read_manifest(self.directory)
+        names = {MANIFEST, _PLAN, _REPLACEMENT_MARK, *(manifest.outputs if manifest else ())}
+        known = {self.directory / name for name in names}
+        # A directory is empty if its files have been lost.
+        folders = {parent for path in known for parent in path.parents}
+        others = sorted(
             path
-            for path in files.walk_files(self.directory)
-            if path.relative_to(self.directory).as_posix() not in known
-        ]
+            for path in files.leaves(self.directory) - known
+            if path not in folders or os.path.islink(path)
+        )
         if others:
             more = f" and {len(others) - 1:,} more" if len(others) > 1 else ""
             raise ConfigError(
@@ -234,12 +250,12 @@ class ArtifactPlan:
         """Prepares the draft: keeps its files if they are to be resumed, removes them otherwise."""
         children = list(self.draft_directory.iterdir())
         plan_file = self.draft_directory / _PLAN
-        if not plan_file.exists() and any(not p.name.endswith(_TEMPORARY_SUFFIX) for p in children):
+        if not plan_file.exists() and any(not _TEMPORARY.fullmatch(p.name) for p in children):
             raise ConfigError(
                 f"{self.draft_directory} is in the way and is not a draft of this pipeline (it has "
                 f"no {_PLAN}); move it away"
             )
-        existing = json.loads(plan_file.read_text()) if plan_file.exists() else {}
+        existing = _read_plan(plan_file) if plan_file.exists() else {}
         differing = differences(existing, self._identity())
         if existing and existing["stage"] != self.stage:
             raise ConfigError(
@@ -255,11 +271,11 @@ class ArtifactPlan:
             )
         if resume and not differing:
             for path in files.walk_files(self.draft_directory):
-                if path.name == MANIFEST or path.name.endswith(_TEMPORARY_SUFFIX):
+                if path.name == MANIFEST or _TEMPORARY.fullmatch(path.name):
                     path.unlink()
             return
         for child in children:
-            child.rmtree() if child.is_dir() else child.unlink()
+            child.rmtree() if child.is_dir() and not os.path.islink(child) else child.unlink()
         with atomic_write(plan_file) as temporary:
             files.write_durably(temporary, json.dumps(self._identity(), indent=2))
 
@@ -277,31 +293,50 @@ class ArtifactPlan:
             self._replaced_directory.rename(self.directory)
             (self.directory / _REPLACEMENT_MARK).unlink()
 
-    def _describe(self, draft: Draft, *, start: float) -> dict[str, Any]:
+    def _describe(self, draft: Draft, *, start: float) -> Manifest:
         """The manifest of a finished draft, whose work began at `start` (monotonic seconds)."""
-        return {
-            "format_version": FORMAT_VERSION,
-            "stage": self.stage,
-            "config": dict(self.config),
-            "inputs": describe_inputs(self.inputs, directory=self.directory),
-            "outputs": describe_outputs(
+        return Manifest(
+            format_version=FORMAT_VERSION,
+            stage=self.stage,
+            config=dict(self.config),
+            inputs=describe_inputs(self.inputs, directory=self.directory),
+            outputs=describe_outputs(
                 self._collect_outputs(),
                 directory=self.draft_directory,
                 volatile_prefixes=self.volatile_prefixes,
             ),
-            "counts": draft.counts,
-            "notes": draft.notes,
-            "versions": package_versions(),
-            "wall_seconds": round(time.monotonic() - start, 3),
-        }
+            counts=draft.counts,
+            notes=draft.notes,
+            versions=package_versions(),
+            wall_seconds=round(time.monotonic() - start, 3),
+        )
 
     def _collect_outputs(self) -> Iterator[epath.Path]:
-        """Yields the outputs in the draft; deletes temporary files."""
+        """Yields the outputs in the draft; deletes temporary files and empty directories."""
         for path in files.walk_files(self.draft_directory):
-            if path.name.endswith(_TEMPORARY_SUFFIX):
+            if _TEMPORARY.fullmatch(path.name):
                 path.unlink()  # Left by a worker that was killed; another worker did its task.
-            elif path != self.draft_directory / _PLAN:
-                yield path
+        # No manifest lists one, so it would look like the user's, and never be replaced.
+        files.remove_empty_directories(self.draft_directory)
+        yield from sorted(files.leaves(self.draft_directory) - {self.draft_directory / _PLAN})
+
+
+def _read_plan(path: epath.Path) -> dict[str, Any]:
+    """The identity of the work in a draft.
+
+    Raises:
+      ConfigError: the file is damaged.
+    """
+    try:
+        plan = json_types.load(path, max_bytes=_MAX_PLAN_BYTES)
+        json_types.parse(dict[str, Any], plan)
+        json_types.parse(str, plan.get("stage"), where="stage")
+    except ValueError as error:
+        raise ConfigError(
+            f"{path} is damaged: {error}; remove {path.parent} by hand, which holds unfinished "
+            "work, and run the same command again"
+        ) from None
+    return plan
 
 
 @contextlib.contextmanager

@@ -13,16 +13,17 @@ Code below it raises the errors of `components.base.errors`; it never prints the
 """
 
 import argparse
+import contextlib
 import logging
 import os
-import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from components.base import console, file_errors
-from components.base.errors import ConfigError, Stopped, UserError, nearest
+from components.base import console, file_errors, stop_signals
+from components.base.errors import ConfigError, Stopped, UserError, WorkError, nearest
 
 _CLEANUP_SECONDS = 5
 
@@ -102,46 +103,51 @@ def path(value: str) -> str:
 
 
 def run(command: Callable[[], None]) -> NoReturn:
-    """Runs a command and exits the process.
+    """Runs a command and ends the process.
 
     A `UserError` and a file error become one line on standard error; any other exception is a bug
     and gets its traceback. The exit code is 0 on success, 1 if the work failed, 2 if the command
     line or the config is wrong, and 75 if a signal stopped the work.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _raise_interrupt)
+    console.open_streams()
     # gRPC and Beam log so much that the one line that matters would be lost.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     logging.basicConfig(level=logging.ERROR)
     try:
+        stop_signals.interrupt()
+        exit_code = _exit_code(command)
+        # The result is final now.
+        stop_signals.ignore()
+    except KeyboardInterrupt:
+        exit_code = Stopped.exit_code
+    _end_process(Stopped.exit_code if stop_signals.is_stopping() else exit_code)
+
+
+def _exit_code(command: Callable[[], None]) -> int:
+    """Runs a command, reports its error, and returns the exit code."""
+    try:
         with file_errors.as_work_errors():
-            command()
+            with contextlib.suppress(SystemExit):  # `argparse` has printed a help text.
+                command()
+            console.flush()
+    except Stopped as stopped:
+        console.say(str(stopped))
+        return stopped.exit_code
     except UserError as error:
-        _exit(error)
-    except KeyboardInterrupt as interrupt:
-        # Beam appends the name of the transform to the name of the signal.
-        name = str(interrupt).partition(" ")[0] or "SIGINT"
-        _exit(
-            Stopped(
-                f"{name}: stopped; nothing unfinished was published; run the same command again"
-            )
-        )
-    sys.exit(0)
+        console.say(f"error: {error}")
+        return error.exit_code
+    except Exception:
+        console.say(*traceback.format_exc().rstrip("\n").split("\n"))
+        return WorkError.exit_code
+    return 0
 
 
-def _raise_interrupt(number: int, _frame: object) -> NoReturn:
-    # KeyboardInterrupt is not an Exception, so no library's `except Exception` catches it. Python's
-    # own has no argument, and Beam raises such an exception again as a RuntimeError.
-    raise KeyboardInterrupt(signal.Signals(number).name)
-
-
-def _exit(error: UserError) -> NoReturn:
-    console.say(f"error: {error}" if error.exit_code != Stopped.exit_code else str(error))
-    sys.stderr.flush()
+def _end_process(exit_code: int) -> NoReturn:
     if multiprocessing_util := sys.modules.get("multiprocessing.util"):
         # Removes semaphores and a directory of sockets: `os._exit` skips Python's exit handlers.
         cleanup = threading.Thread(target=multiprocessing_util._run_finalizers, daemon=True)
         cleanup.start()
         cleanup.join(_CLEANUP_SECONDS)
-    # Not `sys.exit`: it would wait for worker threads that are still running.
-    os._exit(error.exit_code)
+    # Not `sys.exit`: it would wait for worker threads that are still running, and a signal during
+    # Python's exit would change the exit code.
+    os._exit(exit_code)

@@ -1,6 +1,5 @@
 """Errors for the user: each is reported in one line and determines the exit code."""
 
-import difflib
 from collections.abc import Iterable
 
 _MAX_LISTED = 12
@@ -45,6 +44,8 @@ def nearest(name: str, valid: Iterable[str], *, count: int = 3) -> str:
       `nearest: ` and the most similar valid names, or `valid: ` and the first valid names in
       alphabetical order if none is similar.
     """
+    import difflib  # Imported here, since commands start with this module.
+
     valid = sorted(valid)
     suggestions = difflib.get_close_matches(name, valid, n=count, cutoff=0.5)
     if suggestions:

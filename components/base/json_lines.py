@@ -7,7 +7,7 @@ from typing import Any
 
 from etils import epath
 
-from components.base import artifacts
+from components.base import artifacts, files, json_types
 
 
 def write(path: epath.Path, values: Iterable[Any], *, durable: bool = False) -> None:
@@ -29,7 +29,12 @@ def write(path: epath.Path, values: Iterable[Any], *, durable: bool = False) -> 
 
 
 def read(path: epath.Path) -> Iterator[Any]:
-    """Yields the values of a file. Raises ValueError at the first line that is not JSON."""
-    with path.open("rb") as file:
+    """Yields the values of a file.
+
+    Raises:
+      ValueError: a line is not JSON, or is nested too deeply.
+      WorkError: it is not a regular file.
+    """
+    with files.open_regular(path) as file:
         for line in file:
-            yield json.loads(line)
+            yield json_types.parse_text(line)

@@ -2,6 +2,11 @@
 
 import pathlib
 
+from components.base.errors import ConfigError
+
+# Default for the most that is loaded at once of what a file holds: enough for any image, and for
+# the labels of 33 million images.
+LOAD_BYTES = 256 << 20
 _DEFAULT_BYTES = 4 << 30
 
 
@@ -34,6 +39,27 @@ def free_memory(
         for ancestor in (directory, *directory.parents[:depth]):
             limits += [int(limit) for limit in _read_lines(ancestor / file) if limit != "max"]
     return min(limits, default=_DEFAULT_BYTES)
+
+
+def check_load(name: str, size: int, *, limit: int) -> None:
+    """Checks the size of something that must be loaded as a whole, before it is read.
+
+    A small compressed file may hold, or announce, far more than fits into memory.
+
+    Args:
+      name: what is to be loaded, and from where, for the message.
+      size: in bytes of memory.
+      limit: the most bytes that may be loaded, the value of --load_bytes.
+
+    Raises:
+      ConfigError: the size is above the limit.
+    """
+    if size > limit:
+        raise ConfigError(
+            f"{name} would take {format_bytes(size)} of memory at once, more than --load_bytes "
+            f"{limit} allows; restore the file, or if it is right, pass --load_bytes {size} "
+            f"({format_bytes(free_memory())} is free)"
+        )
 
 
 def format_bytes(size: int) -> str:

@@ -7,7 +7,8 @@ TensorFlow, with channels last and weights in float32.
 import importlib
 import logging
 import os
-import sys
+
+from components.base import console
 
 
 def load() -> None:
@@ -17,18 +18,9 @@ def load() -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["KERAS_BACKEND"] = "tensorflow"  # Keras reads it once, when it is imported.
-    # C++ libraries write to file descriptor 2 directly, so replacing `sys.stderr` is not enough.
-    sys.stderr.flush()
-    original = os.dup(2)
-    null = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 2)
+    with console.hidden_stderr():
         tensorflow = importlib.import_module("tensorflow")
         keras = importlib.import_module("keras")
-    finally:
-        os.dup2(original, 2)
-        os.close(original)
-        os.close(null)
     keras.config.set_floatx("float32")
     keras.config.set_dtype_policy("float32")
     keras.config.set_epsilon(1e-7)

@@ -53,6 +53,17 @@ def displayed(names: Sequence[str], *, max_length: int = _MAX_LENGTH) -> tuple[l
     return texts, f"{subject} shown as numbers: the font lacks letters"
 
 
+def alike(names: Sequence[str]) -> list[list[str]]:
+    """Groups of names that differ only in their Unicode form, such as `é` in one part or in two.
+
+    Letters of full and of half width are alike too.
+    """
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(unicodedata.normalize("NFKC", name), []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
 def font_file(style: str = "") -> str:
     """The path of the font of all pictures, found without importing matplotlib.
 

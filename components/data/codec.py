@@ -13,6 +13,7 @@ records of other writers, whose features it does not know in advance: it learns 
 first record of each length, and leaves records that do not match to protobuf.
 """
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -22,6 +23,7 @@ from collections.abc import Iterator
 import numpy as np
 from etils import epath
 
+from components.base import files
 from components.base.arithmetic import ceil_div
 from components.base.errors import WorkError
 from components.base.shapes import Shape
@@ -162,23 +164,33 @@ def _encode_rows(
     return records
 
 
-def read_batches(path: epath.PathLike, image_shape: Shape) -> Iterator[ExampleBatch]:
+def read_batches(
+    path: epath.PathLike, image_shape: Shape, *, sha256: str | None = None
+) -> Iterator[ExampleBatch]:
     """Yields the examples of one TFRecord file, in order, in batches of about 1 MiB.
 
-    Every record is checked.
+    Every record is checked. The digest of the file is known only after the last batch.
+
+    Args:
+      path: the file.
+      image_shape: (height, width, channels) of every image.
+      sha256: SHA-256 digest that the file must have, in hexadecimal; None if it is not known.
 
     Raises:
-      WorkError: a record is damaged, or is not an example of this shape; the message names the
-        file and the record.
+      WorkError: a record is damaged, or is not an example of this shape, and the message names the
+        file and the record; or the file is another one than that of the digest.
     """
     path = epath.Path(path)
     num_read = 0
     chunk_bytes = _CHUNK_BYTES
+    digest = files.BackgroundDigest() if sha256 else None
     try:
-        with path.open("rb") as file:
+        with files.open_regular(path) as file, digest or contextlib.nullcontext():
             while data := file.read(chunk_bytes):
                 ends = tfrecord.record_ends(data)
                 if len(ends):
+                    if digest:
+                        digest.update(memoryview(data)[: ends[-1]])
                     batch = _decode(data, ends, image_shape)
                     yield batch
                     num_read += len(batch)
@@ -194,6 +206,8 @@ def read_batches(path: epath.PathLike, image_shape: Shape) -> Iterator[ExampleBa
         is_complete = False
     if not is_complete:
         raise diagnose(path, image_shape, num_read)
+    if digest and digest.hexdigest() != sha256:
+        raise files.content_error(path)
 
 
 def _decode(data: bytes, ends: np.ndarray, image_shape: Shape) -> ExampleBatch:
@@ -322,6 +336,14 @@ def diagnose(path: epath.Path, image_shape: Shape, first: int) -> WorkError:
     Raises:
       ConfigError: the file is of another type.
     """
+    # First, because a small compressed file may hold a record that is larger than the memory.
+    # `read_records` explains why a file cannot be opened.
+    with contextlib.suppress(OSError):
+        if tfrecord.is_compressed(path):
+            return WorkError(
+                f"{path} is compressed with gzip, and prepare's shards are not; decompress it with "
+                "gunzip, or prepare again with --overwrite"
+            )
     try:
         for number, payload in enumerate(tfrecord.read_records(path)):
             if number >= first:
@@ -331,9 +353,4 @@ def diagnose(path: epath.Path, image_shape: Shape, first: int) -> WorkError:
         return error
     except ValueError as error:
         return WorkError(f"{path} does not hold the expected examples: record {number} {error}")
-    if tfrecord.is_compressed(path):
-        return WorkError(
-            f"{path} is compressed with gzip, and prepare's shards are not; decompress it with "
-            "gunzip, or prepare again with --overwrite"
-        )
-    return WorkError(f"{path} changed while it was read; prepare again with --overwrite")
+    return files.content_error(path)

@@ -1,7 +1,7 @@
 """The counts in the manifest of a prepared dataset, as types."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections import Counter
 from typing import Any
 
 from components.base.shapes import Shape
@@ -9,10 +9,18 @@ from components.base.shapes import Shape
 
 @dataclasses.dataclass(frozen=True)
 class ShardCount:
-    """A shard: its file name, and the number of its examples."""
+    """A shard: its file name, and the number of its examples.
+
+    Raises:
+      ValueError: it has no example.
+    """
 
     file: str
     examples: int
+
+    def __post_init__(self) -> None:
+        if self.examples < 1:
+            raise ValueError(f"the shard {self.file[:80]!r} has {self.examples} examples")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +57,10 @@ class DatasetCounts:
       shards: the shards of each split, in order.
       duplicates: images that occur more than once.
       rest: digest of the inputs that are not in the quarantine; `--retry_quarantined` compares it.
+      outline: how a folder of images was understood, in a few lines for people; otherwise empty.
+
+    Raises:
+      ValueError: a size of the images is not positive.
     """
 
     inputs: int
@@ -62,21 +74,23 @@ class DatasetCounts:
     shards: dict[str, list[ShardCount]]
     duplicates: DuplicateCounts
     rest: str
+    outline: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def empty_classes(self) -> list[str]:
+        """The classes that inputs have, but no example."""
+        kept: Counter[str] = Counter()
+        inputs: Counter[str] = Counter()
+        for split in self.ledger.values():
+            for name, counts in split["classes"].items():
+                inputs[name] += counts["inputs"]
+                kept[name] += counts["kept"]
+        return [name for name in self.class_names if inputs[name] and not kept[name]]
+
+    def __post_init__(self) -> None:
+        if min(self.image_shape) < 1:
+            raise ValueError(f"counts.image_shape is {list(self.image_shape)}")
 
     def as_json(self) -> dict[str, Any]:
         """The counts as the JSON value in the manifest."""
         return {**dataclasses.asdict(self), "image_shape": list(self.image_shape)}
-
-    @staticmethod
-    def from_json(value: Mapping[str, Any]) -> "DatasetCounts":
-        """Converts the JSON value in a manifest to counts."""
-        height, width, channels = value["image_shape"]
-        parsed = {
-            "image_shape": (height, width, channels),
-            "shards": {
-                split: [ShardCount(**shard) for shard in shards]
-                for split, shards in value["shards"].items()
-            },
-            "duplicates": DuplicateCounts(**value["duplicates"]),
-        }
-        return DatasetCounts(**{**value, **parsed})

@@ -96,7 +96,8 @@ class _LoadingWindow:
     Attributes:
       window: the window.
       images: uint8, the buffer that its images are read into, in the order of the window.
-      reads: the read of each block; empty once all are known to have succeeded.
+      reads: the read of each block, and the verification of each shard; empty once all are known
+        to have succeeded.
     """
 
     window: Window
@@ -189,6 +190,8 @@ class StreamedImages:
                 window.blocks, window.offsets[:-1], window.offsets[1:], strict=True
             )
         ]
+        shards = np.unique(self.layout.shards[window.blocks])
+        reads += [self._pool.submit(self._shards[shard].verify) for shard in shards]
         self._windows.append(_LoadingWindow(window, images, reads))
 
     def _drop_first(self) -> None:

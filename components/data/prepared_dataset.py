@@ -16,15 +16,16 @@ The first two read only the records that `prepare` writes, and decode thousands 
 
 import collections
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterator
 
 import numpy as np
 from etils import epath
 
-from components.base import files
-from components.base.errors import ConfigError
-from components.base.manifest import Artifact, load_artifact
+from components.base import files, json_types
+from components.base.errors import ConfigError, WorkError
+from components.base.manifest import Artifact, Manifest, load_artifact
 from components.base.shapes import Shape, format_shape
 from components.data import codec
 from components.data.dataset_counts import DatasetCounts, ShardCount
@@ -64,13 +65,15 @@ class PreparedDataset:
           WorkError: a shard is missing or truncated.
         """
         artifact = load_artifact(directory, stage="prepare", check_sizes=False)
+        manifest = artifact.manifest
         try:
-            name = artifact.manifest["config"]["dataset"]
-            counts = DatasetCounts.from_json(artifact.manifest["counts"])
-        except (KeyError, TypeError):
+            name = json_types.parse(str, manifest.config.get("dataset"), where="config.dataset")
+            counts = json_types.parse(DatasetCounts, manifest.counts, where="counts")
+            _check_shard_counts(counts, manifest)
+        except ValueError as error:
             raise ConfigError(
-                f"{artifact.path} was prepared by another version of this project; "
-                "prepare again with --overwrite"
+                f"{artifact.path} was prepared by another version of this project, or its manifest "
+                f"is damaged: {error}; prepare again with --overwrite"
             ) from None
         dataset = PreparedDataset(artifact.path, name, counts, artifact)
         # The shards first: for a truncated shard, this check also names the damaged record.
@@ -82,10 +85,10 @@ class PreparedDataset:
         """Reads each shard whose size differs from the manifest's, to name the damaged record."""
         for shards in self.shards.values():
             for shard in shards:
-                expected = self.artifact.manifest["outputs"][shard.file]["bytes"]
+                expected = self.artifact.output(shard.file).bytes
                 path = self.path / shard.file
                 if path.exists() and files.stat(path).size != expected:
-                    collections.deque(self._shard_batches(shard), maxlen=0)
+                    self._read_records(shard)
 
     @property
     def image_shape(self) -> Shape:
@@ -114,11 +117,12 @@ class PreparedDataset:
     def batches(self, split: str) -> Iterator[ExampleBatch]:
         """Yields a split in the order of its shards, in batches of about 1 MiB.
 
-        Every record is checked.
+        Every record is checked; the digest of a shard is known only after its last batch.
 
         Raises:
           ConfigError: there is no such split.
-          WorkError: a shard is damaged; the message names the file and the record.
+          WorkError: a shard is damaged, and the message names the file and the record; or it is the
+            shard of another run.
         """
         for shard in self._shards(split):
             yield from self._shard_batches(shard)
@@ -151,11 +155,14 @@ class PreparedDataset:
         the errors of `batches`.
         """
         parts, missing = [], count
-        for batch in self.batches(split):
-            parts.append(batch.images[:missing])
-            missing -= len(parts[-1])
-            if not missing:
-                break
+        for shard in self._shards(split):
+            # First, because the last batch, after which the digest is known, may not be read.
+            self._verify(shard)
+            for batch in self._shard_batches(shard):
+                parts.append(batch.images[:missing])
+                missing -= len(parts[-1])
+                if not missing:
+                    return np.concatenate(parts)
         return np.concatenate(parts)
 
     def layout(self, split: str, **options: int) -> BlockLayout:
@@ -179,6 +186,7 @@ class PreparedDataset:
                 shard.examples,
                 image_shape=self.image_shape,
                 block_examples=layout.block_examples,
+                sha256=self.artifact.output(shard.file).sha256,
             )
             for shard in self._shards(split)
         ]
@@ -190,15 +198,47 @@ class PreparedDataset:
             )
         return self.shards[split]
 
-    def _shard_batches(self, shard: ShardCount) -> Iterator[ExampleBatch]:
+    def _verify(self, shard: ShardCount) -> None:
+        """Checks the content of a shard. Raises the errors of `batches`."""
+        try:
+            self.artifact.verified(shard.file)
+        except WorkError:
+            self._read_records(shard)
+            raise
+
+    def _read_records(self, shard: ShardCount) -> None:
+        """Reads a shard that is not as it was published, for an error that names the record."""
+        collections.deque(self._shard_batches(shard, check_digest=False), maxlen=0)
+
+    def _shard_batches(
+        self, shard: ShardCount, *, check_digest: bool = True
+    ) -> Iterator[ExampleBatch]:
         path = self.path / shard.file
+        sha256 = self.artifact.output(shard.file).sha256 if check_digest else None
         num_records = 0
-        for batch in codec.read_batches(path, self.image_shape):
+        for batch in codec.read_batches(path, self.image_shape, sha256=sha256):
             num_records += len(batch)
             if num_records > shard.examples:
                 break
             yield batch
         check_num_records(path, num_records, shard.examples)
+
+
+def _check_shard_counts(counts: DatasetCounts, manifest: Manifest) -> None:
+    """Checks that the shards are files of the artifact, and as large as their examples need.
+
+    Raises:
+      ValueError: the manifest contradicts itself; the message names the shard.
+    """
+    pixels = math.prod(counts.image_shape)
+    for shard in itertools.chain.from_iterable(counts.shards.values()):
+        record = manifest.outputs.get(shard.file)
+        if record is None or "/" in shard.file:
+            raise ValueError(f"counts.shards has {shard.file[:80]!r}, which is no output")
+        if shard.examples * pixels > record.bytes:
+            raise ValueError(
+                f"{shard.file} cannot hold {shard.examples:,} examples in {record.bytes:,} bytes"
+            )
 
 
 def description(dataset: PreparedDataset) -> str:

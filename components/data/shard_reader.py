@@ -8,6 +8,7 @@ import concurrent.futures
 import contextlib
 import threading
 from collections.abc import Sequence
+from typing import IO
 
 import numpy as np
 from etils import epath
@@ -33,18 +34,64 @@ class ShardReader:
       num_examples: number of its records.
       image_shape: (height, width, channels) of every image.
       block_examples: number of records per block; the last block may have fewer.
+      sha256: SHA-256 digest of the file, in hexadecimal, which `verify` compares.
     """
 
     def __init__(
-        self, path: epath.Path, num_examples: int, *, image_shape: Shape, block_examples: int
+        self,
+        path: epath.Path,
+        num_examples: int,
+        *,
+        image_shape: Shape,
+        block_examples: int,
+        sha256: str,
     ):
         self._path = path
         self._num_examples = num_examples
         self._image_shape = image_shape
         self._block_examples = block_examples
+        self._sha256 = sha256
         self._lock = threading.Lock()
+        self._verification = threading.Lock()
+        self._is_verified = False
+        # The file as it was when it was first opened.
+        self._identity: files.FileIdentity | None = None
+        self._identification = threading.Lock()
         # Offsets in the file at which blocks begin, and its size; int64 [blocks + 1].
         self._offsets: np.ndarray | None = None
+
+    def verify(self) -> None:
+        """Compares the content of the file with its digest, on the first call.
+
+        It may run while blocks are read; their images must not be used before it has returned.
+
+        Raises:
+          WorkError: the file is damaged, and the message names the record if it can; or it is the
+            file of another run.
+        """
+        with self._verification:
+            if self._is_verified:
+                return
+            with self._open() as file:
+                is_right = files.digest(file) == self._sha256
+            if not is_right:
+                raise codec.diagnose(self._path, self._image_shape, 0)
+            self._is_verified = True
+
+    def _open(self) -> IO[bytes]:
+        """Opens the file.
+
+        Raises:
+          WorkError: another file has taken its place since it was first opened.
+        """
+        file = files.open_regular(self._path)
+        identity = files.identity(self._path, file)
+        with self._identification:
+            self._identity = self._identity or identity
+        if identity != self._identity:
+            file.close()
+            raise files.content_error(self._path)
+        return file
 
     def read_images(self, block: int, images: np.ndarray, targets: np.ndarray) -> None:
         """Reads the images of a block into given rows of an array; checks every record.
@@ -77,7 +124,7 @@ class ShardReader:
         """Reads a block; returns whether it is intact and at its offset."""
         start, stop = offsets[block : block + 2].tolist()
         try:
-            with self._path.open("rb") as file:
+            with self._open() as file:
                 file.seek(start)
                 data = file.read(stop - start)
             with _DECODING:
@@ -94,7 +141,7 @@ class ShardReader:
         then a block is read from a wrong offset, its checks fail, and `read_images` scans the file.
         """
         with contextlib.suppress(ValueError, OSError):
-            with self._path.open("rb") as file:
+            with self._open() as file:
                 length = tfrecord.record_length(file.read(tfrecord.HEADER_BYTES))
             if files.stat(self._path).size == self._num_examples * length:
                 return self._block_starts() * length
@@ -106,7 +153,7 @@ class ShardReader:
         number = end = 0
         try:
             size = files.stat(self._path).size
-            with self._path.open("rb") as file:
+            with self._open() as file:
                 while end < size and number < self._num_examples:
                     if number % self._block_examples == 0:
                         offsets[number // self._block_examples] = end
@@ -175,7 +222,9 @@ def read_all_images(
         shards[layout.shards[block]].read_images(int(layout.numbers[block]), images, targets)
 
     try:
-        for reading in [pool.submit(read, block) for block in range(len(layout.sizes))]:
+        # The digests last: a damaged record is named by its block.
+        reads = [pool.submit(read, block) for block in range(len(layout.sizes))]
+        for reading in [*reads, *(pool.submit(shard.verify) for shard in shards)]:
             reading.result()
     finally:
         # After an error, do not read the remaining blocks.

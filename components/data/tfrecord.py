@@ -16,7 +16,6 @@ import contextlib
 import functools
 import gzip
 import io
-import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -26,7 +25,7 @@ import google_crc32c
 import numpy as np
 from etils import epath
 
-from components.base import file_types
+from components.base import file_types, files, memory
 from components.base.errors import ConfigError, WorkError
 from components.base.file_errors import error_reason
 
@@ -86,15 +85,18 @@ def _payload_length(header: bytes) -> int:
     return _LENGTH.unpack(length)[0]
 
 
-def read_records(path: epath.PathLike, *, skip: int = 0) -> Iterator[bytes]:
+def read_records(
+    path: epath.PathLike, *, skip: int = 0, load_bytes: int = _MAX_PAYLOAD_BYTES
+) -> Iterator[bytes]:
     """Yields the payloads of a TFRecord file, in order; checks every record.
 
     Args:
       path: the file, which may be compressed with gzip.
       skip: number of records to skip at the beginning. Only their headers are checked.
+      load_bytes: the most bytes that a record may have.
 
     Raises:
-      ConfigError: the file is of another type, or is compressed with ZLIB.
+      ConfigError: the file is of another type, or is compressed with ZLIB, or has a larger record.
       WorkError: the file is truncated, damaged or unreadable; the message names the file and the
         number of the record.
     """
@@ -109,8 +111,11 @@ def read_records(path: epath.PathLike, *, skip: int = 0) -> Iterator[bytes]:
                     if number == 0:
                         _check_type(path, header + file.read(file_types.HEAD_BYTES))
                     raise
-                if length > _MAX_PAYLOAD_BYTES:
-                    raise ValueError("is truncated")
+                if length > load_bytes:
+                    if length > _MAX_PAYLOAD_BYTES:
+                        raise ValueError("is truncated")
+                    name = f"record {number} of {path}"
+                    memory.check_load(name, length, limit=load_bytes)
                 if number < skip:
                     _skip_payload(file, length)
                 else:
@@ -125,9 +130,7 @@ def read_records(path: epath.PathLike, *, skip: int = 0) -> Iterator[bytes]:
 @contextlib.contextmanager
 def _open(path: epath.Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
     """Opens the records of a file, decompressed if the file is compressed."""
-    # For local files, `open` takes a larger buffer than the 8 KB of epath.
-    is_local = os.path.isfile(path)
-    with open(path, "rb", _BUFFER_BYTES) if is_local else path.open("rb") as file:
+    with files.open_regular(path, buffering=_BUFFER_BYTES) as file:
         is_gzip = _is_gzip(file.read(HEADER_BYTES))
         file.seek(0)
         if is_gzip:
@@ -139,7 +142,7 @@ def _open(path: epath.Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
 
 def is_compressed(path: epath.Path) -> bool:
     """Whether a TFRecord file is compressed with gzip."""
-    with path.open("rb") as file:
+    with files.open_regular(path) as file:
         return _is_gzip(file.read(HEADER_BYTES))
 
 

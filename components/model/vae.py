@@ -10,6 +10,7 @@ import tensorflow as tf
 from components.base.shapes import Shape
 from components.model.distributions import Bernoulli, Normal, standard_normal_like
 from components.model.network_registry import NETWORKS
+from components.model.restore import restore
 
 # exp(±20) is finite in float32, and no useful posterior is that wide or that narrow.
 _LOG_VARIANCE_BOUND = 20.0
@@ -113,5 +114,9 @@ class VAE(keras.Model):
 
 
 def load(path: str | os.PathLike[str]) -> VAE:
-    """The VAE saved in a `.keras` file."""
-    return keras.saving.load_model(path, compile=False, safe_mode=True)
+    """The VAE saved in a `.keras` file.
+
+    Raises:
+      WorkError: the file is damaged, or is not a VAE of this project.
+    """
+    return restore(path, VAE.from_config)

@@ -17,9 +17,11 @@ from typing import Any, NoReturn, cast
 import numpy as np
 from etils import epath
 
+from components.base import files, memory
 from components.base.errors import ConfigError, WorkError
 from components.base.file_errors import error_reason
 from components.sources.layout import AxisLayout
+from components.sources.regular_files import check_regular
 from components.sources.source import BATCH_BYTES
 
 TRUNCATED = "the data ends there"
@@ -48,12 +50,16 @@ def open_stream(path: epath.Path, member: str = "") -> Iterator[io.BufferedIOBas
       member: name of the member; "" for a file that is not an archive.
 
     Raises:
-      ConfigError: the member is encrypted, or compressed in a way that NumPy never uses.
+      ConfigError: the file is a pipe or a device; or the member is encrypted, or compressed in a
+        way that NumPy never uses.
       WorkError: the file cannot be read.
     """
     try:
+        check_regular(path)
         with contextlib.ExitStack() as stack:
-            file = cast(io.BufferedIOBase, stack.enter_context(path.open("rb")))
+            # To read a system's own file without a size may wait: /proc/kmsg.
+            opened = path.open("rb") if files.stat(path).size else io.BytesIO()
+            file = cast(io.BufferedIOBase, stack.enter_context(opened))
             if member:
                 archive = stack.enter_context(zipfile.ZipFile(cast(Any, file)))
                 yield stack.enter_context(_open_member(path, archive, member))
@@ -170,9 +176,13 @@ class StoredArray:
                     self._fail(self.rows, flaw or _TRAILING_DATA)
 
     def read(self) -> np.ndarray:
-        """The whole array, shape [N, ...]."""
-        empty = np.zeros((0, *self.shape[1:]), self.dtype)  # np.concatenate needs one array.
-        return np.concatenate([empty, *self.batches(0, self.rows, BATCH_BYTES)])
+        """The whole array, shape [N, ...]. The caller checks its size first."""
+        whole = np.empty(self.shape, self.dtype)
+        row = 0
+        for rows in self.batches(0, self.rows, max(1, BATCH_BYTES // max(1, self.row_bytes))):
+            whole[row : row + len(rows)] = rows
+            row += len(rows)
+        return whole
 
     def _fail(self, row: int, flaw: str) -> NoReturn:
         noun = "image" if len(self.shape) > 2 else "label"
@@ -194,6 +204,16 @@ class ArrangedArray:
 
     stored: StoredArray
     layout: AxisLayout
+
+    def check_load(self, limit: int) -> None:
+        """Raises ConfigError if the array must be loaded as a whole, and is larger than `limit`.
+
+        Args:
+          limit: in bytes.
+        """
+        if not self.layout.is_by_image:
+            size = self.stored.rows * self.stored.row_bytes
+            memory.check_load(f"{self.name}, read with --layout,", size, limit=limit)
 
     @property
     def name(self) -> str:

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from components.base import files
+from components.base import files, memory
 from components.base.errors import ConfigError, WorkError
 from components.base.manifest import Input, fingerprint
 from components.data.examples import SPLITS, ExampleBatch
 from components.ingest.conversion import AS_IS, MAX_PIXELS, Conversion
 from components.ingest.rejection import Reason, Rejected
 from components.sources.array_file import ArrangedArray, StoredArray
+from components.sources.array_splits import SelectedArray, SplitArrays
 from components.sources.layout import ARRAY_CHANNELS, AxisLayout
 from components.sources.source import (
     BATCH_BYTES,
@@ -29,13 +30,17 @@ from components.sources.source import (
     images_per_batch,
 )
 
+AnyArray = StoredArray | ArrangedArray | SelectedArray
+AnyLabels = StoredArray | SelectedArray
+
 # Sizes of slices in bytes: about _TARGET_SLICES of them, within these bounds.
 SLICE_BYTES = 32 << 20
 _MIN_SLICE_BYTES = 8 << 20
 _TARGET_SLICES = 64
+_LOADED_LABEL_BYTES = 8
 
 
-def _check_images(array: StoredArray | ArrangedArray) -> None:
+def _check_images(array: AnyArray) -> None:
     """Raises ConfigError unless an array has the type and the shape of images."""
     if array.dtype.kind not in "bu" or array.dtype.itemsize > 2:
         raise ConfigError(
@@ -61,7 +66,7 @@ def _check_images(array: StoredArray | ArrangedArray) -> None:
         )
 
 
-def _check_labels(labels: StoredArray, split_images: StoredArray | ArrangedArray) -> None:
+def _check_labels(labels: AnyLabels, split_images: AnyArray) -> None:
     """Raises ConfigError unless labels are integers, WorkError unless there is one per image."""
     if labels.dtype.kind not in "biu" and one_hot_classes(labels) is None:
         raise ConfigError(f"{labels.name} holds {labels.dtype.name} labels; save them as integers")
@@ -75,14 +80,19 @@ def _check_labels(labels: StoredArray, split_images: StoredArray | ArrangedArray
 # Cached because a worker unpickles the source with every slice. The file's status is part of the
 # key, so that a changed file is read again.
 @functools.lru_cache(maxsize=len(SPLITS))
-def _read_labels(array: StoredArray, status: files.FileStat) -> np.ndarray:
+def _read_labels(array: AnyLabels, status: files.FileStat) -> np.ndarray:
     if (classes := one_hot_classes(array)) is not None:
         return classes
-    labels = array.read()
-    return labels if labels.ndim == 1 else labels[:, 0].copy()
+    labels = np.empty(array.rows, array.dtype)
+    row = 0
+    # In batches, because further columns are not used.
+    for rows in array.batches(0, array.rows, max(1, BATCH_BYTES // array.row_bytes)):
+        labels[row : row + len(rows)] = rows.reshape(len(rows), -1)[:, 0]
+        row += len(rows)
+    return labels
 
 
-def one_hot_classes(labels: StoredArray) -> np.ndarray | None:
+def one_hot_classes(labels: AnyLabels) -> np.ndarray | None:
     """The classes of one-hot labels: int64, shape [N].
 
     Args:
@@ -94,7 +104,9 @@ def one_hot_classes(labels: StoredArray) -> np.ndarray | None:
     Raises:
       WorkError: the file is damaged.
     """
-    if len(labels.shape) != 2 or labels.shape[1] < 2 or labels.dtype.kind not in "biuf":
+    if len(labels.shape) != 2 or labels.dtype.kind not in "biuf":
+        return None
+    if not 2 <= labels.shape[1] <= MAX_LABEL + 1:
         return None
     classes = [np.zeros(0, np.int64)]
     # In batches: 1,000 columns of floats take 4,000 times the memory of the classes.
@@ -121,14 +133,27 @@ class ArraySplit:
       WorkError: the numbers of labels and images differ, or the file of labels is damaged.
     """
 
-    images: StoredArray | ArrangedArray
-    labels: StoredArray | None
+    images: AnyArray
+    labels: AnyLabels | None
 
     def __post_init__(self) -> None:
         _check_images(self.images)
         if self.labels is not None:
             _check_labels(self.labels, self.images)
             self.read_labels()  # Reports a damaged file before the work starts.
+
+    def divide(self, arrays: SplitArrays) -> dict[str, "ArraySplit"]:
+        """Divides the images and labels into several splits, by name."""
+        images, labels = self.images, self.labels
+        if isinstance(images, SelectedArray) or isinstance(labels, SelectedArray):
+            raise TypeError("the images are already those of one of several splits")
+        return {
+            split: ArraySplit(
+                SelectedArray(images, arrays, split),
+                None if labels is None else SelectedArray(labels, arrays, split),
+            )
+            for split in arrays.by_split()
+        }
 
     def read_labels(self) -> np.ndarray | None:
         """Labels as integers, shape [N]; None if the split has none."""
@@ -146,16 +171,19 @@ class ArraySource(IndivisibleFingerprint, abc.ABC):
       conversion: size and channels to convert the images to.
       layout: order of the axes of the arrays of images; None for [N, height, width] or
         [N, height, width, channels].
+      load_bytes: limit for arrays that are loaded as a whole: labels, and images that are not
+        stored one after the other.
     """
 
     path: epath.Path
     conversion: Conversion = AS_IS
     layout: AxisLayout | None = None
+    load_bytes: int = memory.LOAD_BYTES
 
     def __getstate__(self) -> dict[str, Any]:
         # With these, a worker neither reads the headers nor searches all labels for the classes.
-        names = ("path", "conversion", "layout", "_splits", "class_names")
-        return {name: getattr(self, name) for name in names}
+        names = [field.name for field in dataclasses.fields(self)]
+        return {name: getattr(self, name) for name in [*names, "_splits", "class_names"]}
 
     @property
     @abc.abstractmethod
@@ -182,8 +210,21 @@ class ArraySource(IndivisibleFingerprint, abc.ABC):
         return self.conversion.as_json() | layout
 
     def _arrange(self, images: StoredArray) -> StoredArray | ArrangedArray:
-        """An array of images in the order that the user states."""
-        return images if self.layout is None else ArrangedArray(images, self.layout)
+        """An array of images in the order that the user states.
+
+        Raises:
+          ConfigError: the array must be loaded as a whole and is too large.
+        """
+        if self.layout is None:
+            return images
+        arranged = ArrangedArray(images, self.layout)
+        arranged.check_load(self.load_bytes)
+        return arranged
+
+    def _check_labels_load(self, labels: StoredArray) -> None:
+        """Raises ConfigError if the labels of a split, or those of one image, are too large."""
+        size = max(labels.rows * _LOADED_LABEL_BYTES, labels.row_bytes)
+        memory.check_load(labels.name, size, limit=self.load_bytes)
 
     @functools.cached_property
     def class_names(self) -> list[str]:

@@ -1,35 +1,37 @@
 """A folder of image files as a source, with a folder per class: `train/cat/1.png`, `cat/1.png`."""
 
-import collections
-import concurrent.futures
 import dataclasses
 import functools
 import itertools
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from etils import epath
 
-from components.base import file_errors, files
+from components.base import files
 from components.base.errors import ConfigError
 from components.base.manifest import Input, fingerprint
 from components.data.examples import SPLITS, ExampleBatch
 from components.ingest.conversion import AS_IS, Conversion
-from components.ingest.decode import MAX_ENCODED_BYTES, START_BYTES, decode, is_image
+from components.ingest.decode import decode
 from components.ingest.rejection import Reason, Rejected, UnusableError
-from components.sources import folder_layout, folder_outline, source
+from components.sources import (
+    folder_inference,
+    folder_layout,
+    folder_outline,
+    image_files,
+    source,
+    split_files,
+    split_option,
+)
 from components.sources.escaping import escape, to_dataset_name
+from components.sources.folder_names import Folder, is_leftover, listed, split_path
 from components.sources.source import UNLABELLED, EncodedExample, Slice, folder_name
 
 FILES_PER_SLICE = 2048
 # Slices of large files are limited by their bytes, so that there are enough slices for all cores.
 SLICE_BYTES = 64 << 20
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-_READERS = 16  # concurrent requests to a remote file system
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +40,8 @@ class FolderSource:
 
     The contents of the files determine which are images, and the names of the folders that hold
     images determine the splits and classes: see `components.sources.folder_layout`. A file
-    that is in no such folder becomes no example: it is rejected.
+    that is in no such folder becomes no example: it is rejected. A folder that links lead to is
+    read once, under one name.
 
     Attributes:
       path: the folder, local or remote.
@@ -49,7 +52,8 @@ class FolderSource:
         infer it.
 
     Raises:
-      ConfigError: the path is not a folder, the folder holds no files, or its layout is unclear.
+      ConfigError: the path is not a folder, the folder holds no files, its layout is unclear, or
+        names of files say that images are held out, which names of folders do not.
       WorkError: a folder below it cannot be listed.
     """
 
@@ -60,17 +64,19 @@ class FolderSource:
     _layout: folder_layout.FolderLayout = dataclasses.field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        roots = folder_layout.parse_splits(self.splits)
+        roots = split_option.parse_splits(self.splits)
         # In one form, so that the manifest does not depend on the order that the user chose.
-        object.__setattr__(self, "splits", folder_layout.format_splits(roots))
+        object.__setattr__(self, "splits", split_option.format_splits(roots))
         if not self.path.is_dir() or not self._listing:
             raise ConfigError(
                 f"{self.path} is not a folder with files in it; pass a folder that holds images"
             )
         try:
-            layout = folder_layout.infer(
+            layout = folder_inference.infer(
                 self._image_folders, roots=roots, label_depth=self.label_depth
             )
+            if not layout.has_splits:
+                self._check_names_of_files()
         except ConfigError as error:
             raise ConfigError(f"{self.path}: {error}") from None
         object.__setattr__(self, "_layout", layout)
@@ -81,37 +87,54 @@ class FolderSource:
         return {name: getattr(self, name) for name in (*names, "class_names")}
 
     @functools.cached_property
-    def _hidden_and_files(self) -> tuple[list[str], list[files.ListedFile]]:
-        """The names of hidden files and folders, and all other files sorted by name."""
-        hidden: list[str] = []
-        listing = files.list_files(self.path, hidden=hidden)
-        return hidden, listing
+    def _found(self) -> files.Listing:
+        return files.list_files(self.path)
 
     @functools.cached_property
     def _listing(self) -> list[files.ListedFile]:
         """All files except hidden ones and leftovers, sorted by name."""
-        _, listing = self._hidden_and_files
-        return [file for file in listing if not folder_layout.is_leftover(file.name)]
+        return [file for file in self._found.files if not is_leftover(file.name)]
 
     @functools.cached_property
-    def _image_folders(self) -> list[folder_layout.Folder]:
+    def _image_folders(self) -> list[Folder]:
         """The folders that hold at least one image."""
         by_folder: dict[str, list[files.ListedFile]] = {}
         for file in self._listing:
             by_folder.setdefault(file.name.rpartition("/")[0], []).append(file)
-        has_image = functools.partial(
-            _has_image, os.fspath(self.path), is_remote=files.is_remote(self.path)
-        )
         groups = by_folder.values()
         found = (
-            read_ahead(has_image, groups) if files.is_remote(self.path) else map(has_image, groups)
+            image_files.read_ahead(self._has_image, groups)
+            if files.is_remote(self.path)
+            else map(self._has_image, groups)
         )
         return [
-            _split_path(name) for name, is_found in zip(by_folder, found, strict=True) if is_found
+            split_path(name) for name, is_found in zip(by_folder, found, strict=True) if is_found
         ]
 
+    def _has_image(self, members: Sequence[files.ListedFile]) -> bool:
+        return image_files.has_image(
+            os.fspath(self.path), members, is_remote=files.is_remote(self.path)
+        )
+
+    def _check_names_of_files(self) -> None:
+        """Raises ConfigError if images that would all become train are held out by their names."""
+        held_out = set(split_files.find_held_out(file.name for file in self._listing))
+        if held_out and self._has_image([file for file in self._listing if file.name in held_out]):
+            found = listed(map(split_path, held_out), kind="files")
+            raise ConfigError(
+                f"{found}: these names seem to say validation or test, but only folders make "
+                "splits; move the files into folders of their own, such as train and test, or use "
+                "--splits train=. if all images are for training"
+            )
+
+    @property
+    def folders(self) -> list[epath.Path]:
+        """The folder itself, and every folder below it, through links, that holds files."""
+        names = {file.name.rpartition("/")[0] for file in self._listing}
+        return [self.path, *(self.path / name for name in sorted(names) if name)]
+
     def _place(self, folder: str) -> folder_layout.Place:
-        return self._layout.place(_split_path(folder))
+        return self._layout.place(split_path(folder))
 
     @functools.cached_property
     def _splits(self) -> dict[str, list[files.ListedFile]]:
@@ -173,7 +196,6 @@ class FolderSource:
 
     def outline(self) -> list[str]:
         """A short text for people: the splits, their classes, and what is ignored."""
-        hidden, listing = self._hidden_and_files
         return folder_outline.describe(
             {
                 split: [file.name.rpartition("/")[0] for file in members]
@@ -181,9 +203,12 @@ class FolderSource:
             },
             self._layout,
             class_names=self.class_names,
-            leftovers=[file.name for file in listing if folder_layout.is_leftover(file.name)],
-            hidden=hidden,
-            outside=len(self._listing) - sum(self.num_examples.values()),
+            ignored=folder_outline.Ignored(
+                leftovers=[file.name for file in self._found.files if is_leftover(file.name)],
+                hidden=self._found.hidden,
+                repeated=self._found.repeated,
+                outside=len(self._listing) - sum(self.num_examples.values()),
+            ),
         )
 
     def slices(self) -> list[Slice]:
@@ -198,7 +223,7 @@ class FolderSource:
     def read(self, part: Slice) -> Iterator[ExampleBatch | Rejected]:
         root = os.fspath(self.path)
         is_remote = files.is_remote(self.path)
-        load = load_remote if is_remote else load_local
+        load = image_files.load_remote if is_remote else image_files.load_local
         labels = {name: label for label, name in enumerate(self.class_names)}
         place = functools.cache(self._place)
 
@@ -220,44 +245,10 @@ class FolderSource:
             except UnusableError as error:
                 return Rejected(escape(name), part.split, label, error.reason, str(error))
 
-        inputs = read_ahead(read_one, part.files) if is_remote else map(read_one, part.files)
+        inputs = (
+            image_files.read_ahead(read_one, part.files) if is_remote else map(read_one, part.files)
+        )
         return source.decode_batches(part.split, inputs, self.conversion)
-
-
-def _split_path(folder: str) -> folder_layout.Folder:
-    return tuple(folder.split("/")) if folder else ()
-
-
-def _has_image(root: str, members: list[files.ListedFile], *, is_remote: bool) -> bool:
-    """Whether at least one file of a folder is an image, by its first bytes."""
-    read_start = _read_start_remote if is_remote else _read_start_local
-    # Files with the name of an image first: in a folder of images, one file is enough.
-    ordered = sorted(members, key=lambda file: not file.name.lower().endswith(IMAGE_SUFFIXES))
-    return any(
-        file.is_regular and file.size and is_image(read_start(f"{root}/{file.name}"))
-        for file in ordered
-    )
-
-
-def _read_start_local(path: str) -> bytes:
-    """The first bytes of a local file; none if it cannot be read."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            return os.read(descriptor, START_BYTES)
-        finally:
-            os.close(descriptor)
-    except OSError:
-        return b""
-
-
-def _read_start_remote(path: str) -> bytes:
-    """The first bytes of a remote file; none if it cannot be read."""
-    try:
-        with epath.Path(path).open("rb") as file:
-            return bytes(file.read(START_BYTES))
-    except file_errors.error_types():
-        return b""
 
 
 def _group_for_slices(members: Iterable[files.ListedFile]) -> Iterator[tuple[str, ...]]:
@@ -272,49 +263,3 @@ def _group_for_slices(members: Iterable[files.ListedFile]) -> Iterator[tuple[str
         size += file.size
     if names:
         yield tuple(names)
-
-
-def load_local(path: str) -> bytes:
-    """Reads a local file. Raises UnusableError if it cannot be read or is too large."""
-    # Checked before opening, because opening a pipe blocks until someone writes to it.
-    if not os.path.isfile(path) and os.path.lexists(path):
-        raise UnusableError(Reason.WRONG_TYPE, "not a regular file")
-    try:
-        # For small files, os.open takes half the time of the built-in open.
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            size = os.fstat(descriptor).st_size
-            _check_size(size)
-            # One call may return fewer bytes than it is asked for.
-            return b"".join(iter(lambda: os.read(descriptor, size + 1), b""))
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise UnusableError(Reason.UNREADABLE, file_errors.error_reason(error)) from None
-
-
-def load_remote(path: str) -> bytes:
-    """Reads a remote file. Raises UnusableError if it cannot be read or is too large."""
-    try:
-        _check_size(files.stat(epath.Path(path)).size)
-        return epath.Path(path).read_bytes()
-    except file_errors.error_types() as error:
-        raise UnusableError(Reason.UNREADABLE, file_errors.error_reason(error)) from None
-
-
-def _check_size(size: int) -> None:
-    if size > MAX_ENCODED_BYTES:
-        raise UnusableError(Reason.TOO_LARGE, f"{size} bytes; the limit is {MAX_ENCODED_BYTES}")
-
-
-def read_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Like `map`, but runs up to 16 calls ahead in threads, to hide the latency of remote files."""
-    remaining = iter(items)
-    with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
-        started = collections.deque(
-            pool.submit(function, item) for item in itertools.islice(remaining, _READERS)
-        )
-        while started:
-            result = started.popleft().result()
-            started.extend(pool.submit(function, item) for item in itertools.islice(remaining, 1))
-            yield result

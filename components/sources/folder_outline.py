@@ -1,6 +1,7 @@
 """A short text that says how a folder of images was understood."""
 
 import collections
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
 from components.sources.escaping import escape
@@ -8,7 +9,24 @@ from components.sources.folder_layout import FolderLayout
 
 _MAX_CLASSES = 6  # listed for each split
 _MAX_NAME = 40  # characters of a class or a file
-_MAX_LEFTOVERS = 4  # kinds that are listed
+_MAX_LISTED = 4  # names of what is ignored, and folders of a split
+
+
+@dataclasses.dataclass(frozen=True)
+class Ignored:
+    """What is in a folder and is not read.
+
+    Attributes:
+      leftovers: paths of files that operating systems left behind.
+      hidden: names of hidden files and folders.
+      repeated: paths of links to folders that are read under another name.
+      outside: number of files outside the folders of the splits that the user named.
+    """
+
+    leftovers: Sequence[str] = ()
+    hidden: Sequence[str] = ()
+    repeated: Sequence[str] = ()
+    outside: int = 0
 
 
 def describe(
@@ -16,9 +34,7 @@ def describe(
     layout: FolderLayout,
     *,
     class_names: Sequence[str],
-    leftovers: Sequence[str],
-    hidden: Sequence[str],
-    outside: int,
+    ignored: Ignored,
 ) -> list[str]:
     """Describes the splits and classes of a folder, and what is ignored in it.
 
@@ -26,14 +42,13 @@ def describe(
       folders_by_split: for each split, the folder of each of its files.
       layout: the layout of the folder.
       class_names: names of the classes.
-      leftovers: paths of files that operating systems left behind.
-      hidden: names of hidden files and folders.
-      outside: number of files outside the folders of the splits that the user named.
+      ignored: what is not read.
 
     Returns:
       At most eight lines.
     """
     known = set(class_names)
+    split_folders = layout.split_folders()
     lines = []
     without_class = 0
     for split, folders in folders_by_split.items():
@@ -44,7 +59,11 @@ def describe(
                 by_class[place.class_name] += count
             else:
                 without_class += count
-        lines.append(f"  {split}: {_counted(by_class.total(), 'file')} in {_classes(by_class)}")
+        names = split_folders.get(split, [split])
+        named = "" if names == [split] else f" ({_listed(names)})"
+        lines.append(
+            f"  {split}{named}: {_counted(by_class.total(), 'file')} in {_classes(by_class)}"
+        )
     if layout.full_paths:
         lines.append(
             "  classes are paths, because folders of one name have different parents; "
@@ -54,8 +73,8 @@ def describe(
         lines.append(
             f"  {_counted(without_class, 'file')} in folders without images: to the quarantine"
         )
-    if ignored := _ignored(leftovers, hidden, outside):
-        lines.append(f"  ignored: {ignored}")
+    if text := _ignored_text(ignored):
+        lines.append(f"  ignored: {text}")
     return lines
 
 
@@ -67,17 +86,25 @@ def _classes(by_class: collections.Counter[str]) -> str:
     return f"{_counted(len(by_class), 'class', 'classes')}: {text}{more}"
 
 
-def _ignored(leftovers: Sequence[str], hidden: Sequence[str], outside: int) -> str:
+def _ignored_text(ignored: Ignored) -> str:
     parts = []
-    if leftovers:
-        names = sorted({_short(escape(name.rpartition("/")[2])) for name in leftovers})
-        listed = ", ".join(names[:_MAX_LEFTOVERS]) + (", …" if len(names) > _MAX_LEFTOVERS else "")
-        parts.append(f"{_counted(len(leftovers), 'file')} that systems leave behind ({listed})")
-    if hidden:
-        parts.append(f"{len(hidden):,} hidden")
-    if outside:
-        parts.append(f"{_counted(outside, 'file')} outside the folders of --splits")
+    if leftovers := ignored.leftovers:
+        names = _listed(name.rpartition("/")[2] for name in leftovers)
+        parts.append(f"{_counted(len(leftovers), 'file')} that systems leave behind ({names})")
+    if ignored.hidden:
+        parts.append(f"{len(ignored.hidden):,} hidden")
+    if repeated := ignored.repeated:
+        links = _counted(len(repeated), "link")
+        parts.append(f"{links} to folders that are read under another name ({_listed(repeated)})")
+    if ignored.outside:
+        parts.append(f"{_counted(ignored.outside, 'file')} outside the folders of --splits")
     return ", ".join(parts)
+
+
+def _listed(names: Iterable[str]) -> str:
+    """The first different names in order."""
+    ordered = sorted({_short(escape(name)) for name in names})
+    return ", ".join(ordered[:_MAX_LISTED]) + (", …" if len(ordered) > _MAX_LISTED else "")
 
 
 def _counted(count: int, singular: str, plural: str = "") -> str:

@@ -116,6 +116,7 @@ class IdxSource(ArraySource):
             labels = None
             if (split, "labels") in by_role:
                 labels = _read_header(by_role[split, "labels"], _TYPES)
+                self._check_labels_load(labels)
                 _check_label_shape(labels)
             images = _read_header(by_role[split, "images"], _IMAGE_TYPES)
             splits[split] = ArraySplit(self._arrange(images), labels)

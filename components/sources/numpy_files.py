@@ -1,66 +1,65 @@
-"""NumPy files as a source: an .npz archive, an .npy file, or a folder of .npy files.
+"""NumPy files as a source: an .npz archive, an .npy file, or a folder of such files.
 
 Nothing is unpickled, and an array of images is never loaded as a whole.
 """
 
 import dataclasses
 import functools
-import io
-import re
-import tokenize
-import zipfile
 from collections.abc import Iterable, Mapping
 
-import numpy as np
 from etils import epath
 
-from components.base import console, files
+from components.base import console, memory
 from components.base.errors import ConfigError, WorkError
 from components.data.examples import SPLITS
-from components.sources.array_file import TRUNCATED, StoredArray, open_stream, read_up_to
-from components.sources.array_source import (
-    SLICE_BYTES,
-    ArraySource,
-    ArraySplit,
-    one_hot_classes,
+from components.sources.array_file import StoredArray
+from components.sources.array_listing import (
+    KNOWN_NAMES,
+    Array,
+    enumerate_names,
+    find_arrays,
 )
-from components.sources.escaping import escape, to_dataset_name
+from components.sources.array_names import ArrayName, Kind, parse_array_name
+from components.sources.array_source import AnyArray, ArraySource, ArraySplit, one_hot_classes
+from components.sources.array_splits import SplitArrays, unclear_error
+from components.sources.escaping import to_dataset_name
 from components.sources.layout import check_unambiguous
-from components.sources.source import folder_name, split_from_name
+from components.sources.npy_header import read_header, read_shape_and_type
+from components.sources.source import folder_name
 
-# NumPy's own readers refuse longer headers.
-_HEADER_BYTES = 1 << 14
-# The local header of a zip member has 30 bytes; the last 4 are the lengths of the two fields that
-# follow it, name and extra.
-_ZIP_HEADER_BYTES = 30
-_KINDS = {
-    **dict.fromkeys(("images", "imgs", "x", "data"), "images"),
-    **dict.fromkeys(("labels", "y", "target"), "labels"),
-}
-# The words for images and labels that belong together in the names of two files.
-_SCHEMES = {"x": "xy", "y": "xy", "data": "data", "target": "data"}
-_KNOWN_NAMES = (
-    "train_images, train_labels, val_images, … (MedMNIST), x_train, y_train, x_test, … (Keras), "
-    "images and labels, x and y, data and target, or one array of any name"
-)
+_LOADED_ROW_BYTES = 8
 
 
-def is_numpy(path: epath.Path) -> bool:
-    """Whether a path is an .npz or .npy file, or a folder with .npy files directly in it."""
-    if path.is_dir():
-        return any(_is_npy(file) for file in path.iterdir())
-    return path.suffix in (".npz", ".npy")
+@dataclasses.dataclass(frozen=True)
+class _Roles:
+    """The arrays that are read.
+
+    Attributes:
+      images: by split.
+      labels: by split.
+      other_labels: arrays that are labels by their names, such as fine_labels; by the rest of the
+        name, and by split.
+      dividers: arrays that may say to which splits the images belong.
+    """
+
+    images: dict[str, Array]
+    labels: dict[str, Array] = dataclasses.field(default_factory=dict)
+    other_labels: dict[str, dict[str, Array]] = dataclasses.field(default_factory=dict)
+    dividers: list[Array] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)
 class NumpySource(ArraySource):
-    """The arrays of an .npz file, an .npy file, or a folder of .npy files.
+    """The arrays of an .npz file, an .npy file, or a folder of such files.
 
     The names of the arrays are those of MedMNIST (`train_images`, `val_labels`, …), those of Keras
     (`x_train`, …), `images` and `labels`, `x` and `y`, or `data` and `target`. Arrays of other
-    names are ignored with a warning. A single array holds the training images, whatever its name;
-    but files of one array each that are named like KMNIST's (`kmnist-train-imgs.npz`,
+    names are ignored with a warning. A single array holds images, whatever its name; but files of
+    one array each that are named like KMNIST's (`kmnist-train-imgs.npz`,
     `kmnist-test-labels.npz`) are read together, if the path is one of them.
+
+    One array of images may be divided by an array with the split of each image, or by arrays with
+    the rows of the splits (`train_idx`); one that cannot be followed stops the work.
 
     Images are uint8, uint16 or bool, shape [N, height, width] or [N, height, width, channels], or
     as the layout says.
@@ -72,115 +71,235 @@ class NumpySource(ArraySource):
     def name(self) -> str:
         if self.path.is_dir():
             return to_dataset_name(folder_name(self.path))
-        if len(self._files) > 1 and (role := _parse_file_name(self.path.stem)) is not None:
-            return to_dataset_name(role.prefix or folder_name(self.path.parent))
+        if len(self._files) > 1 and (name := parse_array_name(self.path.stem)) is not None:
+            images = next(iter(self._roles.images.values())).name
+            prefix = images.text if images is not None else name.text
+            return to_dataset_name(prefix or folder_name(self.path.parent))
         return to_dataset_name(self.path.stem)
 
     @property
     def _files(self) -> list[epath.Path]:
-        return sorted({path for path, _ in self._arrays_by_role.values()})
+        paths = {array.path for array in [*self._roles.images.values(), *self._labels.values()]}
+        if self._split_arrays is not None:
+            paths |= {array.path for array in self._split_arrays.arrays}
+        return sorted(paths)
 
     @functools.cached_property
-    def _arrays_by_role(self) -> dict[tuple[str, str], tuple[epath.Path, str]]:
-        """(file, archive member) of each array that is read, by (split, "images" or "labels").
+    def _arrays(self) -> list[Array]:
+        return find_arrays(self.path)
+
+    @functools.cached_property
+    def _roles(self) -> _Roles:
+        """What the arrays hold, by their names.
 
         Raises:
           ConfigError: two arrays have the same role, there are no images, or labels have no images.
         """
-        arrays = self._list_arrays()
-        if pairs := self._list_paired_files(arrays):
-            return pairs
-        names: dict[tuple[str, str], str] = {}
-        for name in arrays:
-            if (role := _parse_role(name)) is None:
-                continue
-            if role in names:
-                raise ConfigError(
-                    f"{self.path}: both {names[role]} and {name} are {' '.join(role)}; "
-                    "rename or remove one of them"
-                )
-            names[role] = name
-        if not names and len(arrays) == 1:
-            names = {("train", "images"): next(iter(arrays))}
-        if not names or any((split, "images") not in names for split, _ in names):
+        named = [(array, array.name) for array in self._arrays if array.name is not None]
+        if len(self._arrays) == 1 and all(
+            name.kind not in (Kind.IMAGES, Kind.LABELS) for _, name in named
+        ):
+            split = named[0][1].split if named else None
+            return _Roles({split or "train": self._arrays[0]})
+        prefix = self._prefix(name.text for _, name in named if name.kind == Kind.IMAGES)
+        roles = _Roles({})
+        for array, name in named:
+            if name.kind == Kind.IMAGES and name.text == prefix:
+                self._set_role(roles.images, array, name)
+            elif name.kind == Kind.LABELS and name.text == prefix:
+                self._set_role(roles.labels, array, name)
+            elif name.kind == Kind.LABELS:
+                roles.other_labels.setdefault(name.text, {})[name.split or "train"] = array
+            elif name.kind != Kind.IMAGES:
+                roles.dividers.append(array)
+        for array in (roles.labels[split] for split in roles.labels if split not in roles.images):
+            if array.path == self.path or self.path.is_dir():
+                raise self._unknown_names_error()
             raise ConfigError(
-                f"{self.path} holds {_enumerate(arrays) or 'no arrays'}; name the arrays "
-                f"{_KNOWN_NAMES}"
+                f"{array.path}: the file with the images of these labels is missing; add it, or "
+                "remove the labels"
             )
-        if ignored := sorted(set(arrays) - set(names.values())):
-            console.warn(
-                f"{self.path}: ignoring {_enumerate(ignored)}, which no split is named after; to "
-                f"use arrays of images, name them {_KNOWN_NAMES}"
-            )
-        return {role: arrays[name] for role, name in names.items()}
+        return roles
 
-    def _list_arrays(self) -> dict[str, tuple[epath.Path, str]]:
-        """(file, archive member) of every array, by its name; the member is "" for .npy files."""
-        if self.path.is_dir():
-            npy_files = [path for path in sorted(self.path.iterdir()) if _is_npy(path)]
-            return {path.stem: (path, "") for path in npy_files}
-        if self.path.suffix == ".npy":
-            return {self.path.stem: (self.path, "")}
-        members = _npy_members(self.path)
-        return {member.removesuffix(".npy"): (self.path, member) for member in members}
-
-    def _list_paired_files(
-        self, arrays: Mapping[str, tuple[epath.Path, str]]
-    ) -> dict[tuple[str, str], tuple[epath.Path, str]]:
-        """The arrays of the files that belong to the path, by role; {} if it is the only one.
+    def _prefix(self, prefixes: Iterable[str]) -> str:
+        """What the names of the arrays begin with, as `kmnist`.
 
         Args:
-          arrays: the arrays at the path.
+          prefixes: those of the arrays of images.
 
         Raises:
-          ConfigError: two files have one role, or there are no images for labels.
+          ConfigError: there are none, or several.
         """
-        own_name = _parse_file_name(self.path.stem)
-        if self.path.is_dir() or len(arrays) != 1 or own_name is None:
-            return {}
-        paired: dict[tuple[str, str], epath.Path] = {}
-        for path in sorted(self.path.parent.iterdir()):
-            name = _parse_file_name(path.stem)
-            if name is None or path.suffix != self.path.suffix or path.name.startswith("."):
-                continue
-            if (name.prefix, name.scheme) != (own_name.prefix, own_name.scheme):
-                continue
-            if (first := paired.setdefault(name.role, path)) != path:
-                raise ConfigError(
-                    f"both {first} and {path} are {' '.join(name.role)}; rename or remove one of "
-                    "them"
-                )
-        if len(paired) < 2:
-            return {}
-        for split, kind in paired:
-            if (split, "images") not in paired:
-                raise ConfigError(
-                    f"{paired[split, kind]}: the file with the images of these labels is missing; "
-                    "add it, or remove the labels"
-                )
-        console.say(f"reading {_enumerate(path.name for path in paired.values())} as one dataset")
-        return {role: _only_array(path) for role, path in paired.items()}
+        different = sorted(set(prefixes))
+        if not different or (different[0] and different[1:] and not self.path.is_dir()):
+            raise self._unknown_names_error()
+        if different[0] and different[1:]:
+            raise ConfigError(
+                f"{self.path} holds several datasets, {enumerate_names(different)}; select one by "
+                "the path of one of its files"
+            )
+        return different[0]
+
+    def _set_role(self, roles: dict[str, Array], array: Array, name: ArrayName) -> None:
+        """Sets the array of a split. Raises ConfigError if it has another one."""
+        first = roles.setdefault(name.split or "train", array)
+        if first is not array:
+            where = "" if first.path != array.path and not self.path.is_dir() else f"{self.path}: "
+            raise ConfigError(
+                f"{where}both {first.label} and {array.label} are {name.role}; rename or remove "
+                "one of them"
+            )
+
+    def _unknown_names_error(self) -> ConfigError:
+        found = enumerate_names(array.label for array in self._arrays) or "no arrays"
+        return ConfigError(f"{self.path} holds {found}; name the arrays {KNOWN_NAMES}")
+
+    @functools.cached_property
+    def _images(self) -> dict[str, AnyArray]:
+        """The arrays of images by split, before one of them is divided."""
+        headers = {
+            split: _header(self._roles.images[split], sliced=True)
+            for split in SPLITS
+            if split in self._roles.images
+        }
+        return {split: self._arrange(array) for split, array in headers.items()}
+
+    @functools.cached_property
+    def _labels(self) -> dict[str, Array]:
+        """The arrays of labels by split."""
+        if self._roles.labels or len(self._other_labels) != 1:
+            return self._roles.labels
+        return self._other_labels[0]
+
+    @functools.cached_property
+    def _other_labels(self) -> list[dict[str, Array]]:
+        """The arrays that may be used as labels, by split, if there are none of the plain name."""
+        candidates = [] if self._roles.labels else self._roles.other_labels.values()
+        return [
+            by_split
+            for by_split in candidates
+            if all(self._fits(array, split) for split, array in by_split.items())
+        ]
+
+    def _fits(self, array: Array, split: str) -> bool:
+        """Whether an array holds one class for each image of a split."""
+        header = _read_header_or_none(array)
+        images = self._images.get(split)
+        if header is None or images is None or header.rows != images.rows or 0 in header.shape:
+            return False
+        self._check_labels_load(header)
+        is_one_each = header.dtype.kind in "biu" and header.shape[1:] in ((), (1,))
+        return is_one_each or one_hot_classes(header) is not None
+
+    @functools.cached_property
+    def _split_arrays(self) -> SplitArrays | None:
+        """The arrays that divide the images into splits; None if there are none.
+
+        Raises:
+          ConfigError: an array may say which images are test images, but cannot be followed.
+        """
+        dividers = [array for array in self._roles.dividers if _may_divide(array)]
+        images = self._roles.images
+        is_said = [
+            array.name is not None and array.name.split is not None for array in images.values()
+        ]
+        if not dividers or (all(is_said) and set(images) != {"train"}):
+            return None
+        if len(images) > 1:
+            raise self._unclear(dividers[0], "there are several arrays of images")
+        rows: dict[str, StoredArray] = {}
+        columns: list[StoredArray] = []
+        for array in dividers:
+            name = array.name
+            if name is None or name.kind == Kind.OTHER:
+                raise self._unclear(array, "its name does not say how")
+            if columns or (rows and name.kind == Kind.COLUMN) or name.split in rows:
+                raise self._unclear(array, "so may another array")
+            header = _read_header_or_none(array)
+            if header is None:
+                raise self._unclear(array, "it holds Python objects, or its data is damaged")
+            size = header.rows * max(header.row_bytes, _LOADED_ROW_BYTES)
+            memory.check_load(header.name, size, limit=self.load_bytes)
+            if name.split is None:
+                columns.append(header)
+            else:
+                rows[name.split] = header
+        [num_images] = [array.rows for array in self._images.values()]
+        return SplitArrays(num_images, columns[0] if columns else None, tuple(rows.items()))
+
+    def _unclear(self, array: Array, reason: str) -> ConfigError:
+        where = "" if not array.member and not self.path.is_dir() else f"{self.path}: "
+        return unclear_error(f"{where}{array.label}", reason)
 
     @functools.cached_property
     def _splits(self) -> Mapping[str, ArraySplit]:
-        images: dict[str, StoredArray] = {}
-        labels: dict[str, StoredArray] = {}
-        for split in SPLITS:
-            if (split, "images") not in self._arrays_by_role:
-                continue
-            if (split, "labels") in self._arrays_by_role:
-                labels[split] = _read_header(*self._arrays_by_role[split, "labels"], sliced=False)
-            images[split] = _read_header(*self._arrays_by_role[split, "images"], sliced=True)
+        labels = {split: _header(array) for split, array in self._labels.items()}
+        for array in labels.values():
+            self._check_labels_load(array)
         if self.layout is None:
             check_unambiguous(
-                {split: (array.name, array.shape) for split, array in images.items()},
+                {split: (array.name, array.shape) for split, array in self._images.items()},
                 {split: array.rows for split, array in labels.items()},
             )
+        split_arrays = self._split_arrays
+        self._warn_of_ignored()
         labels = _without_several_labels(labels)
-        return {
-            split: ArraySplit(self._arrange(array), labels.get(split))
-            for split, array in images.items()
+        splits = {
+            split: ArraySplit(array, labels.get(split)) for split, array in self._images.items()
         }
+        if split_arrays is None:
+            return splits
+        [undivided] = splits.values()
+        splits = undivided.divide(split_arrays)
+        names = enumerate_names(array.name for array in split_arrays.arrays)
+        console.say(f"the splits of the images are those in {names}")
+        left_out = undivided.images.rows - sum(split.images.rows for split in splits.values())
+        if left_out:
+            count = console.counted(left_out, "image")
+            console.warn(f"{names}: {count} in no split, which is left out")
+        return splits
+
+    def _warn_of_ignored(self) -> None:
+        """Names the arrays that are not read, and how to use them."""
+        used = [*self._roles.images.values(), *self._labels.values()]
+        if self._split_arrays is not None:
+            used += [array for array in self._roles.dividers if _may_divide(array)]
+        several = [array for by_split in self._other_labels for array in by_split.values()]
+        if len(self._other_labels) > 1:
+            names = enumerate_names(sorted(array.label for array in several))
+            console.warn(
+                f"{self.path} holds several arrays of labels, {names}: none of them is used, and "
+                "all images are unlabelled; to use one, name it labels, or train_labels, "
+                "test_labels, …"
+            )
+        ignored = [array.label for array in self._arrays if array not in [*used, *several]]
+        if ignored:
+            console.warn(
+                f"{self.path}: ignoring {enumerate_names(sorted(ignored))}, which no split is "
+                f"named after; to use arrays of images, name them {KNOWN_NAMES}; to use an array "
+                "of one class number per image, name it labels, train_labels, …"
+            )
+
+
+def _may_divide(array: Array) -> bool:
+    """Whether an array may say which images belong to which split, by its shape and type."""
+    shape, dtype = read_shape_and_type(array.path, array.member)
+    is_other = array.name is None or array.name.kind == Kind.OTHER
+    # Numbers with a fraction are measures of a split, such as its means.
+    is_possible = not is_other or dtype.kind in "biuSUO"
+    return shape[:1] not in ((), (0,)) and shape[1:] in ((), (1,)) and is_possible
+
+
+def _header(array: Array, *, sliced: bool = False) -> StoredArray:
+    return read_header(array.path, array.member, sliced=sliced)
+
+
+def _read_header_or_none(array: Array) -> StoredArray | None:
+    """The header of an array; None if the array cannot be read."""
+    try:
+        return _header(array)
+    except (ConfigError, WorkError):
+        return None
 
 
 def _without_several_labels(labels: dict[str, StoredArray]) -> dict[str, StoredArray]:
@@ -194,149 +313,3 @@ def _without_several_labels(labels: dict[str, StoredArray]) -> dict[str, StoredA
             )
             return {}
     return labels
-
-
-@dataclasses.dataclass(frozen=True)
-class _FileName:
-    """The parts of a file's name, `kmnist-train-imgs`.
-
-    Attributes:
-      prefix: the part before the split and the kind.
-      role: the split, and "images" or "labels".
-      scheme: the same for the words for images and labels that belong together.
-    """
-
-    prefix: str
-    role: tuple[str, str]
-    scheme: str
-
-
-def _parse_file_name(stem: str) -> _FileName | None:
-    """The parts of the name of a file that holds one array; None if it has no role."""
-    words = re.split("[-_.]", stem.lower())
-    # The longest ending that has a role: `train-imgs`, not `imgs`.
-    for start in range(max(0, len(words) - 2), len(words)):
-        if role := _parse_role("_".join(words[start:])):
-            kind = next(word for word in words[start:] if word in _KINDS)
-            return _FileName("-".join(words[:start]), role, _SCHEMES.get(kind, "images"))
-    return None
-
-
-def _only_array(path: epath.Path) -> tuple[epath.Path, str]:
-    """The file and the archive member of the only array of a file.
-
-    Raises:
-      ConfigError: the file holds more or fewer arrays.
-    """
-    if path.suffix == ".npy":
-        return path, ""
-    members = _npy_members(path)
-    if len(members) != 1:
-        raise ConfigError(
-            f"{path} holds {len(members)} arrays, but files that are read together hold one each; "
-            f"save all arrays in one .npz, and name them {_KNOWN_NAMES}"
-        )
-    return path, members[0]
-
-
-def _npy_members(path: epath.Path) -> list[str]:
-    """Names of the arrays in an .npz archive."""
-    with open_stream(path) as file, zipfile.ZipFile(file) as archive:
-        return [name for name in archive.namelist() if name.endswith(".npy")]
-
-
-def _is_npy(path: epath.Path) -> bool:
-    return path.suffix == ".npy" and not path.name.startswith(".")
-
-
-def _parse_role(name: str) -> tuple[str, str] | None:
-    """The split and the kind that an array's name stands for: `x_train` -> (train, images)."""
-    match name.lower().split("_"):
-        case [kind] if kind in _KINDS:
-            return "train", _KINDS[kind]
-        case [one, other]:
-            for kind, split_name in ((one, other), (other, one)):
-                if kind in _KINDS and (split := split_from_name(split_name)):
-                    return split, _KINDS[kind]
-    return None
-
-
-def _enumerate(names: Iterable[str], limit: int = 12) -> str:
-    """The names, separated by commas; at most the first `limit`."""
-    names = [escape(name) for name in names]
-    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if names[limit:] else "")
-
-
-def _read_header(path: epath.Path, member: str, *, sliced: bool) -> StoredArray:
-    """Reads the header of an array.
-
-    Args:
-      path: the .npy file or .npz archive.
-      member: name of the archive's member; "" for an .npy file.
-      sliced: whether the array is to be read in slices if that is possible.
-
-    Raises:
-      ConfigError: it is an array of objects, a single number, or in Fortran order.
-      WorkError: it is not an array, or its size is not the one in its header.
-    """
-    name = f"{path}: {escape(member.removesuffix('.npy'))}" if member else f"{path}"
-    with open_stream(path, member) as stream:
-        head, flaw = read_up_to(stream, _HEADER_BYTES)
-    # Most files are shorter than the longest header.
-    if flaw not in ("", TRUNCATED):
-        raise WorkError(f"{name} cannot be read: {flaw}; restore the file")
-    shape, fortran_order, dtype, start = _parse_header(name, bytes(head))
-    _check_layout(name, shape, fortran_order, dtype)
-    array = StoredArray(name, path, member, shape, dtype, start, seekable=not member)
-    if not member:
-        array.check_size(files.stat(path).size - start)
-        return array
-    with open_stream(path) as file, zipfile.ZipFile(file) as archive:
-        info = archive.getinfo(member)
-        array.check_size(info.file_size - start)
-        is_small = info.file_size <= SLICE_BYTES
-        if info.compress_type != zipfile.ZIP_STORED or is_small or not sliced:
-            return array
-        start += _member_offset(file, info)
-    # An uncompressed member is a contiguous part of the archive. Many workers can read it in
-    # parallel, but without the zip checksum, which covers the whole member.
-    return dataclasses.replace(array, member="", start=start, seekable=True)
-
-
-def _check_layout(name: str, shape: tuple[int, ...], fortran_order: bool, dtype: np.dtype) -> None:
-    """Raises ConfigError unless an array's elements are numbers that are stored row by row."""
-    if dtype.hasobject:
-        raise ConfigError(
-            f"{name} holds Python objects, which are never loaded; save an array of numbers"
-        )
-    if not shape:
-        raise ConfigError(
-            f"{name} is a single number; save images with shape [N, height, width], labels with [N]"
-        )
-    if fortran_order and len(shape) > 1:
-        raise ConfigError(f"{name} is in Fortran order; save it again after np.ascontiguousarray")
-
-
-def _member_offset(archive: io.BufferedIOBase, info: zipfile.ZipInfo) -> int:
-    """Offset of a member's data in an archive, in bytes."""
-    archive.seek(info.header_offset + _ZIP_HEADER_BYTES - 4)
-    name_and_extra = np.frombuffer(archive.read(4), "<u2")
-    return info.header_offset + _ZIP_HEADER_BYTES + int(name_and_extra.sum())
-
-
-def _parse_header(name: str, head: bytes) -> tuple[tuple[int, ...], bool, np.dtype, int]:
-    """Shape, whether in Fortran order, type, and the offset of the first element in bytes."""
-    stream = io.BytesIO(head)
-    try:
-        version = np.lib.format.read_magic(stream)
-        if version == (1, 0):
-            shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
-        else:
-            shape, fortran_order, dtype = np.lib.format.read_array_header_2_0(stream)
-        if min(shape, default=0) < 0:
-            raise ValueError("a negative size")
-    except (ValueError, TypeError, SyntaxError, tokenize.TokenError):
-        raise WorkError(
-            f"{name} is not a NumPy array, or its header is damaged; restore the file"
-        ) from None
-    return shape, fortran_order, dtype, stream.tell()

@@ -69,4 +69,8 @@ class PreparedSource(IndivisibleFingerprint):
         return slices
 
     def read(self, part: Slice) -> Iterator[ExampleBatch | Rejected]:
-        yield from codec.read_batches(self.path / part.name, self._dataset.image_shape)
+        yield from codec.read_batches(
+            self.path / part.name,
+            self._dataset.image_shape,
+            sha256=self._dataset.artifact.output(part.name).sha256,
+        )

@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING
 
 from etils import epath
 
-from components.base import file_types
+from components.base import file_types, files
 from components.base.errors import ConfigError, WorkError
+from components.base.memory import LOAD_BYTES
 from components.ingest.conversion import AS_IS, Conversion
 from components.sources import dataset_names
 from components.sources.escaping import escape
 from components.sources.layout import AxisLayout
+from components.sources.regular_files import check_regular
 
 if TYPE_CHECKING:
     from components.sources.source import Source
@@ -35,6 +37,8 @@ class SourceRequest:
       conversion: size and channels to convert the images to.
       layout: the order of the axes of arrays; see `AxisLayout.parse`. "" for the usual order, and
         for all other sources.
+      load_bytes: the most bytes that are loaded at once of what a file holds: a record, the labels
+        of a split, or images that are not stored one after the other.
       size: number of training images of `synthetic_garments`.
       seed: seed of `synthetic_garments`.
     """
@@ -46,6 +50,7 @@ class SourceRequest:
     label_depth: int | None = None
     conversion: Conversion = AS_IS
     layout: str = ""
+    load_bytes: int = LOAD_BYTES
     size: int = 60_000
     seed: int = 0
 
@@ -81,9 +86,10 @@ def open_source(request: SourceRequest) -> tuple["Source", list[str]]:
     from components.sources.tfds_source import TfdsSource, download
 
     if (path := dataset_names.find_prepared(name, data_dir)) is not None:
-        return TfdsSource(name, path, request.conversion), []
+        return TfdsSource(name, path, request.conversion, request.load_bytes), []
     try:
-        return TfdsSource(name, download(name, data_dir), request.conversion), []
+        path = download(name, data_dir)
+        return TfdsSource(name, path, request.conversion, request.load_bytes), []
     except WorkError as error:
         if dataset != dataset_names.AUTO:
             raise
@@ -109,28 +115,31 @@ def _synthetic_garments(request: SourceRequest) -> "Source":
 
 def _open_path(request: SourceRequest) -> "Source":
     """The source at a path; the names of the files there determine its kind."""
-    from components.sources import idx, numpy_files
+    from components.sources import idx
+    from components.sources.array_listing import holds_arrays_itself, is_numpy
     from components.sources.folder import FolderSource
+    from components.sources.numpy_files import NumpySource
     from components.sources.tfds_source import TfdsSource
     from components.sources.tfrecords import FeatureMap, TfrecordsSource
 
     path = dataset_names.expand_user(request.dataset)
     layout = AxisLayout.parse(request.layout) if request.layout else None
     is_array = not request.features and not (path / "dataset_info.json").exists()
-    is_array = is_array and (idx.is_idx(path) or numpy_files.is_numpy(path))
+    is_array = is_array and (idx.is_idx(path) or is_numpy(path))
     if layout is not None and not is_array:
         raise _layout_error(f"{path} is neither IDX nor NumPy files")
     if request.features:
         features = FeatureMap.parse(request.features)
-        return TfrecordsSource(request.dataset, features, request.conversion)
+        return TfrecordsSource(request.dataset, features, request.conversion, request.load_bytes)
     if (path / "dataset_info.json").exists():
-        return TfdsSource(path.parent.name, path, request.conversion)
+        return TfdsSource(path.parent.name, path, request.conversion, request.load_bytes)
     if idx.is_idx(path):
         _check_holds_no_images(path, "IDX")
-        return idx.IdxSource(path, request.conversion, layout)
-    if numpy_files.is_numpy(path):
-        _check_holds_no_images(path, ".npy")
-        return numpy_files.NumpySource(path, request.conversion, layout)
+        return idx.IdxSource(path, request.conversion, layout, request.load_bytes)
+    if is_numpy(path):
+        if path.is_dir() and holds_arrays_itself(path):
+            _check_holds_no_images(path, ".npy or .npz")
+        return NumpySource(path, request.conversion, layout, request.load_bytes)
     if path.is_dir():
         _check_needs_no_features(path)
         return FolderSource(path, request.conversion, request.splits, request.label_depth)
@@ -139,8 +148,12 @@ def _open_path(request: SourceRequest) -> "Source":
 
 def _unsupported_file(path: epath.Path) -> ConfigError:
     """The error for a file that is no dataset: names its type, and what to do."""
-    with path.open("rb") as file:
-        head = file.read(file_types.HEAD_BYTES)
+    check_regular(path)
+    # To read a system's own file without a size may wait: /proc/kmsg.
+    head = b""
+    if files.stat(path).size:
+        with path.open("rb") as file:
+            head = file.read(file_types.HEAD_BYTES)
     found = file_types.identify(head, path.name)
     if _TFRECORD_MARK in path.name or found == file_types.UNKNOWN:
         return ConfigError(
@@ -166,7 +179,7 @@ def _check_needs_no_features(path: epath.Path) -> None:
 
 
 def _is_image_name(name: str) -> bool:
-    from components.sources.folder import IMAGE_SUFFIXES
+    from components.sources.image_files import IMAGE_SUFFIXES
 
     return epath.Path(name).suffix.lower() in IMAGE_SUFFIXES
 

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -142,8 +143,13 @@ def example_id(split: str, index: int) -> str:
 
 
 def split_from_name(name: str) -> str | None:
-    """The split that a folder or a part of a file name stands for: `val` -> `validation`."""
-    return _SPLIT_BY_NAME.get(name.lower())
+    """The split that a folder or a part of a file name stands for: `val` -> `validation`.
+
+    Full-width letters and other forms of one letter count as that letter: `ｔｅｓｔ` is `test`.
+    """
+    if not name.isascii():
+        name = unicodedata.normalize("NFKC", name)
+    return _SPLIT_BY_NAME.get(name.casefold())
 
 
 def folder_name(folder: epath.Path) -> str:

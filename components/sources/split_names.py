@@ -1,22 +1,30 @@
-"""Reads the names of folders: which ones stand for a split, and of which other words they consist.
+"""Reads names as those of splits: which ones stand for a split, and of which other words they are.
 
-People name the folders of splits in many ways: `train`, `training_set`, `train2017`, `TrainA`,
-`flowers_test`. A name is split into words; a word for a split makes the name a candidate, and the
-other words decide how certain it is.
+People name splits in many ways: `train`, `training_set`, `train2017`, `TrainA`, `flowers_test`,
+`catstrain` beside `catstest`, `tr` beside `te`. A name is divided into words; a word for a split
+makes the name a candidate, and the other words and the names beside it decide how certain it is.
 """
 
+import collections
 import re
+import unicodedata
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from components.sources.source import split_from_name
 
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+|[^\W\d_A-Za-z]+")
-_SPLIT = r"train(?:ing)?|test(?:ing)?|val(?:id(?:ation)?)?|dev"
+_LONG = r"train(?:ing)?|test(?:ing)?|val(?:id(?:ation)?)?"
+_SPLIT = rf"{_LONG}|dev"
 # Words written as one: `trainset`, `testimages`, `xtrain`, `trainval`, `testdev`.
 _GLUED = (
     re.compile(rf"({_SPLIT})(sets?|data|datasets?|images?|imgs?|[abxy]|{_SPLIT})"),
     re.compile(r"(x|y|images?|imgs?|data|mini)(train|test|val)"),
 )
+# A content and a split, written as one word: `catstest`, `testcats`; or an ordinary word: `latest`.
+_GLUED_CONTENT = re.compile(rf"(.+?)({_LONG})|({_LONG})(.+)")
+# Short names of splits, which may be those of languages or countries as well.
+_SHORT = {"tr": "train", "va": "validation", "te": "test", "ts": "test"}
 # The images of the Medical Segmentation Decathlon and of nnU-Net.
 _SPLIT_BY_WHOLE_NAME = {"imagestr": "train", "imagests": "test"}
 # Parts that are held out, without saying whether for validation or for the test.
@@ -32,7 +40,7 @@ _FOLD = re.compile(r"(k?folds?|cv|splits?)[ _-]?\d+", re.I)
 
 
 class SplitReading(NamedTuple):
-    """A folder's name, read as the name of a split.
+    """A name, read as the name of a split.
 
     Attributes:
       split: the split; None if the name says several or is unclear (`trainval`, `holdout`).
@@ -45,8 +53,25 @@ class SplitReading(NamedTuple):
     is_plain: bool
 
 
+class Mark(NamedTuple):
+    """A name that may be that of a split.
+
+    Attributes:
+      reading: the name, read as that of a split.
+      has_partner: whether a name beside it has the same other words, and another split.
+    """
+
+    reading: SplitReading
+    has_partner: bool
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether it is the name of a split; otherwise it may be that of a class."""
+        return self.reading.split is not None and (self.reading.is_plain or self.has_partner)
+
+
 def read_split(name: str) -> SplitReading | None:
-    """Reads a folder's name as the name of a split; None if it has no word for a split."""
+    """Reads a name as the name of a split; None if it has no word for a split."""
     exact = split_from_name(name) or _SPLIT_BY_WHOLE_NAME.get(name.lower())
     if exact:
         return SplitReading(exact, (), True)
@@ -65,6 +90,32 @@ def read_split(name: str) -> SplitReading | None:
     return SplitReading(splits.pop() if len(splits) == 1 else None, tuple(rest), is_plain)
 
 
+def read_siblings(names: Iterable[str]) -> dict[str, Mark]:
+    """Reads the names of things that are beside each other; those that name no split are left out.
+
+    Alone, `train_station` names no split. `test_tube` may be a class, but its images may be a test
+    split too, which must not join train: it is a mark that is not certain.
+    """
+    names = set(names)
+    clear = {name: reading for name in names if (reading := read_split(name))}
+    hidden = {
+        name: reading for name in names - clear.keys() if (reading := _read_hidden_split(name))
+    }
+    splits_by_rest = collections.defaultdict(set)
+    for reading in (*clear.values(), *hidden.values()):
+        splits_by_rest[reading.rest].add(reading.split)
+    contents = {tuple(_words(name)) for name in names} if hidden else set()
+    marks = {}
+    for name, reading in (clear | hidden).items():
+        # `flowers_train` is certain only beside `flowers_test`, and so is `tr` beside `te`.
+        mark = Mark(reading, has_partner=len(splits_by_rest[reading.rest] - {None}) > 1)
+        # `catstest` is a word like any other, unless `cats` is beside it.
+        is_word = name in hidden and reading.rest not in contents
+        if mark.is_certain or not (is_word or reading.split == "train"):
+            marks[name] = mark
+    return marks
+
+
 def is_generic(name: str) -> bool:
     """Whether a folder's name says nothing about its content, like `images` or `raw_data`."""
     words = _words(name)
@@ -76,11 +127,28 @@ def is_fold(name: str) -> bool:
     return _FOLD.fullmatch(name) is not None
 
 
+def _read_hidden_split(name: str) -> SplitReading | None:
+    """Reads a name whose word for a split may be an ordinary word or a part of one."""
+    splits: set[str | None] = set()
+    rest: list[str] = []
+    for word in _words(name):
+        if short := _SHORT.get(word):
+            splits.add(short)
+        elif match := _GLUED_CONTENT.fullmatch(word):
+            splits.add(split_from_name(match[2] or match[3]))
+            rest.append(match[1] or match[4])
+        else:
+            rest.append(word)
+    return SplitReading(splits.pop(), tuple(rest), False) if len(splits) == 1 else None
+
+
 def _words(name: str) -> list[str]:
     """The words of a name in lower case: `TrainImages-2017` -> train, images, 2017."""
+    if not name.isascii():
+        name = unicodedata.normalize("NFKC", name)
     joined = re.sub(r"(?i)(hold|held)[ _-]?out", "holdout", name)
     words: list[str] = []
-    for word in map(str.lower, _WORD.findall(joined)):
+    for word in map(str.casefold, _WORD.findall(joined)):
         glued = next((match for glue in _GLUED if (match := glue.fullmatch(word))), None)
         words += glued.groups() if glued else [word]
     return words

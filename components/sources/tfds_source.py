@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from etils import epath
 
-from components.base import console, files
+from components.base import console, files, memory
 from components.base.errors import ConfigError, WorkError, one_line
 from components.base.manifest import Input, fingerprint
-from components.data import tfrecord
+from components.data import tfds_metadata, tfrecord
 from components.data.examples import CHANNELS, SPLITS, ExampleBatch
 from components.ingest.conversion import AS_IS, Conversion
 from components.ingest.example_template import FeatureExtractor
 from components.ingest.rejection import Reason, Rejected, UnusableError
 from components.sources.source import (
+    MAX_LABEL,
     NO_LABEL,
     UNLABELLED,
     EncodedExample,
@@ -42,7 +43,8 @@ _MESSAGE_LENGTH = 300  # of an error of TFDS, in characters
 _NETWORK_TIMEOUT = 8  # seconds
 # Large, because reading a slice skips all records of the file before it.
 _RECORDS_PER_SLICE = 16_384
-_TEXT_SUFFIXES = (".json", ".txt")
+# A record in a TFRecord file takes 16 bytes at least, and gzip shrinks data 1,032 times at most.
+_MAX_RECORDS_PER_BYTE = 65
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,11 +78,13 @@ class TfdsSource(IndivisibleFingerprint):
       dataset: the dataset's name as the user gave it.
       path: the directory with dataset_info.json.
       conversion: size and channels to convert the images to.
+      load_bytes: the most bytes that a record may have.
     """
 
     dataset: str
     path: epath.Path
     conversion: Conversion = AS_IS
+    load_bytes: int = memory.LOAD_BYTES
 
     @property
     def name(self) -> str:
@@ -94,7 +98,11 @@ class TfdsSource(IndivisibleFingerprint):
         contents = [
             (
                 path.name,
-                path.read_text() if path.suffix in _TEXT_SUFFIXES else files.stat(path).size,
+                (
+                    tfds_metadata.read_metadata(path)
+                    if path.suffix in tfds_metadata.METADATA_SUFFIXES
+                    else files.stat(path).size
+                ),
             )
             for path in paths
         ]
@@ -108,7 +116,7 @@ class TfdsSource(IndivisibleFingerprint):
     def _info(self) -> _DatasetInfo:
         import tensorflow_datasets as tfds
 
-        info = tfds.builder_from_directory(self.path).info
+        info = _read_info(self.path)
         features = info.features
         image_key = _image_key(self.dataset, info)
         labels = [key for key in features if isinstance(features[key], tfds.features.ClassLabel)]
@@ -117,7 +125,7 @@ class TfdsSource(IndivisibleFingerprint):
             split: self._files(info.splits[name])
             for split, name in self._split_names(list(info.splits)).items()
         }
-        class_names = list(features[label_key].names) if label_key else [UNLABELLED]
+        class_names = _class_names(self.path, features[label_key]) if label_key else [UNLABELLED]
         if any(
             self._first_label(files_of_split, image_key, label_key) == NO_LABEL
             for files_of_split in split_files.values()
@@ -136,7 +144,7 @@ class TfdsSource(IndivisibleFingerprint):
             return None
         # Damage is reported when the split is read.
         with contextlib.suppress(UnusableError, WorkError, OSError):
-            for record in tfrecord.read_records(self.path / file):
+            for record in tfrecord.read_records(self.path / file, load_bytes=self.load_bytes):
                 return _feature_extractor(image_key, label_key)(record)[1]
         return None
 
@@ -172,7 +180,16 @@ class TfdsSource(IndivisibleFingerprint):
                     f"{self.path / file} is not a TFRecord file; prepare the dataset with "
                     "file_format=tfrecord"
                 )
-        return list(zip(split_info.filenames, split_info.shard_lengths, strict=True))
+        split_files = list(zip(split_info.filenames, split_info.shard_lengths, strict=True))
+        for file, length in split_files:
+            path = self.path / file
+            most = _MAX_RECORDS_PER_BYTE * files.stat(path).size if path.exists() else length
+            if not 0 <= length <= most:
+                raise WorkError(
+                    f"{path} cannot hold {length} records, as its dataset_info.json says: "
+                    "restore the files, or delete the dataset and let TFDS prepare it again"
+                )
+        return split_files
 
     @property
     def class_names(self) -> list[str]:
@@ -214,7 +231,8 @@ class TfdsSource(IndivisibleFingerprint):
         records_seen = skip
         # The last slice of a file is read to the end of the file, to detect surplus records.
         limit = None if skip + part.examples == file_length else part.examples
-        for record in itertools.islice(tfrecord.read_records(path, skip=skip), limit):
+        records = tfrecord.read_records(path, skip=skip, load_bytes=self.load_bytes)
+        for record in itertools.islice(records, limit):
             key = example_id(part.split, file_first + records_seen)
             records_seen += 1
             try:
@@ -246,6 +264,36 @@ class TfdsSource(IndivisibleFingerprint):
         raise ValueError(f"no file {part.name!r} in {part.split}")
 
 
+def _read_info(path: epath.Path) -> "tfds.core.DatasetInfo":
+    """What a directory that TFDS prepared says about its dataset.
+
+    Raises:
+      ConfigError: its files name code to import.
+      WorkError: its files are missing or damaged.
+    """
+    import tensorflow_datasets as tfds
+
+    tfds_metadata.check_tfds_metadata(path)
+    try:
+        return tfds.builder_from_directory(path).info
+    except Exception as error:  # Every feature of TFDS raises its own errors.
+        raise WorkError(
+            f"TFDS cannot read {path}: {one_line(error, length=_MESSAGE_LENGTH)}; restore its "
+            "features.json and dataset_info.json, or let TFDS prepare the dataset again"
+        ) from error
+
+
+def _class_names(path: epath.Path, label: "tfds.features.ClassLabel") -> list[str]:
+    """Names of the classes. Raises WorkError if there are more than labels can have."""
+    # Without names, TFDS makes them of the numbers, however large the number of classes is.
+    if label.num_classes is None or not 0 <= label.num_classes <= MAX_LABEL + 1:
+        raise WorkError(
+            f"{path}: the label has {label.num_classes} classes, but there may be "
+            f"{MAX_LABEL + 1} at most; restore features.json"
+        )
+    return list(label.names)
+
+
 # Workers unpickle the source with every slice; the cache keeps it from warning again.
 @functools.cache
 def _warn_once(message: str) -> None:
@@ -274,8 +322,16 @@ def download(dataset: str, data_dir: epath.PathLike) -> epath.Path:
     """
     import tensorflow_datasets as tfds
 
+    name, _, version = dataset.partition(":")
+    name, _, config = name.partition("/")
     try:
-        builder = tfds.builder(dataset, data_dir=epath.Path(data_dir).expanduser())
+        # Not `tfds.builder`: for some names it trusts the files below `data_dir`, and imports the
+        # code that these name.
+        builder = tfds.builder_cls(name)(
+            data_dir=epath.Path(data_dir).expanduser(),
+            config=config or None,
+            version=version or None,
+        )
     except (ValueError, AssertionError, tfds.core.DatasetNotFoundError) as error:
         raise ConfigError(
             f"TFDS has no dataset {dataset!r}: {one_line(error, length=_MESSAGE_LENGTH)}; correct "

@@ -1,24 +1,17 @@
 """TFRecord files of tf.Examples as a source."""
 
-import collections
-import concurrent.futures
 import dataclasses
 import functools
-import glob
 import itertools
-import math
-import os
-import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from etils import epath
 
-from components.base import console, files
-from components.base.errors import ConfigError, WorkError, nearest
-from components.base.file_errors import error_reason
+from components.base import console, memory
+from components.base.errors import WorkError
 from components.base.manifest import Input, fingerprint
 from components.base.shapes import Shape
 from components.data import tfrecord
@@ -26,83 +19,32 @@ from components.data.examples import SPLITS, ExampleBatch
 from components.ingest.conversion import AS_IS, Conversion
 from components.ingest.example_template import FeatureExtractor, parse
 from components.ingest.rejection import Rejected, UnusableError
-from components.sources import dataset_names, source
-from components.sources.escaping import to_dataset_name
+from components.sources import source, tfrecord_files, tfrecord_splits
+from components.sources.escaping import escape, to_dataset_name
 from components.sources.feature_map import (
     FeatureMap,
     bad_label,
+    bad_values,
     read_id,
     read_image,
     read_label,
 )
 from components.sources.source import (
-    MAX_LABEL,
-    NO_LABEL,
-    UNLABELLED,
     EncodedExample,
     Slice,
     example_id,
 )
 from components.sources.split_names import read_split
+from components.sources.tfrecord_scan import Scan, scan_files
 
 RECORDS_PER_SLICE = 8192
-_SCAN_THREADS = 8
-
-
-@dataclasses.dataclass(frozen=True)
-class _InputFile:
-    """The position of a file in its split.
-
-    Attributes:
-      split: name of the split that the file belongs to.
-      first: index of its first record within the split.
-      records: number of records.
-    """
-
-    split: str
-    first: int
-    records: int
-
-
-@dataclasses.dataclass(frozen=True)
-class _Scan:
-    """What is known only after reading the records.
-
-    Attributes:
-      files: the files by name, sorted.
-      class_names: names of the classes; a label is an index into them.
-      labels: the label for each number or text that records have as their label.
-    """
-
-    files: dict[str, _InputFile]
-    class_names: list[str]
-    labels: dict[int | str, int]
-
-
-@dataclasses.dataclass
-class _FileScan:
-    """The result of scanning one file.
-
-    Attributes:
-      missing: names in the feature map that no record has.
-      records: number of records.
-      features: names of the features of the first tf.Example.
-      labels: number of records with each label.
-      label_problem: why the first record without a label has none.
-    """
-
-    missing: set[str]
-    records: int = 0
-    features: list[str] = dataclasses.field(default_factory=list)
-    labels: Counter[int | str] = dataclasses.field(default_factory=Counter)
-    label_problem: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class TfrecordsSource(source.IndivisibleFingerprint):
     """TFRecord files of tf.Examples, plain or gzipped.
 
-    The split of a file is part of its name (`cats-val.tfrecord-00000-of-00002`) or the name of its
+    The split of a file is part of its name (`cats-val.tfrecord-00000-of-00002`) or of the name of a
     folder, and `train` otherwise. Labels are numbers or texts, whichever most records have.
     The number -1 means that an image has no label.
 
@@ -115,11 +57,13 @@ class TfrecordsSource(source.IndivisibleFingerprint):
         wildcards * and ?.
       features: names of the features.
       conversion: size and channels to convert the images to.
+      load_bytes: the most bytes that a record may have.
     """
 
     pattern: str
     features: FeatureMap
     conversion: Conversion = AS_IS
+    load_bytes: int = memory.LOAD_BYTES
 
     def __getstate__(self) -> dict[str, Any]:
         # Accessing `_scan` scans the files if that has not been done, so that no worker has to.
@@ -128,49 +72,21 @@ class TfrecordsSource(source.IndivisibleFingerprint):
 
     @functools.cached_property
     def _root(self) -> epath.Path:
-        """The folder that the names of the files are relative to."""
-        path = epath.Path(self.pattern).expanduser()
-        if path.is_dir():
-            return path
-        folder = path.parent
-        while dataset_names.has_wildcard(os.fspath(folder)):
-            folder = folder.parent
-        return folder
+        return tfrecord_files.root_of(self.pattern)
 
     @functools.cached_property
     def _files(self) -> list[tuple[str, int, float]]:
-        """(name, bytes, modification time) of each file, sorted by name.
+        return tfrecord_files.list_tfrecords(self.pattern)
 
-        Raises:
-          ConfigError: there are no files.
-          WorkError: a file cannot be accessed.
-        """
-        path = epath.Path(self.pattern).expanduser()
-        if path.is_dir():
-            matches = [entry for entry in path.iterdir() if ".tfrec" in entry.name]
-        elif path.exists():
-            matches = [path]
-        else:
-            # In a pattern of this source, [ is not a wildcard.
-            wildcards = os.fspath(path.relative_to(self._root)).replace("[", "[[]")
-            matches = list(epath.Path(glob.escape(os.fspath(self._root))).glob(wildcards))
-        matches = sorted(p for p in matches if not p.name.startswith(".") and not p.is_dir())
-        with concurrent.futures.ThreadPoolExecutor(_SCAN_THREADS) as pool:
-            stats = list(pool.map(_stat, matches))
-        if not matches:
-            raise ConfigError(
-                f"no TFRecord file matches {self.pattern!r}; pass a file, a folder of files with "
-                ".tfrecord in their names, or a pattern with * and ? in quotes"
-            )
-        return [
-            (match.relative_to(self._root).as_posix(), *stat)
-            for match, stat in zip(matches, stats, strict=True)
-        ]
+    @functools.cached_property
+    def _assignments(self) -> dict[str, tfrecord_splits.FileSplit]:
+        names = [name for name, _, _ in self._files]
+        return tfrecord_splits.assign_splits(source.folder_name(self._root), names)
 
     @property
     def name(self) -> str:
         """The part before the split that all files' names share, otherwise the folder's name."""
-        prefix, *others = {_split_and_prefix(self._root / name)[1] for name, _, _ in self._files}
+        prefix, *others = {assigned.prefix for assigned in self._assignments.values()}
         if others or not prefix:
             prefix = source.folder_name(self._root)
         return to_dataset_name(prefix)
@@ -208,107 +124,29 @@ class TfrecordsSource(source.IndivisibleFingerprint):
         return self._raw_batches(part.split, inputs, self.features.shape)
 
     @functools.cached_property
-    def _scan(self) -> _Scan:
+    def _scan(self) -> Scan:
         count = console.counted(len(self._files), "TFRecord file")
         console.say(f"scanning {count} of {self.name} for the number of records and the labels")
-        with concurrent.futures.ThreadPoolExecutor(_SCAN_THREADS) as pool:
-            scans = list(pool.map(self._scan_file, [name for name, _, _ in self._files]))
-        scans_by_split = collections.defaultdict(list)
-        for (name, _, _), scan in zip(self._files, scans, strict=True):
-            scans_by_split[_split_and_prefix(self._root / name)[0]].append(scan)
-        self._check_features(scans_by_split)
-        input_files: dict[str, _InputFile] = {}
-        split_sizes: Counter[str] = Counter()  # records of each split so far
-        labels: Counter[int | str] = Counter()
-        for (name, _, _), scan in zip(self._files, scans, strict=True):
-            split, _ = _split_and_prefix(self._root / name)
-            input_files[name] = _InputFile(split, split_sizes[split], scan.records)
-            split_sizes[split] += scan.records
-            labels.update(scan.labels)
-        if self.features.label is None:
-            return _Scan(input_files, [UNLABELLED], {})
-        if not labels:
-            problem = next(scan.label_problem for scan in scans if scan.label_problem)
-            raise ConfigError(
-                f"no record of {self.pattern} has a label: {problem}; name another label in "
-                "--features, or leave it out"
+        self._warn_of_folder()
+        return scan_files(
+            self._root,
+            {name: self._assignments[name].split for name, _, _ in self._files},
+            self.features,
+            pattern=self.pattern,
+            load_bytes=self.load_bytes,
+        )
+
+    def _warn_of_folder(self) -> None:
+        """Warns if only the name of the folder says that the files may be held out."""
+        folder = source.folder_name(self._root)
+        reading = read_split(folder)
+        is_named = all(assigned.is_named for assigned in self._assignments.values())
+        if reading and reading.split != "train" and not is_named:
+            console.warn(
+                f"the name of the folder {escape(folder)} may say that its files are held out, but "
+                "they become train; if they are for validation or for the test, put that into "
+                "their names, as in a-test.tfrecord"
             )
-        classes = self._classes(labels)
-        class_names = [str(label) for label in classes]
-        indices = {label: index for index, label in enumerate(classes)}
-        if NO_LABEL in labels:
-            if UNLABELLED not in class_names:
-                class_names.append(UNLABELLED)
-            indices[NO_LABEL] = class_names.index(UNLABELLED)
-        return _Scan(input_files, class_names, indices)
-
-    def _classes(self, labels: Counter[int | str]) -> Sequence[int | str]:
-        """The classes, in the order of their labels.
-
-        Args:
-          labels: number of records with each label.
-
-        Raises:
-          ConfigError: there are too many classes.
-        """
-        texts = sorted(label for label in labels if isinstance(label, str))
-        numbers = [label for label in labels if isinstance(label, int)]
-        is_text = 2 * sum(labels[text] for text in texts) > labels.total() - labels[NO_LABEL]
-        classes = texts if is_text else range(1 + max(numbers, default=-1))
-        if len(classes) > MAX_LABEL + 1:
-            raise ConfigError(
-                f"feature {self.features.label!r} of {self.pattern} holds {len(classes)} classes, "
-                f"but there may be {MAX_LABEL + 1} at most; name another label in --features"
-            )
-        return classes
-
-    def _scan_file(self, name: str) -> _FileScan:
-        scan = _FileScan(set(self._feature_names))
-        for record in tfrecord.read_records(self._root / name):
-            scan.records += 1
-            try:
-                feature = parse(record)
-            except UnusableError:
-                continue
-            scan.features = scan.features or list(feature)
-            scan.missing = {key for key in scan.missing if key not in feature}
-            if self.features.label is not None:
-                try:
-                    scan.labels[read_label(feature, self.features.label)] += 1
-                except UnusableError as error:
-                    scan.label_problem = scan.label_problem or str(error)
-        return scan
-
-    @property
-    def _feature_names(self) -> list[str]:
-        """The names in the feature map."""
-        names = (self.features.image, self.features.label, self.features.id)
-        return [name for name in names if name is not None]
-
-    def _check_features(self, scans_by_split: Mapping[str, list[_FileScan]]) -> None:
-        """Raises ConfigError if no record of a split has a feature of this source's feature map."""
-        scans = [scan for split_scans in scans_by_split.values() for scan in split_scans]
-        existing = {name for scan in scans for name in scan.features}
-        if not existing:
-            raise ConfigError(
-                f"{self.pattern} holds no tf.Example; pass files of serialized tf.Examples"
-            )
-        for name in self._feature_names:
-            if all(name in scan.missing for scan in scans):
-                raise ConfigError(
-                    f"no record of {self.pattern} has the feature {name!r} of --features; "
-                    f"{nearest(name, existing)}"
-                )
-            for split, split_scans in scans_by_split.items():
-                has_records = any(scan.records for scan in split_scans)
-                if has_records and all(name in scan.missing for scan in split_scans):
-                    features = {key for scan in split_scans for key in scan.features}
-                    raise ConfigError(
-                        f"no record of the split {split} of {self.pattern} has the feature "
-                        f"{name!r} of --features, which other splits have; its records have "
-                        f"{', '.join(sorted(features)) or 'none'}; write its files again with "
-                        "this feature, or move them away"
-                    )
 
     def _inputs(self, part: Slice) -> Iterator[EncodedExample | Rejected]:
         """Yields the records of a slice: encoded images, or raw pixels if their shape is given."""
@@ -318,7 +156,7 @@ class TfrecordsSource(source.IndivisibleFingerprint):
         if self.features.id is None:
             extract = FeatureExtractor(self.features.image, self.features.label)
         count = 0
-        records = tfrecord.read_records(path, skip=skip)
+        records = tfrecord.read_records(path, skip=skip, load_bytes=self.load_bytes)
         for count, record in enumerate(itertools.islice(records, part.examples), 1):
             key = example_id(part.split, part.first + count - 1)
             # The extractor is fast but does not handle every record; `_parse_record` does.
@@ -337,7 +175,7 @@ class TfrecordsSource(source.IndivisibleFingerprint):
         except UnusableError:
             return None
         label = 0 if number is None else self._scan.labels.get(number)
-        has_size = self.features.shape is None or len(data) == math.prod(self.features.shape)
+        has_size = self.features.shape is None or len(data) == self.features.raw_bytes
         return EncodedExample(key, label, data) if label is not None and has_size else None
 
     def _parse_record(self, key: str, split: str, record: bytes) -> EncodedExample | Rejected:
@@ -353,7 +191,7 @@ class TfrecordsSource(source.IndivisibleFingerprint):
                     raise bad_label(names.label, value)
             if names.id is not None:
                 key = read_id(feature, names.id)
-            return EncodedExample(key, label, read_image(feature, names.image, names.shape))
+            return EncodedExample(key, label, read_image(feature, names))
         except UnusableError as error:
             return Rejected(key, split, label, error.reason, str(error))
 
@@ -361,7 +199,7 @@ class TfrecordsSource(source.IndivisibleFingerprint):
         self, split: str, inputs: Iterator[EncodedExample | Rejected], shape: Shape
     ) -> Iterator[ExampleBatch | Rejected]:
         """Groups raw pixels into batches and converts these."""
-        batch_rows = source.images_per_batch(shape, math.prod(shape), self.conversion)
+        batch_rows = source.images_per_batch(shape, self.features.raw_bytes, self.conversion)
         pending: list[EncodedExample] = []
         for item in inputs:
             if isinstance(item, Rejected):
@@ -369,53 +207,23 @@ class TfrecordsSource(source.IndivisibleFingerprint):
                 continue
             pending.append(item)
             if len(pending) == batch_rows:
-                yield from self._raw_batch(split, pending, shape)
+                yield from self._raw_batch(split, pending)
                 pending = []
         if pending:
-            yield from self._raw_batch(split, pending, shape)
+            yield from self._raw_batch(split, pending)
 
     def _raw_batch(
-        self, split: str, items: list[EncodedExample], shape: Shape
+        self, split: str, items: list[EncodedExample]
     ) -> Iterator[ExampleBatch | Rejected]:
-        pixels = np.frombuffer(b"".join(item.data for item in items), np.uint8)
-        ids = [item.id for item in items]
-        labels = np.array([item.label for item in items], np.int64)
-        return source.convert_batch(split, ids, pixels.reshape(-1, *shape), labels, self.conversion)
-
-
-def _stat(path: epath.Path) -> files.FileStat:
-    try:
-        return files.stat(path)
-    except OSError as error:
-        raise WorkError(
-            f"cannot read {path}: {error_reason(error)}; restore the file, or move it away"
-        ) from None
-
-
-def _split_and_prefix(path: epath.Path) -> tuple[str, str]:
-    """The split that a file belongs to, and the part of its name before the split."""
-    stem, _, ending = path.name.partition(".tfrec")
-    # The last part that names a split is the split: `test_of_cats-train.tfrecord` is train. The
-    # name of the split may also follow the extension: `cats.tfrecord-train`.
-    for text in (ending, stem):
-        for part in reversed(list(re.finditer(r"[^-_.]+", text))):
-            if split := _split_of(part[0], path):
-                return split, stem[: part.start()] if text is stem else stem
-    return _split_of(source.folder_name(path.parent), path) or "train", stem
-
-
-def _split_of(name: str, path: epath.Path) -> str | None:
-    """The split that a part of a path names; None if it names none.
-
-    Raises:
-      ConfigError: it stands for held-out data, but not clearly for one split.
-    """
-    reading = read_split(name)
-    if reading is None or not reading.is_plain:
-        return None
-    if reading.split is None:
-        raise ConfigError(
-            f"{path}: {name!r} may be the validation or the test split; rename it to a name with "
-            "train, validation or test"
-        )
-    return reading.split
+        pixels, is_valid = self.features.decode_raw(b"".join(item.data for item in items))
+        if not is_valid.all():
+            error = bad_values(self.features, "0..1")
+            for row in np.flatnonzero(~is_valid):
+                item = items[row]
+                yield Rejected(item.id, split, item.label, error.reason, str(error))
+            items = [items[row] for row in np.flatnonzero(is_valid)]
+            pixels = pixels[is_valid]
+        if items:
+            ids = [item.id for item in items]
+            labels = np.array([item.label for item in items], np.int64)
+            yield from source.convert_batch(split, ids, pixels, labels, self.conversion)

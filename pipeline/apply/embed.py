@@ -6,7 +6,7 @@ Each TFRecord file is a task for Beam.
 import dataclasses
 import functools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from etils import epath
@@ -37,12 +37,14 @@ class EmbedTask:
     Attributes:
       shard: path of the TFRecord file.
       output: path of the Parquet file to write.
+      sha256: SHA-256 digest that the TFRecord file must have, in hexadecimal.
       split: the split that the shard belongs to; None if that is not known.
       class_names: names of the labels, by label; empty if they are not known.
     """
 
     shard: str
     output: str
+    sha256: str
     split: str | None = None
     class_names: tuple[str, ...] = ()
 
@@ -78,28 +80,33 @@ def embed_shards(
     )
     with report_progress.shown(work, outputs[0].parent, "*.parquet"):
         launch.run_tasks(
-            tasks, embed_shard, str(model.path / MODEL_FILE), model.fingerprint, beam_args=beam_args
+            tasks,
+            embed_shard,
+            str(model.path / MODEL_FILE),
+            model.output(MODEL_FILE).sha256,
+            beam_args=beam_args,
         )
 
 
-def embed_shard(task: EmbedTask, model: str, fingerprint: str) -> dict[str, int]:
+def embed_shard(task: EmbedTask, model: str, model_sha256: str) -> dict[str, int]:
     """Writes the embeddings of the examples in a shard.
 
     Args:
       task: the shard.
       model: path of the `.keras` file.
-      fingerprint: the model's fingerprint, by which a worker knows that it has loaded this model.
+      model_sha256: SHA-256 digest of that file, in hexadecimal.
 
     Returns:
       The counter `embedded`: the number of examples.
 
     Raises:
-      WorkError: the shard is empty or damaged, or its records were not written by prepare.
+      WorkError: the shard is empty or damaged, or its records were not written by prepare; or the
+        shard or the model is another file than that of the digest.
     """
-    vae = _load(model, fingerprint)
+    vae = _load(model, model_sha256)
     from components.model.encode import encode
 
-    batches = list(codec.read_batches(task.shard, vae.image_shape))
+    batches = list(codec.read_batches(task.shard, vae.image_shape, sha256=task.sha256))
     if not batches:
         raise WorkError(f"{task.shard} holds no examples; exclude it from --input")
     examples = ExampleBatch.concatenate(batches)
@@ -110,10 +117,11 @@ def embed_shard(task: EmbedTask, model: str, fingerprint: str) -> dict[str, int]
 
 
 @functools.lru_cache(maxsize=1)
-def _load(model: str, fingerprint: str) -> Any:
-    """The model of a `.keras` file, loaded once per process."""
-    # Part of the cache's key: another model may have been written to the same path.
-    del fingerprint
+def _load(model: str, sha256: str) -> Any:
+    """The model of a `.keras` file with a digest, loaded once per process."""
+    path = epath.Path(model)
+    if files.sha256(path) != sha256:
+        raise files.content_error(path)
     tensorflow_setup.load()
     from components.model import vae
 
@@ -126,6 +134,7 @@ def embed(
     pattern: str,
     output: epath.PathLike,
     overwrite: bool = False,
+    verify: bool = False,
     beam_args: Sequence[str] = (),
 ) -> Artifact:
     """Embeds the examples in TFRecord files, unless their embeddings are up to date.
@@ -136,6 +145,7 @@ def embed(
         prepared dataset, for all of its shards.
       output: directory to publish the Parquet files in, one for each TFRecord file.
       overwrite: whether to replace another or a damaged artifact in `output`.
+      verify: whether to read all files of an artifact that is up to date, to check their content.
       beam_args: options of Beam.
 
     Raises:
@@ -146,20 +156,24 @@ def embed(
     trained = load_artifact(model, stage="train")
     shards = _find_shards(pattern)
     trained.verified(MODEL_FILE)
+    digests = {path: files.sha256(path) for path in shards}
     datasets = {path: _check_directory(path, trained) for path in {p.parent for p in shards}}
     plan = artifacts.ArtifactPlan(
         stage="embed",
         directory=epath.Path(output),
         config={"files": [path.name for path in shards]},
-        inputs={"model": trained.as_input(), "shards": _input(shards)},
+        inputs={"model": trained.as_input(), "shards": _input(digests)},
     )
-    if plan.is_up_to_date(overwrite=overwrite):
+    if plan.is_up_to_date(overwrite=overwrite, verify=verify):
         console.say(f"embed: up to date ({output})")
         return load_artifact(output, stage="embed")
     console.say(f"embed: reading {console.counted(len(shards), 'TFRecord file')}")
     with plan.publish(overwrite=overwrite) as draft:
         embed_shards(
-            [_task(path, draft.path, datasets[path.parent]) for path in shards],
+            [
+                _task(path, draft.path, datasets[path.parent], sha256=digests[path])
+                for path in shards
+            ],
             model=trained,
             beam_args=beam_args,
         )
@@ -237,19 +251,30 @@ def _check_directory(directory: epath.Path, model: Artifact) -> PreparedDataset 
     return None
 
 
-def _task(shard: epath.Path, output: epath.Path, dataset: PreparedDataset | None) -> EmbedTask:
-    """The task of embedding a shard, with the names that its dataset has, if that is known."""
+def _task(
+    shard: epath.Path, output: epath.Path, dataset: PreparedDataset | None, *, sha256: str
+) -> EmbedTask:
+    """The task of embedding a shard, with what its dataset says of it, if that is known.
+
+    Args:
+      shard: the TFRecord file.
+      output: the directory to write to.
+      dataset: the prepared dataset that the shard belongs to.
+      sha256: SHA-256 digest of the shard as it is.
+    """
     path = str(output / parquet_name(shard.name))
     if dataset is None:
-        return EmbedTask(str(shard), path)
+        return EmbedTask(str(shard), path, sha256)
+    if record := dataset.artifact.manifest.outputs.get(shard.name):
+        sha256 = record.sha256
     splits = {count.file: split for split in dataset.splits for count in dataset.shards[split]}
-    return EmbedTask(str(shard), path, splits.get(shard.name), tuple(dataset.class_names))
+    return EmbedTask(str(shard), path, sha256, splits.get(shard.name), tuple(dataset.class_names))
 
 
 def _advice(matches: Sequence[epath.Path]) -> str:
     """What to pass as --input, from the paths that match it, none of which is a TFRecord file."""
     for path in sorted(matches):
-        if (manifest := read_manifest(path)) and manifest["stage"] == "prepare":
+        if (manifest := read_manifest(path)) and manifest.stage == "prepare":
             return f"did you mean --input {path}?"
     if matches:
         return (
@@ -264,5 +289,6 @@ def parquet_name(shard: str) -> str:
     return shard.replace(".tfrecord", "") + ".parquet"
 
 
-def _input(shards: Sequence[epath.Path]) -> Input:
-    return Input(shards[0].parent, fingerprint({path.name: files.sha256(path) for path in shards}))
+def _input(digests: Mapping[epath.Path, str]) -> Input:
+    first = next(iter(digests))
+    return Input(first.parent, fingerprint({path.name: each for path, each in digests.items()}))

@@ -12,14 +12,15 @@ import itertools
 import multiprocessing
 import multiprocessing.forkserver
 import os
-import signal
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from typing import Any, Protocol
 
+from components.base import child_processes, console
 from components.base.errors import WorkError
 
 # Modules that the workers need. The server imports them once, before it forks the workers.
@@ -28,6 +29,18 @@ _PRELOADED = ["pipeline.prepare.workers", "tensorflow_datasets.proto"]
 # The pools of this process, by number.
 _numbers = itertools.count()
 _pools: "weakref.WeakValueDictionary[int, WorkerPool]" = weakref.WeakValueDictionary()
+
+
+class WorkerProcess(ForkServerProcess):
+    """A worker process, in which SIGTERM is blocked."""
+
+    def terminate(self) -> None:
+        """Kills the process; the executor calls this when another worker has died."""
+        self.kill()
+
+
+class _Context(ForkServerContext):
+    Process = WorkerProcess
 
 
 class TaskRunner(Protocol):
@@ -73,8 +86,11 @@ def _pool_numbered(number: int) -> WorkerPool:
 
 def start_server() -> None:
     """Starts the process that forks the workers; it imports their modules in the background."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload(_PRELOADED)
-    multiprocessing.forkserver.ensure_running()
+    _Context().set_forkserver_preload(_PRELOADED)
+    # The workers inherit both: they receive no signals, and whatever happens to them when the main
+    # process ends in the middle of their start or of their work, they print nothing.
+    with console.hidden_stderr(), child_processes.without_signals():
+        multiprocessing.forkserver.ensure_running()
 
 
 @contextlib.contextmanager
@@ -82,9 +98,7 @@ def workers(max_workers: int) -> Iterator[WorkerPool]:
     """A pool of worker processes, one per core, at most `max_workers`, which end with the body."""
     start_server()
     count = min(max_workers, num_cores())
-    executor = ProcessPoolExecutor(
-        count, multiprocessing.get_context("forkserver"), initializer=_initialize_worker
-    )
+    executor = ProcessPoolExecutor(count, _Context(), initializer=_initialize_worker)
     # In a thread, since submitting a task waits for the server's imports.
     threading.Thread(target=_warm_up, args=(executor, count), daemon=True).start()
     is_interrupted = False
@@ -133,14 +147,4 @@ def _warm_up(executor: concurrent.futures.Executor, count: int) -> None:
 def _initialize_worker() -> None:
     # Imported modules stay in memory; the garbage collector need not examine them.
     gc.freeze()
-    # The terminal sends Ctrl-C to all processes, but only the main process handles it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
-
-
-def _exit_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    child_processes.end_with_parent()

@@ -5,9 +5,10 @@ It needs no server: the figures are files next to it.
 
 import html
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Sequence
 
+from components.base.manifest import Artifact
 from components.metrics.mean import Mean
 from pipeline.evaluate.scores import METRICS, Scores, metric_title
 from trainer.train_counts import TrainCounts
@@ -51,20 +52,22 @@ _FIGURES = {
 }
 
 
-def render(scores: Scores, model: Mapping[str, Any], notes: Sequence[str]) -> str:
+def render(scores: Scores, model: Artifact, notes: Sequence[str]) -> str:
     """Renders the page as HTML.
 
     Args:
       scores: the scores of the model.
-      model: the manifest of the model.
+      model: the artifact of the train stage.
       notes: warnings to show above the scores.
     """
-    counts = TrainCounts.from_json(model["counts"])
+    counts = model.counts(TrainCounts)
+    kinds = Counter(counts.devices).items()
+    devices = ", ".join(f"{count} x {kind}" for kind, count in kinds)
     return _PAGE.format(
         title=html.escape(f"{scores.dataset} · {scores.preset}"),
         subtitle=html.escape(
             f"{counts.parameters:,} parameters, {counts.steps:,} steps, "
-            f"{counts.precision} on {len(counts.devices)} x {counts.devices[0]}; "
+            f"{counts.precision} on {devices}; "
             f"{scores.examples:,} {scores.split} examples"
         ),
         notes="".join(f'<p class="note">{html.escape(note)}</p>' for note in notes),
@@ -75,7 +78,7 @@ def render(scores: Scores, model: Mapping[str, Any], notes: Sequence[str]) -> st
         ),
         config="\n".join(
             f"<tr><td>{html.escape(name)}<td>{html.escape(str(value))}"
-            for name, value in model["config"].items()
+            for name, value in model.manifest.config.items()
         ),
     )
 

@@ -2,9 +2,9 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from typing import Any
 
+from components.base.manifest import Artifact
 from components.metrics.mean import Mean
 
 METRICS = ("elbo", "rate", "distortion")
@@ -55,23 +55,41 @@ class Scores:
         }
 
     @staticmethod
-    def from_json(value: Mapping[str, Any]) -> "Scores":
-        """The scores that `as_json` converted to a JSON value."""
+    def of(evaluation: Artifact) -> "Scores":
+        """The scores that an artifact of the evaluate stage holds.
 
-        def mean(name: str) -> Mean:
-            half_width = value[name]["half_width_95"]
-            return Mean(value[name]["mean"], math.inf if half_width is None else half_width)
+        Raises:
+          WorkError: its manifest is damaged.
+        """
+        counts = vars(evaluation.counts(_ScoresRecord))
+        del counts["unit"]
+        return Scores(**counts | {name: counts[name].as_mean() for name in METRICS})
 
-        return Scores(
-            dataset=value["dataset"],
-            preset=value["preset"],
-            split=value["split"],
-            examples=value["examples"],
-            draws=value["draws"],
-            elbo=mean("elbo"),
-            rate=mean("rate"),
-            distortion=mean("distortion"),
-        )
+
+@dataclasses.dataclass(frozen=True)
+class _MeanRecord:
+    """A mean in a manifest, in nats per example."""
+
+    mean: float
+    half_width_95: float | None
+
+    def as_mean(self) -> Mean:
+        return Mean(self.mean, math.inf if self.half_width_95 is None else self.half_width_95)
+
+
+@dataclasses.dataclass(frozen=True)
+class _ScoresRecord:
+    """The scores in a manifest."""
+
+    dataset: str
+    preset: str
+    split: str
+    examples: int
+    draws: int
+    unit: str
+    elbo: _MeanRecord
+    rate: _MeanRecord
+    distortion: _MeanRecord
 
 
 def metric_title(name: str) -> str:

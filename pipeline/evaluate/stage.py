@@ -32,6 +32,7 @@ def evaluate(
     model: epath.PathLike,
     output: epath.PathLike,
     overwrite: bool = False,
+    verify: bool = False,
 ) -> Artifact:
     """Evaluates a model on the test split, unless the evaluation is up to date.
 
@@ -43,6 +44,7 @@ def evaluate(
       model: directory of a trained model.
       output: directory to publish the evaluation in.
       overwrite: whether to replace another or a damaged artifact in `output`.
+      verify: whether to read all files of an artifact that is up to date, to check their content.
 
     Raises:
       ConfigError: `examples` or `model` is not an artifact of the right stage, the model was
@@ -57,15 +59,13 @@ def evaluate(
         config=dataclasses.asdict(config),
         inputs={"examples": dataset.artifact.as_input(), "model": trained.as_input()},
     )
-    if plan.is_up_to_date(overwrite=overwrite):
+    if plan.is_up_to_date(overwrite=overwrite, verify=verify):
         console.say(f"evaluate: up to date ({output})")
         return load_artifact(output, stage="evaluate")
     check_image_shape(trained, dataset.image_shape, where=dataset.path)
     with plan.publish(overwrite=overwrite) as draft:
         # The model has the notes of the dataset that it was trained on, usually the same one.
-        notes = list(
-            dict.fromkeys([*dataset.artifact.manifest["notes"], *trained.manifest["notes"]])
-        )
+        notes = list(dict.fromkeys([*dataset.artifact.manifest.notes, *trained.manifest.notes]))
         scores = _write_evaluation(config, dataset, trained, draft.path, notes=notes)
         draft.counts = scores.as_json()
         draft.notes = notes
@@ -95,7 +95,7 @@ def _write_evaluation(
     means = _embed(dataset, trained, split, directory / "embeddings")
 
     console.say(f"evaluate: scoring {len(split_examples):,} {split} examples")
-    preset = trained.manifest["config"]["preset"]
+    preset = trained.setting("preset", str)
     scores = _score(model, split_examples, config, dataset=dataset.name, preset=preset, split=split)
     (directory / METRICS_FILE).write_text(json.dumps(scores.as_json(), indent=2) + "\n")
 
@@ -106,9 +106,9 @@ def _write_evaluation(
     writer.draw_latent_space(means, split_examples.labels)
     writer.draw_samples(seed=config.draws_seed)
     writer.draw_reconstructions(split_examples)
-    writer.draw_learning_curves(read_metrics(trained.path / EPOCH_METRICS_FILE))
+    writer.draw_learning_curves(read_metrics(trained.verified(EPOCH_METRICS_FILE)))
 
-    page = report.render(scores, trained.manifest, notes)
+    page = report.render(scores, trained, notes)
     (directory / REPORT).write_text(page)
     return scores
 
@@ -125,6 +125,7 @@ def _embed(
         EmbedTask(
             str(dataset.path / shard.file),
             str(directory / parquet_name(shard.file)),
+            dataset.artifact.output(shard.file).sha256,
             name,
             tuple(dataset.class_names),
         )

@@ -5,6 +5,7 @@ import re
 
 from components.base.config import option
 from components.base.errors import ConfigError
+from components.base.memory import LOAD_BYTES
 from components.ingest.conversion import BACKGROUNDS, MAX_PIXELS, Conversion
 from components.sources import dataset_names
 from components.sources.layout import AxisLayout
@@ -29,8 +30,9 @@ class PrepareConfig:
     )
     features: str = option(
         "",
-        "names of the features in TFRecord files: image=NAME[:HxWxC],label=NAME,id=NAME; with "
-        "HxWxC the image is raw pixels, otherwise an encoded file",
+        "names of the features in TFRecord files: image=NAME[[:TYPE]:HxWxC],label=NAME,id=NAME; "
+        "with HxWxC or CxHxW the image is raw pixels (uint8, or of the type uint16, float32 or "
+        "float64), otherwise an encoded file",
     )
     splits: str = option(
         "",
@@ -70,6 +72,11 @@ class PrepareConfig:
     validation_fraction: float = option(
         0.1, "fraction of train to use for validation, if the dataset has no validation split"
     )
+    load_bytes: int = option(
+        LOAD_BYTES,
+        "limit in bytes for what is loaded at once of a file: a record, the labels of a split, or "
+        "images in another order than --layout N…; does not change the result",
+    )
     shard_bytes: int = option(128 << 20, "target size of a shard, in bytes")
     synthetic_size: int = option(
         60_000, "number of training images of synthetic_garments; the test split has a sixth of it"
@@ -86,6 +93,7 @@ class PrepareConfig:
             splits=self.splits,
             label_depth=self.label_depth,
             layout=self.layout,
+            load_bytes=self.load_bytes,
             conversion=Conversion(
                 (sides[0], sides[-1]) if sides else None,
                 self.channels,
@@ -127,6 +135,6 @@ class PrepareConfig:
                 f"synthetic_size must be at most {_MAX_SYNTHETIC:,}. "
                 f"Received: {self.synthetic_size}"
             )
-        for name in ("shard_bytes", "synthetic_size"):
+        for name in ("load_bytes", "shard_bytes", "synthetic_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1. Received: {getattr(self, name)}")

@@ -25,6 +25,7 @@ def add_up(
     image_shape: Shape,
     duplicates: Sequence[Sequence[dict[str, str]]],
     rest: str,
+    outline: Sequence[str],
 ) -> DatasetCounts:
     """Adds up the workers' reports.
 
@@ -36,6 +37,7 @@ def add_up(
       image_shape: (height, width, channels) of every image.
       duplicates: groups of inputs with the same pixels.
       rest: digest of the inputs that are not in quarantine.
+      outline: how the source was understood, in lines for people.
 
     Raises:
       WorkError: the number of inputs is not the one that the source declares, or an input is
@@ -71,6 +73,7 @@ def add_up(
         },
         duplicates=count_duplicates(duplicates),
         rest=rest,
+        outline=list(outline),
     )
 
 

@@ -66,11 +66,12 @@ def plan_retry(
     """
     plan.recover_replacement()
     published = PreparedDataset.open(plan.directory)
-    if published.artifact.manifest["config"] != plan.config:
+    if published.artifact.manifest.config != plan.config:
         raise ConfigError(
             f"{plan.directory} was prepared with another config; use the same config to retry its "
             "quarantine, or prepare everything again with --overwrite"
         )
+    published.artifact.verified(quarantine.QUARANTINE)
     ids = quarantine.read_ids(published.path)
     if not ids:
         return None

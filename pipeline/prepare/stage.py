@@ -42,6 +42,7 @@ def prepare(
     *,
     output: epath.PathLike,
     overwrite: bool = False,
+    verify: bool = False,
     retry_quarantined: bool = False,
     beam_args: Sequence[str] = (),
 ) -> PreparedDataset:
@@ -51,6 +52,7 @@ def prepare(
       config: the dataset and how to prepare it.
       output: directory to publish the prepared dataset in.
       overwrite: whether to replace another or a damaged artifact in `output`.
+      verify: whether to read all files of an artifact that is up to date, to check their content.
       retry_quarantined: whether to read the inputs in the quarantine of `output` again. The result
         equals that of preparing everything again.
       beam_args: options of Beam.
@@ -70,19 +72,20 @@ def prepare(
         retry = read_plan.plan_retry(
             plan, source, validation_from_train=_validation_from_train(config, source)
         )
-    if retry is None and plan.is_up_to_date(overwrite=overwrite):
+    if retry is None and plan.is_up_to_date(overwrite=overwrite, verify=verify):
         return _open_up_to_date(output)
     if worker_pool.can_use_pool(beam_args):
         worker_pool.start_server()
     reads = retry or read_plan.plan_all(source)
     num_inputs = console.counted(reads.max_source_inputs, "input")
-    if outline := registry.outline(source):
-        console.say("\n".join([f"prepare: the folders of {source.name}", *outline]))
+    outline = registry.outline(source)
+    if outline:
+        console.say(f"prepare: the folders of {source.name}", *outline)
     again = " again, and the examples that were kept" if retry else ""
     console.say(f"prepare: reading {num_inputs} of {source.name}{again}")
     with plan.publish(overwrite=overwrite, rebuild=retry is not None) as draft:
         dataset_counts, counters, findings = _write_artifact(
-            draft.path, config, source, reads, beam_args
+            draft.path, config, source, reads, outline=outline, beam_args=beam_args
         )
         draft.counts = dataset_counts.as_json()
         draft.notes = notes
@@ -103,12 +106,19 @@ def _dataset_name(config: PrepareConfig, output: epath.PathLike, overwrite: bool
 
 
 def _check_outside(source: Source, output: epath.Path) -> None:
-    """Raises ConfigError if the output would become part of a folder that is read as images."""
-    if isinstance(source, FolderSource) and files.contains(source.path, output):
-        raise ConfigError(
-            f"the output directory {output} is inside the dataset {source.path}: another run would "
-            "read its contact sheets as images; choose an output directory outside the dataset"
-        )
+    """Raises ConfigError if the output would become part of a folder that is read as images.
+
+    It may do so through a link in that folder.
+    """
+    if not isinstance(source, FolderSource):
+        return
+    for folder in source.folders:
+        if files.contains(folder, output) or files.contains(output, folder):
+            raise ConfigError(
+                f"the output directory {output} is inside the dataset {source.path} (its folder "
+                f"{folder} leads there): another run would read its contact sheets as images; "
+                "choose an output directory outside the dataset"
+            )
 
 
 def _validation_from_train(config: PrepareConfig, source: Source) -> bool:
@@ -135,7 +145,7 @@ def _artifact_plan(
 
 def _open_up_to_date(output: epath.PathLike) -> PreparedDataset:
     dataset = PreparedDataset.open(output)
-    for note in dataset.artifact.manifest["notes"]:
+    for note in dataset.artifact.manifest.notes:
         console.warn(note)
     console.say(f"prepare: up to date ({output})")
     return dataset
@@ -146,6 +156,8 @@ def _write_artifact(
     config: PrepareConfig,
     source: Source,
     reads: ReadPlan,
+    *,
+    outline: Sequence[str],
     beam_args: Sequence[str],
 ) -> tuple[DatasetCounts, Counter[str], list[str]]:
     """Writes the files of a prepared dataset to `directory`.
@@ -174,6 +186,7 @@ def _write_artifact(
             image_shape=inputs.shape,
             duplicates=shards.duplicates,
             rest=source.fingerprint_without(quarantine.read_ids(directory)),
+            outline=outline,
         )
     json_lines.write(directory / DUPLICATES, shards.duplicates)
     findings = sidecars.write_sidecars(directory, source.name, dataset_counts, written)

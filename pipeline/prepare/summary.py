@@ -4,12 +4,14 @@ from collections import Counter
 from collections.abc import Sequence
 
 from components.base import console
+from components.data import class_names
 from components.data.prepared_dataset import PreparedDataset, description
 from components.ingest.rejection import Reason
 from pipeline.prepare.quarantine import QUARANTINE
 from pipeline.prepare.workers import FIRST_FRAMES
 
 DUPLICATES = "duplicates.jsonl"
+_MAX_CLASSES = 4  # in a message
 _QUARANTINED = "quarantined_"  # Prefix of the counters.
 
 
@@ -39,8 +41,10 @@ def print_summary(
     )
     console.say(f"prepare: {description(dataset)}")
     _warn_of_quarantine(dataset)
+    _warn_of_empty_classes(dataset)
     _warn_of_leaks(dataset)
     _warn_of_frames(counters[FIRST_FRAMES])
+    _warn_of_alike_classes(dataset)
     for finding in findings:
         console.warn(finding)
 
@@ -58,14 +62,34 @@ def _warn_of_quarantine(dataset: PreparedDataset) -> None:
         console.warn("to convert images of other shapes, use --image_size and --channels")
 
 
+def _warn_of_empty_classes(dataset: PreparedDataset) -> None:
+    if empty := dataset.counts.empty_classes:
+        listed = ", ".join(empty[:_MAX_CLASSES]) + (", …" if len(empty) > _MAX_CLASSES else "")
+        console.warn(
+            f"{len(empty):,} of {len(dataset.class_names):,} classes ({listed}) have no image, "
+            f"because all of their inputs are in quarantine; {dataset.path / QUARANTINE} has the "
+            "reasons; fix these inputs, or move their folders away"
+        )
+
+
 def _warn_of_leaks(dataset: PreparedDataset) -> None:
     leaks = dataset.counts.duplicates.leaks
     # With "drop", each of these images stays in one split only.
-    if leaks and dataset.artifact.manifest["config"]["duplicates"] == "keep":
+    if leaks and dataset.artifact.manifest.config["duplicates"] == "keep":
         listed = ", ".join(f"{count:,} in {splits}" for splits, count in leaks.items())
         console.warn(
             f"some images are in several splits ({listed}); {dataset.path / DUPLICATES} lists "
             "them; to keep one of each, use --duplicates drop"
+        )
+
+
+def _warn_of_alike_classes(dataset: PreparedDataset) -> None:
+    if groups := class_names.alike(dataset.class_names):
+        listed = "; ".join(" and ".join(map(ascii, group)) for group in groups[:3])
+        console.warn(
+            f"some class names differ only in the form of their characters ({listed}"
+            f"{'; …' if groups[3:] else ''}), but are different classes; if that is not intended, "
+            "give them one name"
         )
 
 

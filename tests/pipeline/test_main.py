@@ -2,12 +2,14 @@
 
 import os
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
 
 import pytest
 
+from components.base.stop_signals import SIGNALS
 from tests.conftest import ROOT, module_command
 
 RUN = ("pipeline", "run", "--run", "unused")
@@ -80,7 +82,8 @@ def test_a_wrong_command_line_is_explained_in_one_line(cli, arguments, parts):
 @pytest.mark.parametrize("arguments", [("pipeline",), ("pipeline", "run"), ("trainer",)])
 def test_help_imports_nothing_large(arguments):
     script = (
-        "import runpy, sys; sys.argv = ['x', *sys.argv[2:], '--help']\n"
+        "import os, runpy, sys; sys.argv = ['x', *sys.argv[2:], '--help']\n"
+        "os._exit = sys.exit\n"
         f"try: runpy.run_module('{arguments[0]}', run_name='__main__')\n"
         "except SystemExit: pass\n"
         "large = {'tensorflow', 'apache_beam', 'numpy', 'tensorflow_datasets', 'matplotlib'}\n"
@@ -212,3 +215,45 @@ def test_the_error_for_a_missing_dataset_suggests_solutions(cli, tmp_path):
         cwd=ROOT, env=env, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert_one_line(done, 1, "not prepared under", "--data_dir", "synthetic_garments")
+
+
+@pytest.mark.parametrize("module", ["pipeline", "trainer"])
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_while_modules_are_imported_ends_a_command_with_one_line(
+    cli, monkeypatch, tmp_path, module, number
+):
+    (tmp_path / "argparse.py").write_text(f"import signal; signal.raise_signal({number.value})")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    done = cli(module, "--help")
+    assert (done.returncode, done.stdout) == (75, "")
+    assert done.stderr.startswith(f"{number.name}: stopped; ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_reader_that_stops_reading_is_no_failure(cli):
+    command = shlex.join(module_command("pipeline", "run", "--help"))
+    done = subprocess.run(
+        ["bash", "-c", f"{command} | head -1; exit ${{PIPESTATUS[0]}}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout.count("\n"), done.stderr) == (0, 1, "")
+
+
+@pytest.mark.parametrize("redirection", ["2>&1 | true", "2>&-", ">&- 2>&-", "2>/dev/full"])
+def test_lost_messages_do_not_lose_the_work(tmp_path, redirection):
+    command = shlex.join(
+        module_command(
+            "pipeline", "prepare", "--dataset", "synthetic_garments", "--synthetic_size", 50,
+            "--output", tmp_path / "examples",
+        )
+    )  # fmt: skip
+    done = subprocess.run(
+        ["bash", "-c", f"{command} {redirection}; exit ${{PIPESTATUS[0]}}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (tmp_path / "examples" / "manifest.json").exists()

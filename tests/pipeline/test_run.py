@@ -1,3 +1,6 @@
+import pytest
+
+from components.base.errors import WorkError
 from components.sources import tfds_source
 from pipeline.evaluate.config import EvaluateConfig
 from pipeline.run import run
@@ -5,13 +8,14 @@ from tests.conftest import tiny_prepare_config, tiny_train_config
 
 
 def test_the_three_stages_run_once_and_are_skipped_the_second_time(tmp_path, capsys):
-    def call(**fields) -> str:
+    def call(**options) -> str:
         return run(
             tmp_path / "run",
             prepare_config=tiny_prepare_config(),
             preset="mlp",
-            train_config=tiny_train_config(**fields),
+            train_config=tiny_train_config(),
             evaluate_config=EvaluateConfig(),
+            **options,
         )
 
     summary = call()
@@ -25,6 +29,15 @@ def test_the_three_stages_run_once_and_are_skipped_the_second_time(tmp_path, cap
     assert call().splitlines()[-2:] == summary.splitlines()[-2:]
     messages = capsys.readouterr().err.splitlines()
     assert [line.split(" (")[0] for line in messages] == [f"{s}: up to date" for s in stages]
+    call(verify=True)
+    for name in ("evaluation/report.html", "model/metrics.jsonl", "examples/statistics.json"):
+        path = tmp_path / "run" / name
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + b"x")
+        call()  # Without `verify`, only sizes are compared.
+        with pytest.raises(WorkError, match=f"{path} is damaged or belongs to another run"):
+            call(verify=True)
+        path.write_bytes(content)
 
 
 def test_the_summary_and_the_report_name_the_dataset_that_auto_became(tmp_path, monkeypatch):

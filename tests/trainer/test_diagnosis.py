@@ -1,11 +1,15 @@
+import dataclasses
+
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from components.base.manifest import load_artifact
 from components.metrics import constant_baseline
 from components.metrics.constant_baseline import constant_elbo, mean_image
 from tests.conftest import tiny_train_config
 from trainer import diagnosis, stage
+from trainer.optimization import schedules
 from trainer.recording.epoch_metrics import EpochMetrics, read_metrics
 
 
@@ -17,7 +21,47 @@ def epoch(rate: float, distortion: float, *, heldout: bool = True) -> EpochMetri
 
 
 def findings(row: EpochMetrics, *, steps: int = 100, warmup_steps: int = 0) -> list[str]:
-    return diagnosis.findings(row, constant_elbo=-50.0, steps=steps, warmup_steps=warmup_steps)
+    history = [dataclasses.replace(row, step=steps)]
+    return diagnosis.findings(row, history=history, constant_elbo=-50.0, warmup_steps=warmup_steps)
+
+
+def run_of(*nats: float) -> list[EpochMetrics]:
+    """Epochs of some train losses in nats, half of them rate, and of a good held-out ELBO."""
+    good = {"loss": 40.0, "rate": 5.0, "distortion": 35.0}
+    losses = [{"loss": 1e3 * n, "rate": n / 2, "distortion": n / 2} for n in nats]
+    return [
+        EpochMetrics(n, 10 * n, train, good, learning_rate=1e-3, beta=1.0)
+        for n, train in enumerate(losses, start=1)
+    ]
+
+
+def diverged(*nats: float, kept: int = 1) -> list[str]:
+    rows = run_of(*nats)
+    return diagnosis.findings(rows[kept - 1], history=rows, constant_elbo=-50.0, warmup_steps=0)
+
+
+@pytest.mark.parametrize(
+    ("nats", "is_found"),
+    [
+        ((60, 55, 45, 1e9), True),
+        ((60, 45, 90.1), True),
+        ((60, 45, 89.9), False),  # Not twice the lowest.
+        ((1e9, 60, 45), False),  # It has recovered.
+        ((20, 10, 49), False),  # Still better than a constant image.
+        ((20, 10, 51), True),
+        ((1e9,), False),  # The held-out ELBO says what there is to say.
+    ],
+)
+def test_a_loss_that_has_exploded_is_found(nats, is_found):
+    assert len(diverged(*nats)) == is_found
+
+
+def test_the_finding_says_where_the_loss_rose_from_and_what_is_published():
+    (note,) = diverged(60, 45, 1e9, kept=2)
+    assert note == (
+        "the training diverged: 45.00 nats in epoch 2 rose to 1,000,000,000.00 in the last one, 3, "
+        "and the model of epoch 2 is published: try a lower learning rate, or clip_norm"
+    )
 
 
 @pytest.mark.parametrize("heldout", [True, False])
@@ -84,7 +128,7 @@ QUICK = {"network": "conv", "widths": (2, 4), "epochs": 1}
 def notes_of(examples_dir, output, **fields) -> list[str]:
     config = tiny_train_config(**HEALTHY | fields)
     stage.run("mlp", config, examples=examples_dir, output=output)
-    return load_artifact(output, stage="train").manifest["notes"]
+    return load_artifact(output, stage="train").manifest.notes
 
 
 def test_a_healthy_model_has_no_notes(examples_dir, tmp_path, capsys):
@@ -109,6 +153,16 @@ def test_a_decoder_that_ignores_its_latents_is_no_better_than_a_constant(
     notes = notes_of(examples_dir, tmp_path / "model", beta=10.0)
     assert any("is no better than that of a constant image" in note for note in notes)
     assert any("is near 0" in note for note in notes)
+
+
+def test_an_exploded_loss_is_said_at_the_end(examples_dir, tmp_path, monkeypatch, capsys):
+    def learning_rate(self, done):
+        return tf.where(done < 25, np.float32(1e-3), np.float32(30))  # In the third epoch.
+
+    monkeypatch.setattr(schedules.LearningRate, "__call__", learning_rate)
+    notes = notes_of(examples_dir, tmp_path / "model", **QUICK | {"epochs": 3})
+    assert any("the training diverged: " in note for note in notes)
+    assert "warning: the training diverged: " in capsys.readouterr().err
 
 
 def test_a_warm_up_over_the_whole_run_is_said_at_its_end(examples_dir, tmp_path, capsys):

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ from components.base.artifacts import ArtifactPlan
 from components.base.errors import ConfigError, WorkError
 from components.base.manifest import load_artifact
 from tests.conftest import tiny_train_config
+from tests.manifests import edit_manifest
 from tests.trainer.test_train import Killed, assert_same_run, checkpoints, killed_after
 from trainer import extension, stage
 from trainer.recording.epoch_metrics import read_metrics
@@ -27,7 +29,7 @@ def train(examples_dir, output, **fields) -> None:
 
 
 def notes(output: Path) -> list[str]:
-    return load_artifact(output, stage="train").manifest["notes"]
+    return load_artifact(output, stage="train").manifest.notes
 
 
 def extension_note(output: Path) -> str:
@@ -66,7 +68,7 @@ def test_with_constant_schedules_the_result_is_that_of_the_longer_run(
     assert "train: resuming from step 22\n" in capsys.readouterr().err
     assert_same_run(model, four_epochs)
     assert fingerprint(model) == fingerprint(four_epochs)
-    assert load_artifact(model, stage="train").manifest["config"]["epochs"] == 4
+    assert load_artifact(model, stage="train").manifest.config["epochs"] == 4
     assert extension_note(model).startswith("trained for 2 epochs, then extended to 4: ")
     assert sorted(path.name for path in model.parent.iterdir()) == ["model"]
     assert len(list((model / "tensorboard/train").iterdir())) == 2
@@ -249,9 +251,9 @@ def plan_of(model: Path, epochs: int) -> ArtifactPlan:
     """A plan like that of a model, with other epochs."""
     artifact = load_artifact(model, stage="train")
     examples = load_artifact(
-        epath.Path(model / artifact.manifest["inputs"]["examples"]["path"]), stage="prepare"
+        epath.Path(model / artifact.manifest.inputs["examples"].path), stage="prepare"
     )
-    config = artifact.manifest["config"] | {"epochs": epochs}
+    config = artifact.manifest.config | {"epochs": epochs}
     inputs = {"examples": examples.as_input()}
     return ArtifactPlan(stage="train", directory=epath.Path(model), config=config, inputs=inputs)
 
@@ -264,17 +266,36 @@ def test_a_request_is_granted_if_the_model_has_fewer_epochs(
     two_epochs, epochs, extend, overwrite, expected
 ):
     plan = plan_of(two_epochs, epochs)
-    assert expected == extension.is_requested(
-        plan, extend=extend, overwrite=overwrite, is_chief=True
-    )
+    assert expected == extension.is_requested(plan, extend=extend, overwrite=overwrite)
 
 
 def test_a_host_that_does_not_see_the_model_takes_part(two_epochs, tmp_path):
-    plan = plan_of(two_epochs, 3)
-    elsewhere = ArtifactPlan(plan.stage, epath.Path(tmp_path / "none"), plan.config, plan.inputs)
-    request = {"extend": True, "overwrite": False, "is_chief": False}
-    assert not extension.is_requested(elsewhere, **request)
-    assert extension.is_requested(plan, **request)
+    plan = dataclasses.replace(plan_of(two_epochs, 3), is_writer=False)
+    elsewhere = dataclasses.replace(plan, directory=epath.Path(tmp_path / "none"))
+    assert not extension.is_requested(elsewhere, extend=True, overwrite=False)
+    assert extension.is_requested(plan, extend=True, overwrite=False)
+
+
+def test_only_the_writer_finishes_a_replacement(model, tmp_path):
+    plan = plan_of(model, 3)
+    replaced = model.rename(model.with_name("model.replaced"))
+    (replaced / "being_replaced").touch()
+    other = dataclasses.replace(plan, is_writer=False)
+    assert not extension.is_requested(other, extend=True, overwrite=False)
+    assert not other.is_up_to_date(overwrite=False)
+    assert not model.exists()
+    assert extension.is_requested(plan, extend=True, overwrite=False)
+    assert not replaced.exists()
+
+
+def test_a_model_of_an_earlier_version_is_extended_with_the_settings_of_then(model):
+    edit_manifest(model, lambda manifest: manifest["config"].pop("warmup_share"))
+    now, then = plan_of(model, 3), plan_of(model, 3)
+    now = dataclasses.replace(now, config=now.config | {"warmup_share": 0.1})
+    then = dataclasses.replace(then, config=then.config | {"warmup_share": 1.0})
+    assert extension.is_requested(then, extend=True, overwrite=False)
+    with pytest.raises(ConfigError, match=r"warmup_share is 1\.0, not the requested 0\.1; "):
+        extension.is_requested(now, extend=True, overwrite=False)
 
 
 def test_a_model_that_was_replaced_meanwhile_is_not_extended(two_epochs, tmp_path):
@@ -292,3 +313,13 @@ def test_the_trace_of_an_extension(tmp_path):
     extension.forget(draft)
     extension.forget(draft)
     assert extension.notes(draft, epochs=9) == []
+
+
+@pytest.mark.parametrize("text", ["", "[2, 5", '{"a": 2}', '["2"]', "[2.5]", "[" * 70_000])
+def test_a_damaged_trace_is_one_line(tmp_path, text):
+    (tmp_path / extension.EXTENDED_FILE).write_text(text)
+    with pytest.raises(
+        WorkError, match=r"extended\.json is damaged: .*; restore the file"
+    ) as error:
+        extension.notes(epath.Path(tmp_path), epochs=9)
+    assert "\n" not in str(error.value)

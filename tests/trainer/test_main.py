@@ -45,7 +45,7 @@ def run_command(monkeypatch) -> Callable[..., dict]:
 def test_train_gets_its_paths_config_and_options(run_command):
     call = run_command(
         "--examples", "in", "--output", "out", "--preset", "conv", "--latents", "5", "--overwrite",
-        "--extend", "--checkpoint_seconds", "7",
+        "--verify", "--extend", "--checkpoint_seconds", "7",
     )  # fmt: skip
     assert call == {
         "does": "train",
@@ -55,6 +55,7 @@ def test_train_gets_its_paths_config_and_options(run_command):
         "output": "out",
         "options": RunOptions(checkpoint_seconds=7.0),
         "overwrite": True,
+        "verify": True,
         "extend": True,
     }
 

@@ -1,3 +1,5 @@
+import collections
+
 import pytest
 
 from components.base import memory
@@ -85,9 +87,67 @@ def test_all_replicas_of_this_host_count(monkeypatch):
         check(config, kinds=("CPU", "CPU"))
 
 
-def test_the_memory_of_gpus_is_not_compared(monkeypatch):
+NEED = costs.Memory(parameters=10, gradients=10, slots=20, average=0, activations=400, data=60)
+
+
+@pytest.mark.parametrize(
+    ("sharing", "available", "expected"),
+    [
+        (1, 500, None),
+        (1, 499, ("about", 500)),
+        (1, 200, ("about", 500)),
+        (1, 199, ("at least", 200)),
+        (3, 1500, None),
+        (3, 1499, ("about", 1500)),
+        (3, 599, ("at least", 600)),
+    ],
+)
+def test_replicas_that_share_memory_need_it_together(sharing, available, expected):
+    assert memory_check.shortage(NEED, sharing=sharing, available=available) == expected
+
+
+def with_gpus(monkeypatch, *limits: int) -> None:
+    """Makes TensorFlow report a CPU and GPUs with some memory."""
+    device = collections.namedtuple("device", ("device_type", "memory_limit"))
+    devices = [device("CPU", 1), *(device("GPU", limit) for limit in limits)]
+    monkeypatch.setattr(memory_check.device_lib, "list_local_devices", lambda: devices)
+
+
+def test_each_gpu_has_a_memory_of_its_own(monkeypatch, capsys):
+    config = tiny_train_config()
     monkeypatch.setattr(memory, "free_memory", lambda: 1)
+    need = memory_check.replica_memory(
+        memory_check._planned_costs(config, SHAPE),
+        config,
+        replicas=2,
+        precision="float32",
+        steps_per_call=7,
+        image_shape=SHAPE,
+    ).total
+    with_gpus(monkeypatch, need, need, 1)  # The third one is not used.
+    check(config, kinds=("GPU", "GPU"))
+    assert capsys.readouterr().err == ""
+    with_gpus(monkeypatch, need, need - 1)
+    check(config, kinds=("GPU", "GPU"))
+    warning = capsys.readouterr().err
+    assert warning.startswith("warning: training needs about ")
+    assert " of memory on each GPU for " in warning
+    with_gpus(monkeypatch, need, 1000)
+    with pytest.raises(ConfigError, match=r"at least .* on each GPU .* but 1\.00 kB is free"):
+        check(config, kinds=("GPU", "GPU"))
+
+
+@pytest.mark.parametrize("limits", [(), (0,)])
+def test_a_gpu_whose_memory_is_not_known_is_not_compared(monkeypatch, capsys, limits):
+    with_gpus(monkeypatch, *limits)
     check(tiny_train_config(), kinds=("GPU",))
+    assert capsys.readouterr().err == ""
+
+
+def test_this_machine_names_the_memory_of_its_devices():
+    devices = memory_check.device_lib.list_local_devices()
+    assert {device.device_type for device in devices} >= {"CPU"}
+    assert all(device.memory_limit > 0 for device in devices)
 
 
 def test_a_refused_run_leaves_nothing_behind(examples_dir, tmp_path):

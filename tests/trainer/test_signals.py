@@ -5,36 +5,53 @@ import sys
 
 import pytest
 
+from components.base.stop_signals import SIGNALS
 from tests.conftest import ROOT, module_command
 from trainer.signals import deferred_signals
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_first_signal_is_a_request_and_the_second_has_its_usual_effect(number, capfd):
+@pytest.mark.parametrize("number", SIGNALS)
+def test_the_first_signal_is_a_request_and_a_later_one_has_its_usual_effect(number, capfd):
     handled = []
+    times = [10.0, 10.5, 10.9, 11.0]
     original = signal.signal(number, lambda *_: handled.append(number))
     try:
-        with deferred_signals() as stop:
+        with deferred_signals(clock=lambda: times.pop(0)) as stop:
             assert (stop.is_pending, stop.signal_name) == (False, None)
-            signal.raise_signal(number)
-            assert (stop.is_pending, stop.signal_name) == (True, number.name)
+            for _ in range(3):  # The same request, sent to the process and to its group.
+                signal.raise_signal(number)
+                assert (stop.is_pending, stop.signal_name) == (True, number.name)
             assert handled == []
-            assert "again to stop at once" in capfd.readouterr().err
+            assert capfd.readouterr().err.count("again to stop at once\n") == 1
             signal.raise_signal(number)
             assert handled == [number]
+            signal.raise_signal(number)
+            assert handled == [number] * 2
         signal.raise_signal(number)
-        assert handled == [number] * 2  # The original handler is restored.
+        assert handled == [number] * 3  # The original handler is restored.
     finally:
         signal.signal(number, original)
 
 
+def test_an_ignored_hangup_stays_ignored(capfd):
+    original = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with deferred_signals() as stop:
+            signal.raise_signal(signal.SIGHUP)
+            assert not stop.is_pending
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, original)
+    assert capfd.readouterr().err == ""
+
+
 PROGRAM = """
-import signal, sys
+import itertools, signal, sys
 from components.base import command_line, errors
 from trainer.signals import deferred_signals
 
 def main():
-    with deferred_signals() as stop:
+    with deferred_signals(clock=itertools.count().__next__) as stop:
         {body}
         raise errors.Stopped("saved")
 

@@ -28,7 +28,7 @@ def test_without_a_validation_split_the_last_model_is_kept(tmp_path, capsys):
     stage.run("mlp", config, examples=tmp_path / "examples", output=tmp_path / "model")
     last = capsys.readouterr().err.splitlines()[-1]
     assert re.fullmatch(rf"train: final train loss [\d.]+ nats \({tmp_path}/model\)", last)
-    counts = load_artifact(tmp_path / "model", stage="train").manifest["counts"]
+    counts = load_artifact(tmp_path / "model", stage="train").manifest.counts
     assert counts["kept"] == counts["final"]
     assert counts["kept"]["heldout"] is None
 

@@ -1,5 +1,6 @@
 import json
 
+from components.base import json_types
 from trainer.recording.epoch_metrics import EpochMetrics
 from trainer.train_counts import TrainCounts
 
@@ -9,4 +10,4 @@ COUNTS = TrainCounts(404_244, 20, "float32", ["CPU"], 1, *EPOCHS)
 
 
 def test_counts_survive_the_manifest():
-    assert TrainCounts.from_json(json.loads(json.dumps(COUNTS.as_json()))) == COUNTS
+    assert json_types.parse(TrainCounts, json.loads(json.dumps(COUNTS.as_json()))) == COUNTS

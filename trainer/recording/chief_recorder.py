@@ -10,7 +10,7 @@ from components.base import console
 from components.base.arithmetic import ceil_div
 from trainer.build import TrainingRun
 from trainer.config import RunOptions
-from trainer.recording.checkpoints import Checkpoint, Checkpoints
+from trainer.recording.checkpoints import Checkpoint, Checkpoints, RunStates
 from trainer.recording.epoch_metrics import EpochMetrics
 from trainer.recording.heldout import HeldoutEvaluation
 from trainer.recording.monitor import Monitor
@@ -29,10 +29,11 @@ class ChiefRecorder:
       directory: draft directory of the run.
       heldout: evaluates the model; None if the dataset has no validation split.
       options: how often to write.
+      fingerprint: digest of all that determines the states of the run.
       clock: time in seconds, for the checkpoints within an epoch.
 
     Raises:
-      WorkError: files that an earlier process left are damaged.
+      WorkError: files that an earlier process left are damaged, or are of another run.
     """
 
     def __init__(
@@ -42,13 +43,23 @@ class ChiefRecorder:
         *,
         heldout: HeldoutEvaluation | None,
         options: RunOptions,
+        fingerprint: str,
         clock: Callable[[], float] = time.monotonic,
     ):
         self._run = run
         self._heldout = heldout
         self._checkpoint_seconds = options.checkpoint_seconds
         self._clock = clock
-        self._checkpoints = Checkpoints(directory / "checkpoints")
+        variables = run.loop.state.named()
+        states = RunStates(
+            run=fingerprint,
+            shapes={
+                name: (tuple(variable.shape), np.dtype(variable.dtype.as_numpy_dtype))
+                for name, variable in variables.items()
+            },
+            last_step=run.total_steps,
+        )
+        self._checkpoints = Checkpoints(directory / "checkpoints", states)
         self.position = self._resume()
         self._saved_at = clock()
         self.profiler: Profiler = NoProfiler()
@@ -146,17 +157,30 @@ class ChiefRecorder:
           The metrics of its epoch, and its weights.
         """
         best, last = _best_epoch(self.history), self.history[-1]
-        if self._run.config.keep == "best" and best is not None and best is not last:
-            checkpoint = self._checkpoints.best()
-            # Never publish the weights of another step with this row's metrics.
-            if checkpoint is not None and checkpoint.step == best.step:
-                return best, evaluation_weights(checkpoint.arrays)
-            console.warn("the checkpoint of the best held-out ELBO is lost; keeping the last model")
+        if best is None:
+            return last, evaluation_weights(state)
+        checkpoint = self._checkpoints.best()
+        # Never publish the weights of another step with this row's metrics.
+        if checkpoint is None or checkpoint.step != best.step:
+            if best is last:
+                self._checkpoints.save_best(Checkpoint(last.step, state, np.zeros(2)))
+            else:
+                console.warn(
+                    f"the checkpoint of the best held-out ELBO, {_elbo(best)} in epoch "
+                    f"{best.epoch}, is lost; publishing the model of the last epoch, {last.epoch}"
+                    + (f", with {_elbo(last)}" if last.heldout else "")
+                )
+        elif self._run.config.keep == "best":
+            return best, evaluation_weights(checkpoint.arrays)
         return last, evaluation_weights(state)
 
     def delete_unpublished_checkpoints(self) -> None:
-        """Deletes the checkpoints that only served to resume the run."""
-        self._checkpoints.delete_all_but_latest()
+        """Deletes the checkpoints that only served to resume the run.
+
+        Raises:
+          WorkError: there is one that is not of this run.
+        """
+        self._checkpoints.delete_all_but(self.history[-1].step)
 
     def _save(self, position: Position, state: dict[str, np.ndarray], *, is_best: bool) -> None:
         checkpoint = Checkpoint(position.step, state, position.epoch_sums)
@@ -186,6 +210,11 @@ def evaluation_weights(state: dict[str, np.ndarray]) -> list[np.ndarray]:
 def _losses(means: np.ndarray, beta: float) -> dict[str, float]:
     rate, distortion = (float(mean) for mean in means)
     return {"loss": distortion + beta * rate, "rate": rate, "distortion": distortion}
+
+
+def _elbo(row: EpochMetrics) -> str:
+    """The held-out ELBO of an epoch that has one, for a message."""
+    return f"{-(row.heldout or {})['loss']:.2f} nats"
 
 
 def _best_epoch(history: list[EpochMetrics]) -> EpochMetrics | None:

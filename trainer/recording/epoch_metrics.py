@@ -1,14 +1,18 @@
 """The metrics of an epoch, and `metrics.jsonl`, the file with those of a run."""
 
 import dataclasses
+import math
 from collections.abc import Iterable
 
 from etils import epath
 
-from components.base import json_lines
+from components.base import files, json_lines, json_types
 from components.base.errors import WorkError
 
 EPOCH_METRICS_FILE = "metrics.jsonl"
+_LOSSES = {"loss", "rate", "distortion"}
+# A row has about 300.
+_MAX_LINE_BYTES = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,21 +51,35 @@ def read_metrics(path: epath.Path) -> list[EpochMetrics]:
     """The rows of a `metrics.jsonl`; an empty list if there is no such file.
 
     Raises:
-      WorkError: the file is damaged.
+      WorkError: the file is damaged; the message names the line.
     """
-    if not path.exists():
-        return []
-    names = {field.name for field in dataclasses.fields(EpochMetrics)}
     rows: list[EpochMetrics] = []
-    try:
-        for row in json_lines.read(path):
-            if not isinstance(row, dict) or row.keys() != names or row["epoch"] != len(rows) + 1:
-                raise ValueError("not the row of this epoch")
-            rows.append(EpochMetrics(**row))
-    except ValueError:  # The line may also be no JSON, or not even text.
-        number = len(rows) + 1
-        raise damaged(path, f"line {number} is not the row of epoch {number}") from None
+    if not path.exists():
+        return rows
+    with files.open_regular(path) as file:
+        try:
+            # The file may be no text, with lines of any length.
+            while line := file.readline(_MAX_LINE_BYTES):
+                rows.append(_row(line, after=rows[-1] if rows else None))
+        except ValueError:
+            number = len(rows) + 1
+            raise damaged(path, f"line {number} is not the row of epoch {number}") from None
     return rows
+
+
+def _row(line: bytes, *, after: EpochMetrics | None) -> EpochMetrics:
+    """The row in a line. Raises ValueError if it is not the row of the epoch after another one."""
+    row = json_types.parse(EpochMetrics, json_types.parse_text(line))
+    epoch, step = (after.epoch, after.step) if after else (0, 0)
+    if row.epoch != epoch + 1 or row.step <= step:
+        raise ValueError("not the row of this epoch")
+    for losses in (row.train, row.heldout):
+        if losses is not None and losses.keys() != _LOSSES:
+            raise ValueError("other losses")
+    numbers = [row.learning_rate, row.beta, *row.train.values(), *(row.heldout or {}).values()]
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError("not finite")
+    return row
 
 
 def damaged(path: epath.Path, reason: str) -> WorkError:

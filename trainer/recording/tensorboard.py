@@ -1,13 +1,15 @@
 """TensorBoard's event files: curves, the rate of each latent dimension, and pictures."""
 
+import contextlib
 import dataclasses
 import io
 import itertools
 import math
 import os
+import socket
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from etils import epath
@@ -16,9 +18,10 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.histogram.summary_v2 import histogram_pb
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+from components.base import console, file_errors
 from components.base.arithmetic import ceil_div
+from components.data import tfrecord
 from components.figures.mosaic import mosaic
 from components.metrics.active_units import ACTIVE_NATS, active_units
 from components.model.pixels import to_unit
@@ -87,13 +90,21 @@ class TensorBoard:
 
 
 class _EventFile:
-    """The event file of one TensorBoard run.
+    """The event file of one TensorBoard run: a TFRecord file of events.
 
-    `tf.summary` is not used, since it cannot mark the start of a session.
+    `tf.summary` is not used, since it cannot mark the start of a session, nor TensorBoard's writer,
+    whose thread prints the traceback of a full disk. If the file cannot be written, one warning
+    says so, and the training goes on without it.
     """
 
     def __init__(self, directory: epath.Path, resumed_step: int):
-        self._writer = EventFileWriter(os.fspath(directory))
+        name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
+        self._path = directory / name
+        self._file: IO[bytes] | None = None
+        with self._warning():
+            directory.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("wb")
+        self._add(0, file_version="brain.Event:2")
         # TensorBoard then ignores what earlier sessions recorded from this step on.
         self._add(resumed_step + 1, session_log=SessionLog(status=SessionLog.START))
 
@@ -102,11 +113,32 @@ class _EventFile:
         self._add(step, summary=Summary(value=values))
 
     def close(self) -> None:
-        self._writer.close()
+        with self._warning():
+            if self._file is not None:
+                self._file.close()
 
     def _add(self, step: int, **content: Any) -> None:
-        self._writer.add_event(Event(step=step, wall_time=time.time(), **content))
-        self._writer.flush()
+        if self._file is None:
+            return
+        event = Event(step=step, wall_time=time.time(), **content)
+        with self._warning():
+            self._file.write(tfrecord.frame(event.SerializeToString()))
+            self._file.flush()
+
+    @contextlib.contextmanager
+    def _warning(self) -> Iterator[None]:
+        """Turns a file error into a warning, after which nothing more is written."""
+        try:
+            yield
+        except file_errors.error_types() as error:
+            file, self._file = self._file, None
+            if file is not None:
+                with contextlib.suppress(*file_errors.error_types()):
+                    file.close()
+            console.warn(
+                f"{self._path} cannot be written ({file_errors.error_reason(error)}); the training "
+                "goes on, but TensorBoard shows only what is in the file"
+            )
 
 
 def _scalars(values: dict[str, float]) -> Iterator[Summary]:

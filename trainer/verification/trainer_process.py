@@ -5,12 +5,11 @@ TensorFlow configures the devices of a process once, so each number of replicas 
 
 import contextlib
 import multiprocessing
-import signal
 from multiprocessing.connection import Connection
 
 import numpy as np
 
-from components.base import tensorflow_setup
+from components.base import child_processes, tensorflow_setup
 from components.base.errors import UserError, WorkError
 from trainer.config import TrainConfig
 from trainer.verification.comparison import StateArrays, TrainFunction, TrainResult
@@ -31,13 +30,8 @@ class TrainerProcess:
         self._process = context.Process(
             target=serve, args=(child_connection, config, images), daemon=True
         )
-        # Ctrl-C is sent to both processes, but only the parent handles it: the child inherits the
-        # blocked signal.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
+        with child_processes.without_signals():
             self._process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         child_connection.close()
 
     def __enter__(self) -> "TrainerProcess":
@@ -71,6 +65,7 @@ class TrainerProcess:
 
 def serve(connection: Connection, config: TrainConfig, images: np.ndarray) -> None:
     """Answers requests to train until the other end of the connection is closed."""
+    child_processes.end_with_parent()
     # Before the first request, so that all processes load TensorFlow at the same time.
     tensorflow_setup.load()
     train: TrainFunction | None = None

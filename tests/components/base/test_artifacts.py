@@ -36,11 +36,11 @@ def test_an_artifact_is_published_with_a_complete_manifest(tmp_path):
     plan = plan_in(tmp_path)
     publish(plan)
     manifest = load_artifact(plan.directory, stage="prepare").manifest
-    assert list(manifest["outputs"]) == ["folder/file"]
-    assert manifest["outputs"]["folder/file"]["bytes"] == 1
-    assert manifest["counts"] == {"files": 1}
-    assert manifest["notes"] == ["a note"]
-    assert manifest["versions"]["numpy"]
+    assert list(manifest.outputs) == ["folder/file"]
+    assert manifest.outputs["folder/file"].bytes == 1
+    assert manifest.counts == {"files": 1}
+    assert manifest.notes == ["a note"]
+    assert manifest.versions["numpy"]
     assert not plan.draft_directory.exists()
     assert plan.is_up_to_date(overwrite=False)
 
@@ -60,12 +60,12 @@ def test_a_resumed_draft_keeps_its_files_except_temporary_ones(tmp_path):
     plan = plan_in(tmp_path)
     with pytest.raises(RuntimeError), plan.publish(resume=True) as draft:
         (draft.path / "checkpoint").write_text("kept")
-        (draft.path / "partial.1.tmp").write_text("partial")
+        (draft.path / f"partial.{'1' * 32}.tmp").write_text("partial")
         raise RuntimeError
     with plan.publish(resume=True) as draft:
         assert (draft.path / "checkpoint").read_text() == "kept"
-        assert not (draft.path / "partial.1.tmp").exists()
-        (draft.path / "late.2.tmp").write_text("left by a worker that was killed")
+        assert not (draft.path / f"partial.{'1' * 32}.tmp").exists()
+        (draft.path / f"late.{'2' * 32}.tmp").write_text("left by a worker that was killed")
     assert sorted(os.listdir(plan.directory)) == ["checkpoint", "manifest.json"]
 
 
@@ -142,13 +142,33 @@ def test_an_empty_directory_is_replaced(tmp_path):
     assert plan.is_up_to_date(overwrite=False)
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"stage": "prepare"}', "\x00"])
-def test_a_directory_with_another_manifest_is_never_replaced(tmp_path, text):
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("text", ["[]", '{"name": "an app"}'])
+def test_a_directory_with_another_manifest_is_never_replaced(tmp_path, text, overwrite):
     plan = plan_in(tmp_path)
     plan.directory.mkdir()
     (plan.directory / "manifest.json").write_text(text)
     with pytest.raises(ConfigError, match="not an artifact of this pipeline"):
-        plan.is_up_to_date(overwrite=True)
+        plan.is_up_to_date(overwrite=overwrite)
+
+
+@pytest.mark.parametrize("text", ["", '{"stage": "prepare"}', "\x00", "{"])
+def test_a_directory_with_a_damaged_manifest_is_never_replaced_but_named(tmp_path, text):
+    plan = plan_in(tmp_path)
+    publish(plan)
+    (plan.directory / "manifest.json").write_text(text)
+    for replace in (
+        lambda: plan.is_up_to_date(overwrite=False),
+        lambda: plan.is_up_to_date(overwrite=True),
+        lambda: publish(plan, overwrite=True),
+        lambda: publish(plan, rebuild=True),
+    ):
+        with pytest.raises(WorkError, match=f"or remove {plan.directory} by hand and run"):
+            replace()
+    assert (plan.directory / "folder/file").read_text() == "x"
+    shutil.rmtree(plan.directory)
+    publish(plan)
+    assert plan.is_up_to_date(overwrite=False)
 
 
 def test_a_replacement_interrupted_between_its_renames_is_undone(tmp_path):
@@ -320,6 +340,86 @@ def test_files_that_are_not_part_of_the_artifact_are_never_lost(tmp_path, name):
     assert plan_in(tmp_path).is_up_to_date(overwrite=True)
 
 
+@pytest.mark.parametrize("name", ["mine", "folder/mine", "folder/deep/mine"])
+@pytest.mark.parametrize("kind", ["empty directory", "link to a directory", "link to nothing"])
+def test_what_the_user_put_into_an_artifact_is_never_lost(tmp_path, name, kind):
+    publish(plan_in(tmp_path))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/photo").write_text("photo")
+    path = tmp_path / "target" / name
+    path.parent.mkdir(exist_ok=True)
+    if kind == "empty directory":
+        path.mkdir()
+    else:
+        path.symlink_to(tmp_path / ("elsewhere" if kind == "link to a directory" else "absent"))
+    with pytest.raises(ConfigError, match=f"not part of its artifact: {path}"):
+        publish(plan_in(tmp_path, config={"size": 4}), overwrite=True)
+    assert os.path.lexists(path)
+    assert (tmp_path / "elsewhere/photo").read_text() == "photo"
+
+
+def test_a_folder_of_an_artifact_that_the_user_replaced_by_a_link_is_not_lost(tmp_path):
+    publish(plan_in(tmp_path))
+    (tmp_path / "target/folder").rename(tmp_path / "elsewhere")
+    (tmp_path / "target/folder").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match=r"not part of its artifact: \S*target/folder"):
+        publish(plan_in(tmp_path, config={"size": 4}), overwrite=True)
+
+
+def test_a_stage_may_leave_empty_directories_in_its_draft(tmp_path):
+    plan = plan_in(tmp_path)
+    with plan.publish() as draft:
+        (draft.path / "a/b/c").mkdir(parents=True)
+        (draft.path / "a/d").mkdir()
+        (draft.path / "a/d" / f"late.{'2' * 32}.tmp").touch()
+        (draft.path / "file").touch()
+    assert sorted(os.listdir(plan.directory)) == ["file", "manifest.json"]
+    publish(plan, rebuild=True)
+
+
+def test_a_file_of_the_user_in_a_draft_is_not_deleted(tmp_path):
+    plan = plan_in(tmp_path)
+    plan.draft_directory.mkdir()
+    (plan.draft_directory / "my.tmp").write_text("mine")
+    with pytest.raises(ConfigError, match=r"target\.draft is in the way"):
+        publish(plan)
+    assert (plan.draft_directory / "my.tmp").read_text() == "mine"
+
+
+def test_a_draft_whose_plan_was_being_written_is_cleared(tmp_path):
+    plan = plan_in(tmp_path)
+    plan.draft_directory.mkdir()
+    (plan.draft_directory / f"plan.json.{'0' * 32}.tmp").write_text("{")
+    publish(plan)
+    assert sorted(os.listdir(plan.directory)) == ["folder", "manifest.json"]
+
+
+def test_a_link_to_a_directory_in_a_draft_is_not_followed(tmp_path):
+    plan = plan_in(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/photo").write_text("photo")
+    with (
+        pytest.raises(WorkError, match="link is a directory, not a regular file"),
+        plan.publish() as draft,
+    ):
+        os.symlink(tmp_path / "elsewhere", draft.path / "link")
+    publish(plan)
+    assert (tmp_path / "elsewhere/photo").read_text() == "photo"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"stage": 3}', "\x00", "[" * 10**5])
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_draft_with_a_damaged_plan_is_named(tmp_path, text, resume):
+    plan = plan_in(tmp_path)
+    with pytest.raises(RuntimeError), plan.publish(resume=True):
+        raise RuntimeError
+    (plan.draft_directory / "plan.json").write_text(text)
+    message = rf"plan\.json is damaged: .*; remove {plan.draft_directory} by hand"
+    with pytest.raises(ConfigError, match=message) as caught:
+        publish(plan, resume=resume)
+    assert "\n" not in str(caught.value)
+
+
 def test_files_added_while_the_stage_works_are_not_lost(tmp_path):
     publish(plan_in(tmp_path))
     other = plan_in(tmp_path, config={"size": 4})
@@ -360,7 +460,7 @@ def test_overwrite_resumes_a_draft_of_the_same_plan(tmp_path):
         assert (draft.path / "checkpoint").exists()
 
 
-def test_content_is_checked_only_with_overwrite(tmp_path):
+def test_content_is_checked_only_with_overwrite_or_verify(tmp_path):
     plan = plan_in(tmp_path)
     publish(plan)
     assert plan.is_up_to_date(overwrite=True)
@@ -368,6 +468,9 @@ def test_content_is_checked_only_with_overwrite(tmp_path):
     # Without `overwrite` only sizes are checked: reading all files would take too long.
     assert plan.is_up_to_date(overwrite=False)
     assert not plan.is_up_to_date(overwrite=True)
+    with pytest.raises(WorkError, match="folder/file is damaged"):
+        plan.is_up_to_date(overwrite=False, verify=True)
+    assert not plan.is_up_to_date(overwrite=True, verify=True)
 
 
 def test_a_file_is_written_completely_or_not_at_all(tmp_path):
@@ -379,6 +482,17 @@ def test_a_file_is_written_completely_or_not_at_all(tmp_path):
         raise RuntimeError
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_link_to_nothing_is_published_at_its_target(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "target").symlink_to("disk/new")
+    publish(plan_in(tmp_path))
+    publish(plan_in(tmp_path, config={"size": 4}), overwrite=True)
+    assert plan_in(tmp_path, config={"size": 4}).is_up_to_date(overwrite=False)
+    assert (tmp_path / "target").is_symlink()
+    assert os.listdir(tmp_path / "disk") == ["new"]
+    assert sorted(os.listdir(tmp_path)) == ["disk", "target"]
 
 
 def test_a_directory_that_is_a_link_is_published_at_its_target(tmp_path):

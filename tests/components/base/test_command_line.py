@@ -86,7 +86,9 @@ def run(body: str) -> subprocess.CompletedProcess:
         ("raise errors.Stopped('stopped')", 75, "stopped\n"),
         ("signal.raise_signal(signal.SIGTERM)", 75, "SIGTERM: stopped"),
         ("signal.raise_signal(signal.SIGINT)", 75, "SIGINT: stopped"),
-        ("raise KeyboardInterrupt('SIGTERM [while running x]')", 75, "SIGTERM: stopped"),
+        ("signal.raise_signal(signal.SIGHUP)", 75, "SIGHUP: stopped"),
+        (r"raise errors.WorkError('bad \x1b[2J\nname')", 1, "error: bad \\x1b[2J\\nname\n"),
+        ("raise errors.Stopped('bad \u202ename')", 75, "bad \\u202ename\n"),
         (f"raise OSError({errno.ENOSPC}, 'No space left', 'x')", 1, "error: No space left: x;"),
     ],
 )
@@ -98,9 +100,10 @@ def test_errors_determine_the_exit_code_and_one_line_of_output(body, code, line)
 
 
 def test_a_bug_is_reported_with_its_traceback():
-    done = run("raise ZeroDivisionError")
+    done = run("raise ZeroDivisionError('\x1b[2J')")
     assert done.returncode == 1
-    assert "Traceback" in done.stderr
+    assert done.stderr.startswith("Traceback")
+    assert done.stderr.endswith("\nZeroDivisionError: \\x1b[2J\n")
 
 
 REMOTE = """
@@ -170,3 +173,65 @@ def test_a_path_is_not_empty_and_its_tilde_is_expanded(monkeypatch):
     for arguments in (["--output", ""], ["--output="]):
         with pytest.raises(ConfigError, match="argument --output: the path is empty"):
             parser.parse(arguments)
+
+
+LOST = {
+    "a destructor drops it": """
+class Dropped:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+Dropped()
+""",
+    "it becomes a failure": """
+try:
+    signal.raise_signal(signal.SIGTERM)
+except KeyboardInterrupt:
+    raise RuntimeError("a library failed")
+""",
+    "it becomes an error of the user": """
+try:
+    signal.raise_signal(signal.SIGTERM)
+except KeyboardInterrupt:
+    raise errors.WorkError("a file is missing")
+""",
+    "clearing up prints": """
+try:
+    signal.raise_signal(signal.SIGTERM)
+finally:
+    os.system("echo Traceback >&2")
+""",
+}
+
+
+@pytest.mark.parametrize("body", LOST.values(), ids=LOST)
+def test_a_signal_determines_the_end_even_if_its_exception_is_lost(body):
+    done = run("\n    ".join(body.strip().splitlines()))
+    assert done.returncode == 75
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("SIGTERM: stopped; ")
+
+
+def test_a_signal_after_the_work_has_no_effect():
+    """While `multiprocessing` is cleared up, and while Python ends."""
+    body = """
+import multiprocessing.util
+multiprocessing.util.Finalize(None, lambda: os.kill(os.getpid(), signal.SIGTERM), exitpriority=1)
+"""
+    done = run("\n    ".join(body.strip().splitlines()))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+@pytest.mark.parametrize(
+    ("body", "code"), [("pass", 0), ("raise errors.WorkError('y')", 1), ("raise ValueError", 1)]
+)
+def test_a_lost_reader_does_not_change_the_end(stream, body, code):
+    reader, writer = os.pipe()
+    os.close(reader)
+    text = f"console.show('x' * 100_000); console.say('x' * 100_000); {body}"
+    program = PROGRAM.format(body=f"from components.base import console; {text}")
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: writer}
+    done = subprocess.run([sys.executable, "-c", program], text=True, **streams)
+    os.close(writer)
+    assert done.returncode == code
+    assert "Exception ignored" not in (done.stderr or "")

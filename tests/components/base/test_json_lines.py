@@ -1,6 +1,10 @@
+import os
+
 import pytest
+from etils import epath
 
 from components.base import json_lines
+from components.base.errors import WorkError
 
 
 def test_values_are_read_back_as_they_were_written(tmp_path):
@@ -45,3 +49,18 @@ def test_a_failure_leaves_the_old_file(tmp_path):
         json_lines.write(tmp_path / "lines", fail())
     assert list(json_lines.read(tmp_path / "lines")) == ["old"]
     assert [path.name for path in tmp_path.iterdir()] == ["lines"]
+
+
+def test_a_line_that_is_nested_too_deeply_is_refused(tmp_path):
+    path = epath.Path(tmp_path / "file")
+    path.write_text("[1]\n" + "[" * 100_000 + "]" * 100_000 + "\n")
+    values = json_lines.read(path)
+    assert next(values) == [1]
+    with pytest.raises(ValueError, match="nested more than 32 levels deep"):
+        next(values)
+
+
+def test_a_pipe_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "file")
+    with pytest.raises(WorkError, match="is a pipe"):
+        next(json_lines.read(epath.Path(tmp_path / "file")))

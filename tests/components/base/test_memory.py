@@ -1,7 +1,8 @@
 import pytest
 
 from components.base import memory
-from components.base.memory import free_memory
+from components.base.errors import ConfigError
+from components.base.memory import check_load, free_memory
 
 
 def machine(root, *, available=None, groups="", limits=None) -> int:
@@ -63,3 +64,16 @@ def test_free_memory_of_this_machine_is_plausible():
 )  # fmt: skip
 def test_sizes_have_two_decimals_of_the_largest_unit(size, text):
     assert memory.format_bytes(size) == text
+
+
+def test_what_is_larger_than_the_limit_is_refused_with_the_limit_that_it_needs():
+    check_load("a.npz: y", 2_000_000, limit=2_000_000)
+    with pytest.raises(ConfigError) as caught:
+        check_load("a.npz: y", 2_000_001, limit=2_000_000)
+    for part in (
+        "a.npz: y would take 2.00 MB",
+        "--load_bytes 2000000 allows",
+        "--load_bytes 2000001",
+    ):
+        assert part in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -1,7 +1,7 @@
 import pytest
 from PIL import ImageFont
 
-from components.data.class_names import display_order, displayed, font_file
+from components.data.class_names import alike, display_order, displayed, font_file
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,13 @@ def test_one_note_tells_of_all_names_that_were_replaced():
     assert texts == ["class 0", "dog", "class 2"]
     assert note == "2 class names are shown as numbers: the font lacks letters"
     assert displayed(["猫"])[1].startswith("1 class name is ")
+
+
+def test_names_that_differ_only_in_their_unicode_form_are_alike():
+    composed, decomposed, wide, narrow = "caf\u00e9", "cafe\u0301", "\uff21\uff11", "A1"
+    names = ["cafe", composed, wide, "a1", decomposed, narrow]
+    assert alike(names) == [[composed, decomposed], [wide, narrow]]
+    assert alike(["cafe", composed, "a1", narrow]) == []
 
 
 @pytest.mark.parametrize("style", ["", "-Bold"])

@@ -1,4 +1,5 @@
 import gzip
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -294,6 +295,17 @@ def test_a_compressed_file_is_refused(path):
         WorkError, match="file is compressed with gzip, and prepare's shards are not"
     ):
         list(codec.read_batches(path, SHAPE))
+
+
+def test_a_compressed_file_is_not_unpacked(path):
+    path.write_bytes(gzip.compress(tfrecord.frame(bytes(20_000_000))))
+    tracemalloc.start()
+    try:
+        with pytest.raises(WorkError, match="file is compressed with gzip"):
+            list(codec.read_batches(path, SHAPE))
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_missing_file_is_an_error_of_one_line(path):

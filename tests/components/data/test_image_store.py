@@ -1,6 +1,9 @@
 import dataclasses
+import hashlib
+import itertools
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +15,7 @@ from etils import epath
 
 from components.base.arithmetic import ceil_div
 from components.base.errors import ConfigError, WorkError
+from components.base.manifest import Artifact, OutputRecord
 from components.data import codec
 from components.data.batches import Batches
 from components.data.dataset_counts import ShardCount
@@ -34,18 +38,22 @@ def dataset(example_set, tmp_path_factory) -> PreparedDataset:
 
 def write_dataset(template: PreparedDataset, directory: epath.Path) -> PreparedDataset:
     """Writes the shards of a dataset; every second shard has records of different lengths."""
-    shards, first = [], 0
+    shards, records, first = [], {}, 0
     for number, length in enumerate(LENGTHS):
         ids = [f"{n:04d}" + "é" * (n * 5 % 7 * (number % 2)) for n in range(first, first + length)]
         images = np.random.default_rng(number).integers(0, 256, (length, *SHAPE), np.uint8)
         # No two images are equal.
         images[:, 0, 0, 0] = np.arange(first, first + length)
         batch = ExampleBatch(ids, images, np.arange(length, dtype=np.int64))
-        (directory / f"shard-{number}").write_bytes(codec.encode(batch))
+        data = codec.encode(batch)
+        (directory / f"shard-{number}").write_bytes(data)
         shards.append(ShardCount(f"shard-{number}", length))
+        records[f"shard-{number}"] = OutputRecord(len(data), hashlib.sha256(data).hexdigest())
         first += length
     counts = dataclasses.replace(template.counts, image_shape=SHAPE, shards={"train": shards})
-    return dataclasses.replace(template, path=directory, counts=counts)
+    manifest = dataclasses.replace(template.artifact.manifest, outputs=records)
+    artifact = Artifact(directory, manifest)
+    return dataclasses.replace(template, path=directory, counts=counts, artifact=artifact)
 
 
 def in_memory(dataset: PreparedDataset, **options) -> InMemoryImages:
@@ -171,39 +179,74 @@ def damaged(example_set, tmp_path) -> PreparedDataset:
     return dataset
 
 
-DAMAGED_ROW = sum(LENGTHS[:2]) + 21
+DAMAGED_ROWS = range(sum(LENGTHS[:2]), sum(LENGTHS[:3]))
 MATCH = r"record 21 of \S*shard-2 has a wrong payload checksum"
 
 
-def damaged_step(batches: Batches) -> int:
-    """The step of the first epoch that needs the damaged record, for batches of one example."""
-    return next(step for step in range(95) if batches.rows(step) == DAMAGED_ROW)
+def batches_with_an_intact_window(damaged: PreparedDataset) -> tuple[Batches, int]:
+    """Batches of one example, and the step of the first window that needs the damaged shard.
+
+    It is not the first window of all.
+    """
+    for seed in itertools.count():
+        batches = Batches(StreamedImages(damaged, "train", **SMALL), batch_size=1, seed=seed)
+        step = next(step for step in range(95) if batches.rows(step) in DAMAGED_ROWS)
+        if start := batches._order.window_at(0, step).start:
+            return batches, start
+        batches.close()
+    raise AssertionError
 
 
-def test_damage_is_detected_with_its_window_and_its_record_is_named(damaged):
-    batches = Batches(StreamedImages(damaged, "train", **SMALL), batch_size=1, seed=0)
-    step = damaged_step(batches)
+def test_damage_is_detected_with_the_shards_first_window_and_its_record_is_named(damaged):
+    batches, step = batches_with_an_intact_window(damaged)
     num_read = 0
     with pytest.raises(WorkError, match=MATCH):
         for earlier in range(95):
             batches.chunk(earlier, 1, pad_to=(1, 1))
             num_read += 1
-    # All windows before it are intact.
-    assert num_read == batches._order.window_at(0, step).start > 0
+    assert num_read == step
     with pytest.raises(WorkError, match=MATCH):
         batches.chunk(step, 1, pad_to=(1, 1))
     batches.close()
 
 
 def test_damage_in_a_prefetched_chunk_is_reported_only_if_that_chunk_is_requested(damaged):
-    batches = Batches(StreamedImages(damaged, "train", **SMALL), batch_size=1, seed=0)
-    size = len(batches._order.window_at(0, 0))
-    assert damaged_step(batches) >= size
+    batches, size = batches_with_an_intact_window(damaged)
     batches.chunk(0, size, pad_to=(95, 1))
     assert isinstance(batches._prefetched[1].exception(), WorkError)
     batches.chunk(0, size, pad_to=(95, 1))
     with pytest.raises(WorkError, match=MATCH):
         batches.chunk(size, 95 - size, pad_to=(95, 1))
+    batches.close()
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_shard_of_another_run_with_the_same_size_is_refused(example_set, tmp_path, streamed):
+    dataset = write_dataset(example_set, epath.Path(tmp_path))
+    path = tmp_path / "shard-2"
+    batch = next(codec.read_batches(path, SHAPE))
+    batch.images[7] ^= 1
+    path.write_bytes(codec.encode(batch))
+    with pytest.raises(WorkError, match=r"shard-2 is damaged or belongs to another run"):
+        if streamed:
+            read_chunks(
+                StreamedImages(dataset, "train", **SMALL), [(0, 95)], pad_to=(95, 1), batch_size=1
+            )
+        else:
+            open_store(dataset, "train", cache_bytes=1 << 20)
+
+
+def test_a_shard_that_is_replaced_while_it_is_streamed_is_refused(example_set, tmp_path):
+    dataset = write_dataset(example_set, epath.Path(tmp_path))
+    batches = Batches(StreamedImages(dataset, "train", **SMALL), batch_size=95, seed=0)
+    batches.chunk(0, 1, pad_to=(1, 95))
+    path = tmp_path / "shard-2"
+    path.rename(tmp_path / "old")
+    shutil.copy(tmp_path / "old", path)
+    with pytest.raises(WorkError, match=r"shard-2 is damaged or belongs to another run"):
+        # The first windows of the second epoch may have been read in advance.
+        for step in (1, 2):
+            batches.chunk(step, 1, pad_to=(1, 95))
     batches.close()
 
 

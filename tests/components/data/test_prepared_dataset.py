@@ -1,9 +1,10 @@
-import json
 import shutil
 
 import numpy as np
 import pytest
+from etils import epath
 
+from components.base import files
 from components.base.errors import ConfigError, WorkError
 from components.data import codec
 from components.data.examples import ExampleBatch
@@ -11,6 +12,7 @@ from components.data.prepared_dataset import PreparedDataset, description
 from components.data.tfds_metadata import shard_name
 from pipeline.prepare.stage import prepare
 from tests.conftest import tiny_prepare_config
+from tests.manifests import edit_manifest
 
 SHAPE = (28, 28, 1)
 
@@ -83,12 +85,6 @@ def test_a_directory_without_a_manifest_is_refused(tmp_path):
         PreparedDataset.open(tmp_path)
 
 
-def edit_manifest(directory, edit) -> None:
-    manifest = json.loads((directory / "manifest.json").read_text())
-    edit(manifest)
-    (directory / "manifest.json").write_text(json.dumps(manifest))
-
-
 @pytest.mark.parametrize(
     "edit",
     [lambda counts: counts.pop("shards"), lambda counts: counts.update(unknown=1)],
@@ -134,29 +130,51 @@ def test_a_flipped_bit_is_detected_while_reading_and_its_record_is_named(copy):
 
 
 def rewrite_shard(directory, change) -> int:
-    """Changes the examples of the train shard, and its size in the manifest.
+    """Changes the examples of the train shard, and its size and digest in the manifest.
 
     Returns the number of examples before the change.
     """
     shard = train_shard(directory)
     batch = ExampleBatch.concatenate(codec.read_batches(shard, SHAPE))
     shard.write_bytes(codec.encode(change(batch)))
-    size = shard.stat().st_size
-    edit_manifest(directory, lambda manifest: manifest["outputs"][shard.name].update(bytes=size))
+    record = {"bytes": shard.stat().st_size, "sha256": files.sha256(epath.Path(shard))}
+    edit_manifest(directory, lambda manifest: manifest["outputs"].update({shard.name: record}))
     return len(batch)
 
 
 def test_a_shard_with_too_few_records_is_refused(copy):
-    count = rewrite_shard(copy, lambda batch: batch.part(0, 9))
-    match = rf"{train_shard(copy)} holds 9 records, but the manifest lists {count}: record 9"
+    count = rewrite_shard(copy, lambda batch: batch.part(0, len(batch) - 1))
+    match = rf"{train_shard(copy)} holds {count - 1} records, but the manifest lists {count}: "
     with pytest.raises(WorkError, match=match):
         PreparedDataset.open(copy).read("train")
 
 
-def test_a_shard_without_records_is_refused(copy):
+def test_a_shard_that_is_too_small_for_its_examples_is_refused(copy):
     rewrite_shard(copy, lambda batch: batch.part(0, 0))
-    with pytest.raises(WorkError, match="holds 0 records, but the manifest lists"):
-        list(PreparedDataset.open(copy).batches("train"))
+    with pytest.raises(ConfigError, match=r"cannot hold \d+ examples in 0 bytes"):
+        PreparedDataset.open(copy)
+
+
+@pytest.mark.parametrize("read", ["read", "images", "head"])
+def test_a_shard_of_another_run_with_the_same_size_is_refused(copy, read):
+    shard = train_shard(copy)
+    batch = ExampleBatch.concatenate(codec.read_batches(shard, SHAPE))
+    batch.images[3] ^= 1
+    shard.write_bytes(codec.encode(batch))
+    dataset = PreparedDataset.open(copy)
+    arguments = ("train", 2) if read == "head" else ("train",)
+    with pytest.raises(WorkError, match=rf"{shard} is damaged or belongs to another run"):
+        getattr(dataset, read)(*arguments)
+    assert len(dataset.read("test")) == 100
+
+
+@pytest.mark.parametrize(
+    "file", ["../other", "/etc/passwd", "manifest.json", "a/b", "absent", "quarantine/x", ""]
+)
+def test_a_shard_that_is_not_an_output_is_refused(copy, file):
+    edit_manifest(copy, lambda value: value["counts"]["shards"]["test"][0].update(file=file))
+    with pytest.raises(ConfigError, match="which is no output; prepare again"):
+        PreparedDataset.open(copy)
 
 
 def test_a_shard_with_too_many_records_is_refused(copy):

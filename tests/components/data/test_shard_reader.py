@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from components.base import files
 from components.base.errors import WorkError
 from components.data import codec
 from components.data.examples import ExampleBatch
@@ -37,7 +38,13 @@ def written(request, tmp_path):
 
 
 def reader(path, num_examples=30) -> ShardReader:
-    return ShardReader(path, num_examples, image_shape=SHAPE, block_examples=BLOCK)
+    return ShardReader(
+        path,
+        num_examples,
+        image_shape=SHAPE,
+        block_examples=BLOCK,
+        sha256=files.sha256(path) if path.exists() else "",
+    )
 
 
 def read(shard: ShardReader, block: int, count: int = BLOCK) -> np.ndarray:

@@ -13,8 +13,8 @@ from components.base.errors import ConfigError
 from components.data.examples import ExampleBatch
 from components.ingest.conversion import Conversion
 from components.ingest.decode import MAX_ENCODED_BYTES
-from components.ingest.rejection import Reason, Rejected, UnusableError
-from components.sources import folder
+from components.ingest.rejection import Reason, Rejected
+from components.sources import folder, image_files
 from components.sources.folder import FolderSource
 
 SHAPE = (4, 3)
@@ -192,23 +192,60 @@ def test_a_folder_without_images_is_one_split_of_rejected_files(tmp_path):
 def test_one_image_is_enough_to_know_a_folder_of_images(tmp_path, monkeypatch):
     write(tmp_path, [f"{n % 2}/{n}" for n in range(50)])
     opened = []
-    read_start = folder._read_start_local
+    read_start = image_files._read_start_local
     monkeypatch.setattr(
-        folder, "_read_start_local", lambda path: opened.append(path) or read_start(path)
+        image_files, "_read_start_local", lambda path: opened.append(path) or read_start(path)
     )
     assert source_of(tmp_path).class_names == ["0", "1"]
     assert len(opened) == 2
 
 
-def test_the_first_bytes_of_remote_files_are_read_alike(tmp_path, monkeypatch):
-    """Reads local files through TensorFlow, as epath does for gs:// and s3://."""
-    from etils.epath import backend, gpath
+@pytest.mark.parametrize("folder_name", ["", "cat/", "x/y/"])
+def test_images_that_are_held_out_by_their_own_names_do_not_become_train(tmp_path, folder_name):
+    numbers = {"train": 5, "test": 3}
+    names = [f"{split}_{n:03}.png" for split, count in numbers.items() for n in range(count)]
+    write(tmp_path, [folder_name + name for name in names])
+    found = f"{folder_name}test_000.png, {folder_name}test_001.png, {folder_name}test_002.png"
+    with pytest.raises(ConfigError, match=f"{found}: .* use --splits train=. if all") as caught:
+        source_of(tmp_path)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ConfigError, match="seem to say validation or test"):
+        FolderSource(epath.Path(tmp_path), label_depth=0)
+    assert FolderSource(epath.Path(tmp_path), splits="train=.").num_examples == {"train": 8}
+    for name in names:
+        path = tmp_path / name.partition("_")[0] / "a" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder_name / name).rename(path)
+    assert source_of(tmp_path).num_examples == numbers
 
-    write(tmp_path, ["a/1.png"])
-    monkeypatch.setitem(gpath._PREFIX_TO_BACKEND, None, backend.tf_backend)
-    path = f"{tmp_path}/a/1.png"
-    assert folder._read_start_remote(path) == folder._read_start_local(path) == png(0)[:64]
-    assert folder._read_start_remote(f"{path}2") == folder._read_start_local(f"{path}2") == b""
+
+def test_other_names_of_files_are_no_reason_to_stop(tmp_path):
+    write(tmp_path, ["Val_Kilmer_1.png", "test_tube_2.png", "latest.png", ".test.png"])
+    (tmp_path / "test.txt").write_text("a list of the images for the test")
+    (tmp_path / "test.png").touch()
+    assert source_of(tmp_path).num_examples == {"train": 5}
+    # Where folders are the splits, they decide.
+    write(tmp_path / "b", ["train/test_1.png", "test/train_1.png"])
+    assert source_of(tmp_path / "b").num_examples == {"train": 1, "test": 1}
+
+
+def test_a_folder_that_links_lead_to_is_read_once(tmp_path):
+    write(tmp_path / "pets", ["cat/1.png", "dog/1.png"])
+    write(tmp_path / "elsewhere", ["2.png"])
+    os.symlink(tmp_path / "pets", tmp_path / "pets/cat/again")
+    os.symlink("cat", tmp_path / "pets/a")
+    os.symlink(tmp_path / "elsewhere", tmp_path / "pets/cow")
+    source = source_of(tmp_path / "pets")
+    examples, rejected = read_all(source)
+    assert {name: place[1] for name, place in examples.items()} == {
+        "cat/1.png": "cat",
+        "dog/1.png": "dog",
+        "cow/2.png": "cow",
+    }
+    assert rejected == []
+    assert source.outline()[-1] == (
+        "  ignored: 2 links to folders that are read under another name (a, cat/again)"
+    )
 
 
 def test_without_folders_of_splits_all_images_are_train(tmp_path):
@@ -272,8 +309,10 @@ def broken(tmp_path) -> Path:
     os.symlink("loop.png", tmp_path / "a/loop.png")
     os.symlink(tmp_path, tmp_path / "a/up")
     os.symlink("good.png", tmp_path / "a/link.png")
-    # A regular file that can be opened but not read, not even by root.
+    # Regular files that say they have no bytes. To read the second one waits for the kernel.
     os.symlink("/proc/self/mem", tmp_path / "a/memory.png")
+    os.symlink("/proc/kmsg", tmp_path / "a/kernel.png")
+    os.symlink("/dev/zero", tmp_path / "a/zero.png")
     with open(tmp_path / "a/huge.png", "wb") as file:
         file.truncate(MAX_ENCODED_BYTES + 1)
     write(tmp_path, ["a/vanished.png"])
@@ -295,45 +334,17 @@ def test_files_that_are_not_images_are_rejected_with_a_reason(broken):
         "pipe.png": Reason.WRONG_TYPE,
         "dangling.png": Reason.WRONG_TYPE,
         "loop.png": Reason.WRONG_TYPE,
-        "memory.png": Reason.UNREADABLE,
+        "memory.png": Reason.EMPTY,
+        "kernel.png": Reason.EMPTY,
+        "zero.png": Reason.WRONG_TYPE,
         "vanished.png": Reason.UNREADABLE,
         "huge.png": Reason.TOO_LARGE,
     }
     details = {item.id.removeprefix("a/"): item.detail for item in rejected}
     assert details["pipe.png"] == "not a regular file"
-    assert details["memory.png"] == "Input/output error"
+    assert details["zero.png"] == "not a regular file"
     assert details["vanished.png"] == "No such file or directory"
     assert details["huge.png"] == f"{(128 << 20) + 1} bytes; the limit is {128 << 20}"
-
-
-@pytest.mark.parametrize("name", ["vanished.png", "up"])
-def test_a_remote_file_that_cannot_be_read_is_reported_in_one_line(broken, name, monkeypatch):
-    """Reads local files through TensorFlow, as epath does for gs:// and s3://."""
-    from etils.epath import backend, gpath
-
-    (broken / "a/vanished.png").unlink()
-    monkeypatch.setitem(gpath._PREFIX_TO_BACKEND, None, backend.tf_backend)
-    assert folder.load_remote(f"{broken}/a/good.png") == png(0)
-    with pytest.raises(UnusableError, match=name) as caught:
-        folder.load_remote(f"{broken}/a/{name}")
-    assert caught.value.reason == Reason.UNREADABLE
-    assert "\n" not in str(caught.value)
-    with pytest.raises(UnusableError, match="134217729 bytes; the limit is"):
-        folder.load_remote(f"{broken}/a/huge.png")
-
-
-def test_reading_ahead_is_map_with_a_bounded_number_of_calls_ahead(broken):
-    write(broken, [f"b/{number:03d}.png" for number in range(100)])
-    paths = [f"{broken}/b/{number:03d}.png" for number in range(100)]
-    assert list(folder.read_ahead(folder.load_local, paths)) == list(map(folder.load_local, paths))
-    assert list(folder.read_ahead(folder.load_local, [])) == []
-    remaining = iter(paths)
-    ahead = folder.read_ahead(folder.load_local, remaining)
-    next(ahead)
-    ahead.close()
-    assert len(list(remaining)) >= 100 - 2 * folder._READERS
-    with pytest.raises(UnusableError, match="not a regular file"):
-        list(folder.read_ahead(folder.load_local, [*paths, f"{broken}/a/pipe.png"]))
 
 
 def test_unusual_names_stay_distinct_and_on_one_line(tmp_path):

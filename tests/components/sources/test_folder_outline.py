@@ -1,13 +1,13 @@
-from components.sources.folder_layout import infer
-from components.sources.folder_outline import describe
+from components.sources.folder_inference import infer
+from components.sources.folder_layout import FolderLayout
+from components.sources.folder_outline import Ignored, describe
 
 
-def outline(folders: dict[str, list[str]], class_names: list[str], **fields) -> list[str]:
+def outline(folders: dict[str, list[str]], class_names: list[str], **ignored) -> list[str]:
     layout = infer(
         tuple(name.split("/")) if name else () for names in folders.values() for name in names
     )
-    options = {"leftovers": [], "hidden": [], "outside": 0} | fields
-    return describe(folders, layout, class_names=class_names, **options)
+    return describe(folders, layout, class_names=class_names, ignored=Ignored(**ignored))
 
 
 def test_it_lists_splits_and_classes_with_their_numbers_of_files():
@@ -18,11 +18,22 @@ def test_it_lists_splits_and_classes_with_their_numbers_of_files():
     ]
 
 
+def test_it_names_the_folders_of_the_splits_if_they_have_other_names():
+    lines = outline({"train": ["Training set"], "test": ["test"]}, ["unlabelled"])
+    assert [line.partition(":")[0] for line in lines] == ["  train (Training set)", "  test"]
+    roots = ((("a",), "train"), (("b", "c"), "train"))
+    layout = FolderLayout(roots=roots)
+    [line] = describe({"train": ["a"]}, layout, class_names=["unlabelled"], ignored=Ignored())
+    assert line == "  train (a, b/c): 1 file in 1 class: unlabelled 1"
+
+
 def test_it_says_what_is_ignored():
     fields = {"leftovers": ["Thumbs.db", "a/Thumbs.db", "Icon\r"], "hidden": [".git"]}
+    fields["repeated"] = ["b/\x1b[31m"]
     *_, last = outline({"train": [""]}, ["unlabelled"], outside=1, **fields)
     assert last == (
         "  ignored: 3 files that systems leave behind (Icon%0D, Thumbs.db), 1 hidden, "
+        "1 link to folders that are read under another name (b/%1B[31m), "
         "1 file outside the folders of --splits"
     )
 

@@ -337,3 +337,29 @@ def test_paths_of_idx_files_are_recognized(tmp_path):
     assert not is_idx(macos)
     assert not is_idx(other / "train-images.npy")
     assert not is_idx(epath.Path(tmp_path))
+
+
+def test_labels_that_would_fill_the_memory_are_refused_before_they_are_unpacked(tmp_path):
+    labels = header(0x08, 3_000_000) + bytes(3_000_000)
+    files = {"train-images-idx3-ubyte": idx(IMAGES), "train-labels-idx1-ubyte.gz": labels}
+    path = write(tmp_path / "a", files)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ConfigError, match=r"labels-idx1-ubyte.gz would take 24.00 MB .* pass"):
+            IdxSource(path, load_bytes=23_999_999).slices()
+        assert tracemalloc.get_traced_memory()[1] < 200_000
+    finally:
+        tracemalloc.stop()
+    with pytest.raises(WorkError, match="holds 3000000 labels"):
+        IdxSource(path, load_bytes=24_000_000).slices()
+
+
+def test_only_the_first_of_several_columns_of_labels_is_kept(tmp_path):
+    labels = np.zeros((30, 8), np.int64)
+    labels[:, 0] = LABELS
+    files = {
+        "train-images-idx3-ubyte": idx(IMAGES),
+        "train-labels-idx2-int": idx(labels, ">i4"),
+    }
+    source = IdxSource(write(tmp_path / "qmnist", files), load_bytes=240)
+    np.testing.assert_array_equal(read(source).labels, LABELS)

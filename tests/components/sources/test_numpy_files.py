@@ -10,7 +10,7 @@ from etils import epath
 from components.base.errors import ConfigError, WorkError
 from components.ingest.conversion import Conversion
 from components.sources.layout import AxisLayout
-from components.sources.numpy_files import NumpySource, is_numpy
+from components.sources.numpy_files import NumpySource
 from tests.conftest import read_split as read
 
 
@@ -313,6 +313,63 @@ def test_memory_is_bounded_if_the_archive_announces_too_large_a_member(tmp_path,
         tracemalloc.stop()
 
 
+def peak_memory(work) -> int:
+    """The most bytes that Python held at once while `work` ran."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+POINTS = np.zeros((200_000, 1, 1), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "layout", "size"),
+    [
+        # The labels compress to a thousandth of their size.
+        ({"x": POINTS, "y": np.zeros(200_000, np.uint8)}, None, 1_600_000),
+        ({"x": POINTS, "y": np.zeros((200_000, 2), np.float32)}, None, 1_600_000),
+        ({"x": IMAGES, "y": np.zeros((30, 1_000_000), np.uint8)}, None, 1_000_000),
+        ({"x": np.zeros((50, 40, 1000), np.uint8)}, "HWN", 2_000_000),
+    ],
+)
+def test_arrays_that_are_loaded_as_a_whole_are_refused_before_they_are_unpacked(
+    tmp_path, arrays, layout, size
+):
+    path = write_compressed(tmp_path / "a", arrays)
+    layout = layout and AxisLayout.parse(layout)
+
+    def refused() -> None:
+        with pytest.raises(ConfigError, match=f"pass --load_bytes {size}"):
+            NumpySource(path, layout=layout, load_bytes=size - 1).slices()
+
+    assert peak_memory(refused) < 200_000
+    assert NumpySource(path, layout=layout, load_bytes=size).slices()
+
+
+def test_an_archive_that_announces_more_than_it_holds_has_no_slices(tmp_path):
+    """The list of slices alone would take gigabytes."""
+    data = npy(IMAGES, shape=(10**16, 5, 4))
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w") as archive, archive.open("x.npy", "w", force_zip64=True) as f:
+        f.write(data)
+    archive = zipfile.ZipFile(path)
+    info = archive.infolist()[0]
+    info.file_size = len(data) - IMAGES.nbytes + 20 * 10**16
+    with zipfile.ZipFile(path, "a") as target:
+        target.filelist, target.NameToInfo = [info], {info.filename: info}
+        target._didModify = True
+
+    def refused() -> None:
+        with pytest.raises(WorkError, match=f"up to image \\d+ of {10**16}: the data ends there"):
+            NumpySource(epath.Path(path)).slices()
+
+    assert peak_memory(refused) < 1 << 20
+
+
 @pytest.mark.parametrize("write", [write_npz, write_compressed])
 def test_a_flipped_bit_in_an_archive_is_detected(tmp_path, write):
     path = write(tmp_path / "a", {"x_train": random_images(3000, 28, 28)})
@@ -382,15 +439,6 @@ def test_the_fingerprint_covers_only_the_arrays_that_are_read(tmp_path):
     assert NumpySource(path).input == one
     np.save(tmp_path / "a" / "y.npy", LABELS)
     assert NumpySource(path).input.fingerprint != one.fingerprint
-
-
-def test_paths_of_numpy_files_are_recognized(tmp_path):
-    folder = write_folder(tmp_path / "a", {"x": IMAGES})
-    assert is_numpy(folder)
-    assert is_numpy(folder / "x.npy")
-    assert is_numpy(write_npz(tmp_path / "b", {"x": IMAGES}))
-    assert not is_numpy(epath.Path(tmp_path))  # a folder with an archive only
-    assert not is_numpy(epath.Path(tmp_path / "photo.png"))
 
 
 PAIRS = {
@@ -485,3 +533,198 @@ def test_a_layout_that_no_array_has_is_refused(tmp_path):
     path = write_npz(tmp_path / "a", {"x": SQUARES})
     with pytest.raises(ConfigError, match=r"x has shape \(200, 28, 28\), which --layout NCHW does"):
         NumpySource(path, layout=AxisLayout.parse("NCHW")).slices()
+
+
+SPLIT = np.random.default_rng(1).permutation(["train"] * 18 + ["val"] * 4 + ["test"] * 8)
+ROWS = {split: np.flatnonzero(split == SPLIT) for split in ("train", "val", "test")}
+SHUFFLED = {split: rows[::-1].copy() for split, rows in ROWS.items()}
+
+
+@pytest.mark.parametrize("write", WRITERS)
+@pytest.mark.parametrize(
+    "dividers",
+    [
+        {"split": SPLIT},
+        {"subset": SPLIT.astype("S")},
+        {"partition": np.select([SPLIT == "train", SPLIT == "val"], [0, 1], 2)},
+        {f"{split}_idx": rows for split, rows in SHUFFLED.items()},
+        {f"indices_{split}": rows for split, rows in SHUFFLED.items()},
+        SHUFFLED,
+        {f"{split}_mask": split == SPLIT for split in ROWS},
+        {"is_test": (SPLIT == "test").astype(int), "is_val": (SPLIT == "val").astype(int)},
+        {"test_index": SHUFFLED["test"], "validation_index": SHUFFLED["val"]},
+    ],
+    ids=lambda dividers: "-".join(dividers),
+)
+def test_one_array_of_images_is_divided_into_the_splits_that_others_state(
+    tmp_path, capsys, write, dividers
+):
+    path = write(tmp_path / "a", {"images": IMAGES, "labels": LABELS, **dividers})
+    source = pickle.loads(pickle.dumps(NumpySource(path)))
+    assert source.num_examples == {"train": 18, "validation": 4, "test": 8}
+    for split, name in (("train", "train"), ("validation", "val"), ("test", "test")):
+        batch = read(source, split)
+        np.testing.assert_array_equal(batch.images[..., 0], IMAGES[ROWS[name]])
+        np.testing.assert_array_equal(batch.labels, LABELS[ROWS[name]])
+        assert batch.ids == [f"{split}-{index:08d}" for index in range(len(batch))]
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("the splits of the images are those in ")
+
+
+def test_a_change_of_the_rows_of_a_split_changes_the_fingerprint(tmp_path):
+    arrays = {"images": IMAGES, "split": SPLIT}
+    path = write_folder(tmp_path / "a", arrays)
+    before = NumpySource(path).input
+    assert before == NumpySource(path).input
+    (path / "split.npy").rename(tmp_path / "split.npy")
+    assert NumpySource(path).input != before
+
+
+def test_a_file_of_images_is_read_with_the_file_that_divides_it(tmp_path):
+    folder = write_folder(tmp_path / "a", {"images": IMAGES, "classes": LABELS, "split": SPLIT})
+    for source in (NumpySource(folder / "images.npy"), NumpySource(folder)):
+        batch = read(source, "test")
+        np.testing.assert_array_equal(batch.images[..., 0], IMAGES[ROWS["test"]])
+        np.testing.assert_array_equal(batch.labels, LABELS[ROWS["test"]])
+
+
+def test_images_of_no_split_are_counted(tmp_path, capsys):
+    arrays = {"images": IMAGES, "train_idx": ROWS["train"], "test_idx": ROWS["test"]}
+    source = NumpySource(write_npz(tmp_path / "a", arrays))
+    assert source.num_examples == {"train": 18, "test": 8}
+    assert "test_idx: 4 images in no split, which is left out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("write", WRITERS)
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"split": SPLIT.astype(object)}, "split may say .*, but it holds Python objects"),
+        ({"split": SPLIT[:20]}, "it has 20 values, while there are 30 images"),
+        ({"split": np.arange(30) % 2}, "its values 0, 1 may mean any split"),
+        ({"fold": np.arange(30) % 5}, "its values 0, 1, 2, 3, 4 may mean any split"),
+        ({"train_idx": ROWS["train"], "test_idx": ROWS["train"]}, "belong to another split"),
+        ({"test_idx": ROWS["test"] + 30}, "not from 0 to 29"),
+        ({"holdout_idx": ROWS["test"]}, "holdout_idx may say .* its name does not say how"),
+        ({"test_names": np.array(["a", "b"])}, "test_names may say .* its name does not"),
+        ({"trainval": ROWS["train"]}, "trainval may say .* its name does not say how"),
+        ({"split": SPLIT, "test_idx": ROWS["test"]}, "so may another array"),
+        ({"split": SPLIT, "fold": np.arange(30)}, "so may another array"),
+        ({"test_idx": ROWS["test"], "test_mask": SPLIT == "test"}, "so may another array"),
+        ({"split": SPLIT, "x_test": IMAGES}, "there are several arrays of images"),
+    ],
+)
+def test_what_may_say_which_images_are_test_images_is_never_ignored(
+    tmp_path, write, arrays, message
+):
+    path = write(tmp_path / "a", {"images": IMAGES, **arrays})
+    with pytest.raises(ConfigError, match=message) as caught:
+        NumpySource(path).slices()
+    assert str(path) in str(caught.value)
+    assert "train_idx" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_measures_of_a_split_do_not_divide_the_images(tmp_path, capsys):
+    measures = {"train_mean": np.float32(3), "test_std": IMAGES.mean(axis=(1, 2)), "eval_x": IMAGES}
+    source = NumpySource(write_npz(tmp_path / "a", {"images": IMAGES, **measures}))
+    assert source.num_examples == {"train": 30}
+    assert "ignoring eval_x, test_std, train_mean, which" in capsys.readouterr().err
+    arrays = {"x_train": IMAGES, "x_test": IMAGES, "test_idx": ROWS["test"]}
+    source = NumpySource(write_npz(tmp_path / "b", arrays))
+    assert source.num_examples == {"train": 30, "test": 30}
+
+
+@pytest.mark.parametrize("write", WRITERS)
+@pytest.mark.parametrize("name", ["fine_labels", "classes", "class", "category", "train_class"])
+def test_labels_of_another_name_are_read_if_they_are_the_only_ones(tmp_path, write, name):
+    arrays = {"images": IMAGES, name: LABELS, "class_names": np.array(list("abcdefg"))}
+    source = NumpySource(write(tmp_path / "a", arrays))
+    np.testing.assert_array_equal(read(source).labels, LABELS)
+
+
+def test_of_several_arrays_of_labels_the_plain_name_is_read(tmp_path):
+    arrays = {"images": IMAGES, "fine_labels": LABELS + 9, "labels": LABELS}
+    source = NumpySource(write_npz(tmp_path / "a", arrays))
+    np.testing.assert_array_equal(read(source).labels, LABELS)
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_several_arrays_of_labels_are_named_with_the_way_to_use_one(tmp_path, capsys, write):
+    arrays = {"x_train": IMAGES, "x_test": TEST_IMAGES}
+    for split, labels in (("train", LABELS), ("test", TEST_LABELS)):
+        arrays |= {f"{split}_fine_labels": labels, f"{split}_coarse_labels": labels // 3}
+    source = NumpySource(write(tmp_path / "a", arrays))
+    assert source.class_names == ["unlabelled"]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "holds several arrays of labels, test_coarse_labels, test_fine_labels, tr" in line
+    assert "to use one, name it labels, or train_labels, test_labels" in line
+
+
+def test_labels_of_another_name_and_size_are_ignored_with_advice(tmp_path, capsys):
+    arrays = {"imgs": IMAGES, "latents_classes": np.ones((30, 6), int), "num_classes": 6}
+    source = NumpySource(write_npz(tmp_path / "dsprites", arrays))
+    assert source.class_names == ["unlabelled"]
+    line = capsys.readouterr().err
+    assert "ignoring latents_classes, num_classes, which" in line
+    assert "to use an array of one class number per image, name it labels" in line
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".npy"])
+def test_a_folder_of_files_that_are_named_like_those_of_kmnist_is_read(tmp_path, suffix):
+    folder = write_pairs(tmp_path / "KMNIST", PAIRS, suffix)
+    source = NumpySource(folder)
+    assert (source.name, source.num_examples) == ("kmnist", {"train": 30, "test": 6})
+    np.testing.assert_array_equal(read(source).labels, LABELS)
+    np.testing.assert_array_equal(read(source, "test").images[..., 0], TEST_IMAGES)
+    write_pairs(tmp_path / "b", {"k49-train-imgs": IMAGES}, suffix)
+    (tmp_path / f"b/k49-train-imgs{suffix}").rename(folder / f"k49-train-imgs{suffix}")
+    with pytest.raises(ConfigError, match="holds several datasets, k49, kmnist; select one by"):
+        NumpySource(folder).slices()
+
+
+def test_archives_of_one_split_each_are_read(tmp_path):
+    for name, images, labels in (("train", IMAGES, LABELS), ("my_test", TEST_IMAGES, TEST_LABELS)):
+        write_npz(tmp_path / name, {"x": images, "y": labels})
+    source = NumpySource(epath.Path(tmp_path))
+    assert source.num_examples == {"train": 30, "test": 6}
+    for split, images, labels in (("train", IMAGES, LABELS), ("test", TEST_IMAGES, TEST_LABELS)):
+        np.testing.assert_array_equal(read(source, split).images[..., 0], images)
+        np.testing.assert_array_equal(read(source, split).labels, labels)
+    write_npz(tmp_path / "holdout", {"x": IMAGES})
+    with pytest.raises(ConfigError, match=r"holdout.npz: its name does not say to which split"):
+        NumpySource(epath.Path(tmp_path)).slices()
+
+
+def test_archives_of_the_same_split_are_refused(tmp_path):
+    for name in ("part1", "part2"):
+        write_npz(tmp_path / name, {"x": IMAGES})
+    message = r"both part1.npz: x and part2.npz: x are train images; rename or remove one"
+    with pytest.raises(ConfigError, match=message):
+        NumpySource(epath.Path(tmp_path)).slices()
+
+
+def test_archives_and_arrays_in_one_folder_are_read_together(tmp_path, capsys):
+    folder = write_folder(tmp_path / "a", {"images": IMAGES, "labels": LABELS})
+    write_npz(folder / "statistics", {"mu": LABELS, "sigma": LABELS})
+    np.testing.assert_array_equal(read(NumpySource(folder)).labels, LABELS)
+    assert "ignoring statistics.npz: mu, statistics.npz: sigma" in capsys.readouterr().err
+    write_npz(folder / "train", {"x": IMAGES})
+    with pytest.raises(ConfigError, match=r"both images and train.npz: x are train images; rename"):
+        NumpySource(folder).slices()
+
+
+@pytest.mark.parametrize("write", [write_folder, write_npz])
+def test_folders_of_splits_with_arrays_are_read(tmp_path, write):
+    for split, images, labels in (("train", IMAGES, LABELS), ("val", TEST_IMAGES, TEST_LABELS)):
+        folder = tmp_path / "a" / split
+        folder.parent.mkdir(exist_ok=True)
+        if write is write_npz:
+            folder.mkdir()
+            folder /= "data"
+        write(folder, {"images": images, "labels": labels})
+    source = NumpySource(epath.Path(tmp_path / "a"))
+    assert source.num_examples == {"train": 30, "validation": 6}
+    np.testing.assert_array_equal(read(source, "validation").labels, TEST_LABELS)
+    assert read(source).ids == [f"train-{index:08d}" for index in range(30)]

@@ -1,9 +1,11 @@
 import io
+import os
 import pickle
 import re
 import tarfile
 import zipfile
 
+import numpy as np
 import pytest
 
 from components.base.errors import ConfigError, WorkError
@@ -16,6 +18,7 @@ from components.sources.tfds_source import TfdsSource
 from components.sources.tfrecords import TfrecordsSource
 from tests.components.sources.small_datasets import (
     IMAGES,
+    LABELS,
     WRITERS,
     open_source,
     png,
@@ -57,6 +60,16 @@ def test_options_of_folders_are_refused_for_other_sources(tmp_path, kind, option
     assert registry.outline(open_source(**fields)[0]) == []
 
 
+@pytest.mark.parametrize("kind", [kind for kind in WRITERS if kind != "folder"])
+def test_sources_of_large_files_have_the_limit_of_memory(tmp_path, kind):
+    fields = {"dataset": str(tmp_path)} | WRITERS[kind](tmp_path)
+    settings = open_source(**fields)[0].settings
+    source, _ = open_source(**fields, load_bytes=3)
+    assert source.settings == settings  # The limit does not change the result.
+    with pytest.raises(ConfigError, match="more than --load_bytes 3 allows"):
+        source.slices()
+
+
 def test_synthetic_garments_have_the_requested_size_and_seed():
     source, notes = open_source("synthetic_garments", size=12, seed=5)
     assert source == SyntheticSource(12, 5)
@@ -79,6 +92,19 @@ def test_a_folder_of_arrays_and_images_is_refused(tmp_path, write, image):
     assert "\n" not in str(caught.value)
     (file, *_) = sorted(tmp_path.glob("*train*images*"))
     assert open_source(str(file))[0].num_examples["train"] == 20
+
+
+def test_archives_beside_a_folder_of_arrays_are_refused(tmp_path):
+    for name in ("train", "test"):
+        np.savez(tmp_path / f"{name}.npz", x=IMAGES, y=LABELS)
+    assert open_source(str(tmp_path))[0].num_examples == {"train": 30, "test": 30}
+    (tmp_path / "train").mkdir()
+    np.save(tmp_path / "train/images.npy", IMAGES)
+    with pytest.raises(ConfigError, match=r"holds .npy or .npz files and train, so it may be read"):
+        open_source(str(tmp_path))
+    for name in ("train", "test"):
+        (tmp_path / f"{name}.npz").unlink()
+    assert open_source(str(tmp_path))[0].num_examples == {"train": 30}
 
 
 @pytest.mark.parametrize(
@@ -174,6 +200,17 @@ def test_images_beside_tfrecord_files_are_read(tmp_path):
     write_records(tmp_path / "a.tfrecord", [b"no example"])
     (tmp_path / "1.png").write_bytes(png(IMAGES[0]))
     assert isinstance(open_source(str(tmp_path))[0], FolderSource)
+
+
+@pytest.mark.parametrize("name", ["x", "x.npz", "x.npy", "train-images-idx3-ubyte"])
+@pytest.mark.parametrize("target", ["/dev/zero", "/proc/kmsg", None])
+def test_what_is_no_regular_file_is_never_read(tmp_path, name, target):
+    path = tmp_path / name
+    os.symlink(target, path) if target else os.mkfifo(path)
+    with pytest.raises((ConfigError, WorkError)) as caught:
+        open_source(str(path))[0].slices()
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_dataset_of_the_users_own_is_found_once_prepared(tmp_path):

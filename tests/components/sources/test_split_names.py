@@ -1,6 +1,6 @@
 import pytest
 
-from components.sources.split_names import is_fold, is_generic, read_split
+from components.sources.split_names import is_fold, is_generic, read_siblings, read_split
 
 
 @pytest.mark.parametrize(
@@ -14,6 +14,7 @@ from components.sources.split_names import is_fold, is_generic, read_split
         *(("valid", "validation"), ("validation_set", "validation"), ("valset", "validation")),
         *(("test", "test"), ("tests", "test"), ("test1", "test"), ("testB", "test")),
         *(("test_images", "test"), ("Final_Test", "test"), ("imagesTs", "test")),
+        *(("ｔｅｓｔ", "test"), ("ｖａｌ＿２０１７", "validation"), ("Ｔｒａｉｎ", "train")),
         *(("t10k", "test"), ("testdata", "test"), ("Testing", "test")),
     ],
 )
@@ -60,6 +61,32 @@ def test_a_name_of_several_or_unclear_splits_has_none(name):
 )
 def test_other_names_say_no_split(name):
     assert read_split(name) is None
+
+
+@pytest.mark.parametrize(
+    ("names", "certain", "uncertain"),
+    [
+        (["tr", "te", "ts", "va"], {"tr", "te", "ts", "va"}, set()),
+        (["images_tr", "images_te"], {"images_tr", "images_te"}, set()),
+        (["tr", "test"], {"tr", "test"}, set()),
+        (["te", "de"], set(), set()),
+        (["te", "ts"], set(), set()),
+        (["catstrain", "catstest", "dogstest"], {"catstrain", "catstest"}, set()),
+        (["cats_train", "catstest"], {"cats_train", "catstest"}, set()),
+        (["traincats", "testcats"], {"traincats", "testcats"}, set()),
+        (["cats", "catstest"], set(), {"catstest"}),
+        (["Cats", "testcats"], set(), {"testcats"}),
+        (["cats", "catstrain"], set(), set()),
+        (["images", "images_te"], set(), {"images_te"}),
+        (["latest", "contest", "strain", "valley"], set(), set()),
+        (["flowers_train", "flowers_test"], {"flowers_train", "flowers_test"}, set()),
+        (["train_station", "test_tube", "eval"], set(), {"test_tube", "eval"}),
+    ],
+)
+def test_names_beside_each_other_say_how_certain_they_are(names, certain, uncertain):
+    marks = read_siblings(names)
+    assert {name for name, mark in marks.items() if mark.is_certain} == certain
+    assert {name for name, mark in marks.items() if not mark.is_certain} == uncertain
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,10 @@ def test_the_fingerprint_covers_size_and_seed():
     assert SyntheticSource(6, 1).input.path is None
 
 
+def test_the_largest_seed_draws_images():
+    assert len(read_split(SyntheticSource(6, 2**63 - 1))) == 6
+
+
 @pytest.mark.parametrize("conversion", [Conversion(), Conversion(image_size=(8, 6), channels=3)])
 def test_images_are_converted_and_the_settings_say_so(conversion):
     source = SyntheticSource(size=6, seed=2, conversion=conversion)

@@ -1,6 +1,8 @@
 import http.server
+import json
 import pickle
 import shutil
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -176,6 +178,80 @@ def test_a_dataset_that_tfds_cannot_prepare_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(tfds_source, "_answers", lambda url: True)
     with pytest.raises(WorkError, match="TFDS could not prepare 'imagenet2012': ") as caught:
         download("imagenet2012", tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def hostile(tmp_path, monkeypatch) -> Iterator[Path]:
+    """A prepared dataset whose label has a class of the module hostile_code.evil, which exists."""
+    path = Path(write_tfds(tmp_path)["dataset"])
+    own, theirs = "tensorflow_datasets.core.features.class_label_feature.", "hostile_code.evil."
+    features = path / "features.json"
+    features.write_text(features.read_text().replace(own, theirs))
+    (tmp_path / "hostile_code").mkdir()
+    (tmp_path / "hostile_code/evil.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    yield path
+    sys.modules.pop("hostile_code.evil", None)
+
+
+def test_a_hostile_dataset_cannot_make_tfds_import_its_code(hostile):
+    import tensorflow_datasets as tfds
+
+    message = r"names the class 'hostile_code\.evil\.ClassLabel' at 'label'"
+    with pytest.raises(ConfigError, match=message):
+        TfdsSource("mine", epath.Path(hostile)).slices()
+    assert "hostile_code.evil" not in sys.modules
+    # Without the check, TFDS does import it.
+    with pytest.raises(ValueError, match="Unrecognized FeatureConnector type"):
+        _ = tfds.builder_from_directory(hostile).info
+    assert "hostile_code.evil" in sys.modules
+
+
+def test_a_download_does_not_import_the_code_of_another_version(hostile, tmp_path):
+    """TFDS looks for other versions under the data directory if a version is named."""
+    shutil.copytree(hostile, tmp_path / "data/emnist/balanced/3.0.0")
+    with pytest.raises(ConfigError, match=r"TFDS has no dataset 'emnist/balanced:3\.0\.0'"):
+        download("emnist/balanced:3.0.0", tmp_path / "data")
+    assert "hostile_code.evil" not in sys.modules
+
+
+def test_numbers_in_the_metadata_cannot_exhaust_the_memory(tmp_path):
+    source = make_source(write_tfds(tmp_path))
+    for name, old, new, message in (
+        ("features.json", '"numClasses": "2"', f'"numClasses": "{10**15}"', f"{10**15} classes"),
+        ("dataset_info.json", '"20"', f'"{10**15}"', f"cannot hold {10**15} records"),
+        ("dataset_info.json", '"20"', '"-20"', "cannot hold -20 records"),
+    ):
+        file = source.path / name
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new))
+        (source.path / "label.labels.txt").unlink(missing_ok=True)
+        with pytest.raises(WorkError, match=message) as caught:
+            TfdsSource("mine", source.path).slices()
+        assert "\n" not in str(caught.value)
+        file.write_text(text)
+
+
+def test_a_record_that_would_fill_the_memory_is_refused(tmp_path):
+    source = make_source(write_tfds(tmp_path, {"test": range(1)}))
+    size = records_file(source, "test").stat().st_size - 16
+    assert len(read_split(TfdsSource("mine", source.path, load_bytes=size), "test")) == 1
+    with pytest.raises(ConfigError, match=rf"record 0 of .* pass --load_bytes {size}"):
+        TfdsSource("mine", source.path, load_bytes=size - 1).slices()
+
+
+@pytest.mark.parametrize("name", ["features.json", "dataset_info.json"])
+@pytest.mark.parametrize(
+    "change", [lambda document: {}, lambda document: document | {"name": 5, "featuresDict": 5}]
+)
+def test_damaged_metadata_is_one_line(tmp_path, name, change):
+    source = make_source(write_tfds(tmp_path))
+    document = json.loads((source.path / name).read_text())
+    (source.path / name).write_text(json.dumps(change(document)))
+    with pytest.raises((ConfigError, WorkError)) as caught:
+        source.slices()
     assert "\n" not in str(caught.value)
 
 

@@ -3,6 +3,7 @@ import io
 import os
 import pickle
 import random
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from components.data import tfrecord
 from components.data.examples import ExampleBatch
 from components.ingest.conversion import Conversion
 from components.ingest.rejection import Reason, Rejected
-from components.sources import source, tfrecords
+from components.sources import source, tfrecord_scan, tfrecords
 from components.sources.feature_map import FeatureMap
 from components.sources.tfrecords import TfrecordsSource
 from tests.tfrecords import write_records
@@ -196,15 +197,21 @@ def test_images_may_have_no_labels(tmp_path):
             RAW,
             example([0.5] * 12),
             Reason.WRONG_TYPE,
-            "no pixels in feature 'image': 12 floats in feature 'image'; write uint8 pixels as",
+            "no pixels in feature 'image': 12 floats in feature 'image'; if these are pixels",
             1,
         ),
         (PNG, example([0.5] * 12), Reason.WRONG_TYPE, "no bytes in feature 'image': 12 floats", 1),
-        (RAW, example(bytes(24)), Reason.WRONG_SHAPE, "2 bytes per value, uint16? Write them", 1),
+        (
+            RAW,
+            example(bytes(24)),
+            Reason.WRONG_SHAPE,
+            "2 bytes per value, uint16? Then pass",
+            1,
+        ),
         (RAW, example(bytes(36)), Reason.WRONG_SHAPE, "but 4x3x1 has 12: 4x3x3?", 1),
         (RAW, example([1] * 36), Reason.WRONG_SHAPE, "but 4x3x1 has 12: 4x3x3?", 1),
-        (RAW, example(bytes(48)), Reason.WRONG_SHAPE, "4 bytes per value, float32? Write them", 1),
-        (RAW, example(bytes(96)), Reason.WRONG_SHAPE, "8 bytes per value, float64? Write them", 1),
+        (RAW, example(bytes(48)), Reason.WRONG_SHAPE, "4 bytes per value, float32? Then pass", 1),
+        (RAW, example(bytes(96)), Reason.WRONG_SHAPE, "8 bytes per value, float64? Then pass", 1),
         (RAW, example(bytes(12), b"\xff"), Reason.BAD_LABEL, r"[b'\xff']", None),
         (RAW, example(bytes(12), b"one"), Reason.BAD_LABEL, "'label': one", None),
         (WITH_ID, example(bytes(12)), Reason.UNDECODABLE, "no id in feature 'id'", 1),
@@ -267,7 +274,6 @@ def test_a_long_file_is_read_in_slices(tmp_path, monkeypatch, features):
         ("latest.tfrecord", "train"),
         ("val/a.tfrecord", "validation"),
         ("val/a-test.tfrecord", "test"),
-        ("my_val/a.tfrecord", "train"),
     ],
 )
 def test_the_name_of_a_file_determines_its_split(tmp_path, file, split):
@@ -310,6 +316,41 @@ def test_a_folder_stands_for_its_tfrecord_files(tmp_path):
     write_records(tmp_path / "a.tfrec", raw(pixels(1), [0]))
     (tmp_path / "info.json").write_text("{}")
     assert [part.name for part in make_source(tmp_path).slices()] == ["a.tfrec"]
+
+
+def test_a_folder_that_may_be_held_out_by_its_name_is_a_warning(tmp_path, capsys):
+    (tmp_path / "my_val").mkdir()
+    write_records(tmp_path / "my_val/a.tfrecord", raw(pixels(2), [0, 1]))
+    assert make_source(tmp_path / "my_val").num_examples == {"train": 2}
+    assert "warning: the name of the folder my_val may say that" in capsys.readouterr().err
+    (tmp_path / "my_val/a.tfrecord").rename(tmp_path / "my_val/a-val.tfrecord")
+    assert make_source(tmp_path / "my_val").num_examples == {"validation": 2}
+    assert "warning" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("folder", ["eval", "my_val", "test_tube"])
+def test_a_folder_of_a_pattern_that_may_be_held_out_is_refused(tmp_path, folder):
+    for name in ("train", folder):
+        (tmp_path / name).mkdir()
+        write_records(tmp_path / name / "a.tfrecord", raw(pixels(2), [0, 1]))
+    with pytest.raises(ConfigError, match=f"{folder}/a.tfrecord: {folder} may be") as caught:
+        make_source(tmp_path / "*" / "*.tfrecord").slices()
+    assert "\n" not in str(caught.value)
+    (tmp_path / folder / "a.tfrecord").rename(tmp_path / folder / "a-test.tfrecord")
+    records = make_source(tmp_path / "*" / "*.tfrecord")
+    assert records.num_examples == {"train": 2, "test": 2}
+
+
+@pytest.mark.parametrize(
+    ("target", "kind"),
+    [("/dev/zero", "a device"), ("/proc/kmsg", "a file of the kernel"), (None, "a pipe")],
+)
+def test_what_is_not_a_file_of_records_is_never_read(tmp_path, target, kind):
+    path = tmp_path / "a-test.tfrecord"
+    os.symlink(target, path) if target else os.mkfifo(path)
+    write_records(tmp_path / "a-train.tfrecord", raw(pixels(2), [0, 1]))
+    with pytest.raises(ConfigError, match=rf"a-test\.tfrecord is {kind}, not a regular file"):
+        make_source(tmp_path).slices()
 
 
 def test_a_pattern_without_files_is_refused_in_one_line(tmp_path):
@@ -456,3 +497,98 @@ def test_a_split_without_records_is_a_split_of_size_zero(tmp_path):
     write_records(tmp_path / "a-train.tfrecord", raw(pixels(6), range(6)))
     write_records(tmp_path / "a-test.tfrecord", [])
     assert make_source(tmp_path).num_examples == {"train": 6, "test": 0}
+
+
+STORED = {
+    "uint8": lambda images: images,
+    "uint16": lambda images: images.astype("<u2") * 257,
+    "float32": lambda images: images.astype("<f4") / 255,
+    "float64": lambda images: images / 255,
+}
+
+
+@pytest.mark.parametrize("pixel_type", STORED)
+@pytest.mark.parametrize("is_first", [False, True])
+def test_raw_pixels_of_any_type_and_order_are_read(tmp_path, pixel_type, is_first):
+    images, labels = pixels(20, (6, 5, 3)), np.arange(20) % 4
+    stored = STORED[pixel_type](images)
+    stored = stored.transpose(0, 3, 1, 2) if is_first else stored
+    write_records(tmp_path / "a.tfrecord", raw(stored, labels))
+    shape = "3x6x5" if is_first else "6x5x3"
+    records = make_source(tmp_path, f"image=image:{pixel_type}:{shape},label=label")
+    batch, rejected = read(records)
+    assert rejected == []
+    np.testing.assert_array_equal(batch.images, images)
+    np.testing.assert_array_equal(batch.labels, labels)
+    assert FeatureMap.parse(records.settings["features"]) == records.features
+
+
+@pytest.mark.parametrize("pixel_type", ["uint8", "uint16", "float32", "float64"])
+def test_raw_pixels_may_be_lists_of_numbers_of_their_type(tmp_path, pixel_type):
+    images = pixels(5, (6, 5, 3))
+    stored = STORED[pixel_type](images).transpose(0, 3, 1, 2)
+    data = [serialized(image=image.ravel().tolist(), label=1) for image in stored]
+    write_records(tmp_path / "a.tfrecord", data)
+    batch, rejected = read(make_source(tmp_path, f"image=image:{pixel_type}:3x6x5,label=label"))
+    assert rejected == []
+    np.testing.assert_array_equal(batch.images, images)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, 255.0, np.nan, np.inf])
+def test_images_with_floats_outside_0_to_1_are_rejected_one_by_one(tmp_path, value):
+    stored = np.linspace(0, 1, 3 * 12, dtype="<f4").reshape(3, *SHAPE)
+    stored[1, 2, 1] = value
+    write_records(tmp_path / "a.tfrecord", raw(stored, [0, 1, 2]))
+    batch, (rejected,) = read(make_source(tmp_path, "image=image:float32:4x3x1,label=label"))
+    assert batch.labels.tolist() == [0, 2]
+    assert (rejected.id, rejected.reason, rejected.label) == (
+        "train-00000001",
+        Reason.WRONG_TYPE,
+        1,
+    )
+    assert rejected.detail == "values outside 0..1 in feature 'image'"
+
+
+def test_integers_outside_the_type_of_the_pixels_are_rejected(tmp_path):
+    data = [serialized(image=[value] * 12, label=1) for value in (65_535, 65_536, -1)]
+    write_records(tmp_path / "a.tfrecord", data)
+    batch, rejected = read(make_source(tmp_path, "image=image:uint16:4x3x1,label=label"))
+    assert (batch.images == 255).all()
+    assert {item.detail for item in rejected} == {"values outside 0..65535 in feature 'image'"}
+
+
+def test_typed_pixels_of_another_size_are_rejected_with_the_sizes(tmp_path):
+    write_records(tmp_path / "a.tfrecord", [example(bytes(12)), example(bytes(48))])
+    batch, (rejected,) = read(make_source(tmp_path, "image=image:float32:4x3x1,label=label"))
+    assert len(batch) == 1
+    assert rejected.detail == "12 bytes in feature 'image', but float32 4x3x1 has 48"
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+def test_a_record_that_would_fill_the_memory_is_refused_before_it_is_unpacked(tmp_path, compress):
+    path = tmp_path / "a.tfrecord"
+    long = tfrecord.frame(example(bytes(5_000_000)))
+    path.write_bytes(compress(tfrecord.frame(example(bytes(12))) + long))
+    size = len(long) - 16
+    tracemalloc.start()
+    try:
+        with pytest.raises(ConfigError, match=f"record 1 of .* pass --load_bytes {size}") as caught:
+            _ = TfrecordsSource(str(path), FeatureMap.parse(RAW), load_bytes=size - 1).class_names
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+    assert "\n" not in str(caught.value)
+    records = TfrecordsSource(str(path), FeatureMap.parse(RAW), load_bytes=size)
+    batch, (rejected,) = read(records)
+    assert (len(batch), rejected.reason) == (1, Reason.WRONG_SHAPE)
+
+
+def test_texts_that_are_all_different_are_no_labels(tmp_path, monkeypatch):
+    """Collecting them would fill the memory."""
+    monkeypatch.setattr(tfrecord_scan, "_MAX_SCANNED_LABELS", 50)
+    data = [example(bytes(12), f"{index}".encode()) for index in range(60)]
+    write_records(tmp_path / "a.tfrecord", data)
+    with pytest.raises(ConfigError, match=r"feature 'label' of .* holds over 50 classes, but"):
+        _ = make_source(tmp_path).class_names
+    write_records(tmp_path / "a.tfrecord", data[:50])
+    assert len(make_source(tmp_path).class_names) == 50

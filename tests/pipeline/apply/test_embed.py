@@ -1,4 +1,5 @@
 import gzip
+import hashlib
 import shutil
 import zlib
 
@@ -8,6 +9,7 @@ import pytest
 
 from components.base.errors import ConfigError, WorkError
 from components.base.manifest import load_artifact
+from components.data import codec
 from components.model import embeddings, vae
 from components.model.encode import encode
 from pipeline.apply.embed import EmbedTask, embed, embed_shard, embed_shards
@@ -17,7 +19,7 @@ from tests.conftest import tiny_prepare_config
 def test_every_shard_has_a_parquet_file(examples_dir, example_set, model_dir, tmp_path):
     pattern = f"{examples_dir}/*.tfrecord-*"
     artifact = embed(model=model_dir, pattern=pattern, output=tmp_path / "out")
-    files = [name for name in artifact.manifest["outputs"] if name.endswith(".parquet")]
+    files = [name for name in artifact.manifest.outputs if name.endswith(".parquet")]
     assert len(files) == 3
     block = example_set.read("test")
     read = embeddings.read(tmp_path / "out/synthetic_garments-test-00000-of-00001.parquet")
@@ -46,7 +48,7 @@ def test_a_pattern_without_files_is_an_error(model_dir, tmp_path):
 def test_a_directory_stands_for_all_of_its_shards(examples_dir, model_dir, tmp_path, slash):
     artifact = embed(model=model_dir, pattern=f"{examples_dir}{slash}", output=tmp_path / "out")
     shards = sorted(path.name for path in examples_dir.glob("*.tfrecord-*"))
-    assert artifact.manifest["config"] == {"files": shards}
+    assert artifact.manifest.config == {"files": shards}
     # The pattern of all its shards is the same input.
     again = embed(model=model_dir, pattern=f"{examples_dir}/*", output=tmp_path / "out")
     assert again.fingerprint == artifact.fingerprint
@@ -121,9 +123,31 @@ def test_a_damaged_model_is_an_error(examples_dir, model_dir, tmp_path):
         embed(model=tmp_path / "model", pattern=f"{examples_dir}/*", output=tmp_path / "out")
 
 
+def test_a_shard_of_another_run_with_the_same_size_is_refused(
+    examples_dir, example_set, model_dir, tmp_path
+):
+    shutil.copytree(examples_dir, tmp_path / "examples")
+    (shard,) = (tmp_path / "examples").glob("*test.tfrecord-*")
+    batch = example_set.read("test")
+    batch.images[3] ^= 1
+    shard.write_bytes(codec.encode(batch))
+    with pytest.raises(WorkError, match=rf"{shard} is damaged or belongs to another run"):
+        embed(model=model_dir, pattern=str(shard), output=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_is_replaced_before_a_task_is_refused(example_set, model_dir, tmp_path):
+    (shard,) = example_set.shards["test"]
+    record = example_set.artifact.output(shard.file)
+    task = EmbedTask(str(example_set.path / shard.file), str(tmp_path / "x.parquet"), record.sha256)
+    with pytest.raises(WorkError, match=r"model\.keras is damaged or belongs to another run"):
+        embed_shard(task, str(model_dir / "model.keras"), "0" * 64)
+
+
 def test_a_shard_without_examples_is_an_error(model_dir, tmp_path):
     (tmp_path / "empty.tfrecord").touch()
-    task = EmbedTask(str(tmp_path / "empty.tfrecord"), str(tmp_path / "empty.parquet"))
+    digest = hashlib.sha256().hexdigest()
+    task = EmbedTask(str(tmp_path / "empty.tfrecord"), str(tmp_path / "empty.parquet"), digest)
     with pytest.raises(WorkError, match=r"empty.tfrecord holds no examples"):
         embed_shards([task], model=load_artifact(model_dir, stage="train"))
 
@@ -132,8 +156,12 @@ def test_a_task_returns_the_number_of_examples(example_set, model_dir, tmp_path)
     model = load_artifact(model_dir, stage="train")
     for split in example_set.splits:
         for shard in example_set.shards[split]:
-            task = EmbedTask(str(example_set.path / shard.file), str(tmp_path / f"{split}.parquet"))
-            arguments = (str(model_dir / "model.keras"), model.fingerprint)
+            task = EmbedTask(
+                str(example_set.path / shard.file),
+                str(tmp_path / f"{split}.parquet"),
+                example_set.artifact.output(shard.file).sha256,
+            )
+            arguments = (str(model_dir / "model.keras"), model.output("model.keras").sha256)
             assert embed_shard(task, *arguments) == {"embedded": shard.examples}
         assert list(embeddings.read(tmp_path / f"{split}.parquet").ids) == (
             example_set.read(split).ids

@@ -103,7 +103,7 @@ def test_a_log_has_a_line_per_interval_of_long_work(tmp_path, monkeypatch):
     class Log(io.StringIO):
         def write(self, text: str) -> int:
             lines.append(text)
-            if text == "read 4 of 10, kept 4":
+            if text == "read 4 of 10, kept 4\n":
                 reported.set()
             return len(text)
 
@@ -111,4 +111,4 @@ def test_a_log_has_a_line_per_interval_of_long_work(tmp_path, monkeypatch):
         report(tmp_path, "000000", images=4, kept=4)
         assert reported.wait(60)
         report(tmp_path, "000001", images=6, kept=6)
-    assert [text for text in lines if text != "\n"][-1] == "read 10 of 10, kept 10"
+    assert lines[-1] == "read 10 of 10, kept 10\n"

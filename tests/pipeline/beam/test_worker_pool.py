@@ -3,10 +3,12 @@ import pickle
 import signal
 import subprocess
 import sys
+from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
 from components.base.errors import WorkError
+from components.base.stop_signals import SIGNALS
 from pipeline.beam import worker_pool
 from tests.conftest import ROOT
 
@@ -65,13 +67,25 @@ def test_an_error_in_a_worker_is_raised():
         pool.submit(int, "x").result()
 
 
-def test_only_the_main_process_handles_ctrl_c():
+def test_only_the_main_process_receives_signals():
     with worker_pool.workers(2) as pool:
-        handlers = [
-            pool.submit(signal.getsignal, number).result()
-            for number in (signal.SIGINT, signal.SIGTERM)
-        ]
-    assert handlers == [signal.SIG_IGN, signal.SIG_DFL]
+        blocked = pool.submit(signal.pthread_sigmask, signal.SIG_BLOCK, []).result()
+    assert blocked >= set(SIGNALS)
+
+
+def test_workers_print_no_messages():
+    """Not even when one of them dies at its start, because its parent has just ended."""
+    with worker_pool.workers(1) as pool:
+        stderr = pool.submit(os.readlink, "/proc/self/fd/2").result()
+    assert stderr == os.devnull
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core, one worker")
+def test_a_killed_worker_does_not_leave_the_others_waiting(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(BrokenProcessPool), worker_pool.workers(2) as pool:
+        pool.submit(os.open, tmp_path / "pipe", os.O_RDONLY)  # It waits for ever.
+        pool.submit(signal.raise_signal, signal.SIGKILL).result(timeout=60)
 
 
 def test_workers_end_when_the_main_process_is_killed():

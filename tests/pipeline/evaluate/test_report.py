@@ -1,5 +1,8 @@
 import dataclasses
 
+from etils import epath
+
+from components.base.manifest import Artifact, Manifest
 from pipeline.evaluate import report
 from tests.pipeline.evaluate.test_scores import SCORES
 from trainer.recording.epoch_metrics import EpochMetrics
@@ -19,8 +22,8 @@ COUNTS = TrainCounts(
 
 def render(*notes: str, dataset: str = "cats") -> str:
     scores = dataclasses.replace(SCORES, dataset=dataset)
-    model = {"counts": COUNTS.as_json(), "config": {"latents": 2}}
-    return report.render(scores, model, notes)
+    manifest = Manifest(1, "train", {"latents": 2}, {}, {}, COUNTS.as_json(), [])
+    return report.render(scores, Artifact(epath.Path("model"), manifest), notes)
 
 
 def test_scores_and_settings_are_shown():

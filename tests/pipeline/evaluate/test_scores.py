@@ -3,7 +3,10 @@ import json
 import math
 
 import pytest
+from etils import epath
 
+from components.base.errors import WorkError
+from components.base.manifest import Artifact, Manifest
 from components.metrics.mean import Mean
 from pipeline.evaluate.scores import METRICS, Scores, metric_title
 
@@ -28,8 +31,22 @@ def test_the_json_value_is_that_of_metrics_json():
     )
 
 
-def test_scores_are_restored_from_json():
-    assert Scores.from_json(json.loads(json.dumps(SCORES.as_json()))) == SCORES
+def artifact(counts) -> Artifact:
+    """An evaluation with the given counts."""
+    counts = json.loads(json.dumps(counts))
+    return Artifact(epath.Path("evaluation"), Manifest(1, "evaluate", {}, {}, {}, counts, []))
+
+
+def test_scores_are_restored_from_the_manifest():
+    assert Scores.of(artifact(SCORES.as_json())) == SCORES
+
+
+@pytest.mark.parametrize(
+    "change", [{"elbo": -30.0}, {"examples": "many"}, {"more": 1}, {"rate": {"mean": 1.0}}]
+)
+def test_other_counts_are_an_error_of_one_line(change):
+    with pytest.raises(WorkError, match=r"^evaluation/manifest.json is damaged: counts\.\S+ is "):
+        Scores.of(artifact(SCORES.as_json() | change))
 
 
 def test_metrics_are_found_by_name():
@@ -46,4 +63,4 @@ def test_the_json_value_holds_no_infinity():
     single = dataclasses.replace(SCORES, examples=1, elbo=Mean(-30.0, math.inf))
     text = json.dumps(single.as_json(), allow_nan=False)
     assert json.loads(text)["elbo"] == {"mean": -30.0, "half_width_95": None}
-    assert Scores.from_json(json.loads(text)) == single
+    assert Scores.of(artifact(json.loads(text))) == single

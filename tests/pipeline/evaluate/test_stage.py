@@ -6,12 +6,14 @@ import pytest
 from PIL import Image
 
 from components.base import tensorflow_setup
-from components.base.errors import ConfigError
+from components.base.errors import ConfigError, WorkError
+from components.data import codec
 from components.metrics import likelihood
 from components.metrics.mean import Mean
 from components.model import embeddings, vae
 from pipeline.evaluate.config import EvaluateConfig
 from pipeline.evaluate.stage import evaluate
+from tests.manifests import edit_manifest
 
 FIGURES = ("encodings", "latent_grid", "samples", "reconstructions", "learning_curves")
 
@@ -73,13 +75,29 @@ def test_the_report_shows_every_figure_and_the_scores(evaluation):
     assert f"{elbo:.2f}" in page
 
 
+def test_a_shard_of_another_run_with_the_same_size_is_refused(
+    examples_dir, example_set, model_dir, tmp_path
+):
+    shutil.copytree(examples_dir, tmp_path / "examples")
+    (shard,) = (tmp_path / "examples").glob("*train.tfrecord-*")
+    batch = example_set.read("train")
+    batch.images[3] ^= 1
+    shard.write_bytes(codec.encode(batch))
+    with pytest.raises(WorkError, match=rf"{shard} is damaged or belongs to another run"):
+        evaluate(
+            EvaluateConfig(draws=1),
+            examples=tmp_path / "examples",
+            model=model_dir,
+            output=tmp_path / "evaluation",
+        )
+    assert not (tmp_path / "evaluation").exists()
+
+
 def test_the_notes_of_the_model_are_in_the_manifest_and_the_report(
     examples_dir, model_dir, tmp_path
 ):
     shutil.copytree(model_dir, tmp_path / "model")
-    file = tmp_path / "model/manifest.json"
-    manifest = json.loads(file.read_text())
-    file.write_text(json.dumps(manifest | {"notes": ["a rate near 0"]}))
+    edit_manifest(tmp_path / "model", lambda manifest: manifest.update(notes=["a rate near 0"]))
     evaluate(
         EvaluateConfig(draws=1),
         examples=examples_dir,

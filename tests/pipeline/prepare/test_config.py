@@ -26,7 +26,8 @@ def test_the_request_has_the_conversion(image_size, channels, expected):
 
 def test_the_request_has_the_options_of_the_source():
     fields = {"data_dir": "data", "features": "image=x", "synthetic_size": "7"}
-    request = config(**fields, synthetic_seed="3").request("cats")
+    request = config(**fields, synthetic_seed="3", load_bytes="9").request("cats")
+    assert request.load_bytes == 9
     assert (request.data_dir, request.features) == ("data", "image=x")
     assert (request.size, request.seed) == (7, 3)
     assert (request.splits, request.label_depth) == ("", None)
@@ -54,6 +55,7 @@ def test_an_image_size_must_fit_in_memory():
         ("label_depth", "-1", "label_depth must be at least 0"),
         ("synthetic_seed", "-1", "synthetic_seed must be at least 0"),
         ("shard_bytes", "0", "shard_bytes must be at least 1"),
+        ("load_bytes", "0", "load_bytes must be at least 1"),
         ("synthetic_size", "0", "synthetic_size must be at least 1"),
         ("duplicates", "remove", "duplicates in a test must be one of keep, drop, error"),
     ],
@@ -77,3 +79,11 @@ def test_the_layout_is_checked_and_requested():
     assert PrepareConfig(layout="HWN").request("a").layout == "HWN"
     with pytest.raises(ConfigError, match="layout must be the order of the axes"):
         PrepareConfig(layout="HWX")
+
+
+def test_integers_beyond_64_bits_are_refused():
+    largest = 2**63 - 1
+    assert config(shard_bytes=str(largest)).shard_bytes == largest
+    for name in ("shard_bytes", "load_bytes", "synthetic_seed", "label_depth"):
+        with pytest.raises(ConfigError, match=f"{name} in a test must be a whole number below"):
+            config(**{name: str(largest + 1)})

@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from components.base import json_types
 from components.base.errors import WorkError
 from components.data.dataset_counts import DatasetCounts, DuplicateCounts, ShardCount
 from components.ingest.rejection import Reason, Rejected
@@ -47,7 +48,12 @@ DUPLICATES = [
 def count(**changes) -> DatasetCounts:
     arguments = {"read": READ, "written": WRITTEN, "quarantined": QUARANTINED} | changes
     return counts.add_up(
-        SOURCE, **arguments, image_shape=SHAPE, duplicates=DUPLICATES, rest="digest"
+        SOURCE,
+        **arguments,
+        image_shape=SHAPE,
+        duplicates=DUPLICATES,
+        rest="digest",
+        outline=("  train: 10 files",),
     )
 
 
@@ -68,11 +74,12 @@ def test_the_reports_are_added_up_by_split_and_shard():
     }
     assert result.ledger["train"]["reasons"] == {"empty": 1}
     assert (result.image_shape, result.rest) == (SHAPE, "digest")
+    assert result.outline == ["  train: 10 files"]
 
 
 def test_counts_are_restored_from_the_manifest():
     result = dataclasses.replace(count(), class_names=["A", "B", "C"])
-    assert DatasetCounts.from_json(result.as_json()) == result
+    assert json_types.parse(DatasetCounts, result.as_json()) == result
 
 
 def test_duplicates_are_counted_by_their_splits():

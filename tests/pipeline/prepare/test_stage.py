@@ -258,7 +258,7 @@ def test_the_choice_of_auto_is_a_warning_in_every_run(tmp_path, monkeypatch, cap
             tiny_prepare_config(**fields), output=tmp_path / "examples", overwrite=overwrite
         )
         assert "warning: dataset auto became synthetic_garments" in capsys.readouterr().err
-        return prepared.artifact.manifest["notes"]
+        return prepared.artifact.manifest.notes
 
     notes = prepare_auto()
     assert "no network" in notes[0]
@@ -385,11 +385,11 @@ def test_a_retry_may_find_a_new_class(tmp_path, capsys):
 
 def test_options_of_a_folder_are_in_the_manifest_if_they_are_given(tmp_path, capsys):
     root = tree(tmp_path / "pets")
-    plain = prepare_tree(root, tmp_path / "plain").artifact.manifest["config"]
+    plain = prepare_tree(root, tmp_path / "plain").artifact.manifest.config
     assert not plain.keys() & {"splits", "label_depth"}
     fields = {"splits": "train=train,test=test", "label_depth": 0}
     prepared = prepare_tree(root, tmp_path / "examples", **fields)
-    assert prepared.artifact.manifest["config"] == plain | fields
+    assert prepared.artifact.manifest.config == plain | fields
     assert prepared.class_names == ["unlabelled"]
     assert not any(i.startswith("val/") for s in prepared.splits for i in prepared.read(s).ids)
     capsys.readouterr()
@@ -405,16 +405,26 @@ def test_options_of_a_folder_are_in_the_manifest_if_they_are_given(tmp_path, cap
 def test_an_outline_of_the_folder_is_printed_before_the_work(tmp_path, capsys):
     root = tree(tmp_path / "pets")
     (root / "Thumbs.db").write_bytes(b"x")
-    prepare_tree(root, tmp_path / "examples")
+    prepared = prepare_tree(root, tmp_path / "examples")
     lines = capsys.readouterr().err.splitlines()
     start = lines.index("prepare: the folders of pets")
     assert lines[start + 1 : start + 6] == [
         "  train: 81 files in 2 classes: cat 41, dog 40",
-        "  validation: 16 files in 2 classes: cat 8, dog 8",
+        "  validation (val): 16 files in 2 classes: cat 8, dog 8",
         "  test: 17 files in 2 classes: cat 8, dog 9",
         "  ignored: 1 file that systems leave behind (Thumbs.db)",
         "prepare: reading 114 inputs of pets",
     ]
+    assert prepared.counts.outline == lines[start + 1 : start + 5]
+
+
+def test_a_class_without_an_image_is_named(tmp_path, capsys):
+    root = tree(tmp_path / "pets")
+    for split in ("train", "test"):
+        (root / split / "ant").mkdir()
+        (root / split / "ant/cut.png").write_bytes(png((6, 5))[:40])
+    assert prepare_tree(root, tmp_path / "examples").class_names == ["ant", "cat", "dog"]
+    assert "warning: 1 of 3 classes (ant) have no image" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -425,6 +435,10 @@ def test_an_outline_of_the_folder_is_printed_before_the_work(tmp_path, capsys):
         (["train2017", "val2017"], ["train", "validation"]),
         (["images/train", "images/test"], ["train", "test"]),
         (["train", "holdout"], None),
+        (["tr/a", "tr/b", "te/a"], ["train", "test"]),
+        (["ｔｒａｉｎ", "ｔｅｓｔ"], ["train", "test"]),
+        (["catstrain", "catstest"], ["train", "test"]),
+        (["cats", "catstest"], None),
         (["trainA", "trainB", "testA", "testB"], None),
         (["train/good", "test/bad", "ground_truth/bad"], None),
         (["bus", "car", "train"], None),
@@ -446,7 +460,31 @@ def test_no_image_of_the_test_ends_in_train(tmp_path, folders, splits):
         return
     prepared = prepare_tree(tmp_path / "images", tmp_path / "out", validation_fraction=0)
     assert prepared.splits == splits
-    assert not any(word in i for i in prepared.read("train").ids for word in ("test", "val"))
+    held_out = ("test", "val", "te/", "ｔｅｓｔ")
+    assert not any(word in i for i in prepared.read("train").ids for word in held_out)
+
+
+def test_images_that_only_their_own_names_hold_out_stop_the_stage(tmp_path):
+    for number, split in enumerate(["train"] * 20 + ["test"] * 5):
+        (tmp_path / "images").mkdir(exist_ok=True)
+        (tmp_path / "images" / f"{split}_{number:03}.png").write_bytes(png((6, 5), number))
+    message = "test_020.png, .*: these names seem to say validation or test, .* --splits train=. if"
+    with pytest.raises(ConfigError, match=message):
+        prepare_tree(tmp_path / "images", tmp_path / "out")
+    prepared = prepare_tree(tmp_path / "images", tmp_path / "out", splits="train=.")
+    assert prepared.counts.inputs == 25
+
+
+def test_folders_that_link_to_one_another_are_read_once(tmp_path):
+    root = tree(tmp_path / "pets")
+    for split, label in itertools.product(("train", "val", "test"), ("cat", "dog")):
+        for name, target in (("up", root), ("a", root / "test/cat"), ("kernel", "/proc/kmsg")):
+            os.symlink(target, root / split / label / name)
+    os.symlink("/dev/zero", root / "train/cat/zero.png")
+    prepared = prepare_tree(root, tmp_path / "examples")
+    assert prepared.counts.kept == 111
+    assert prepared.counts.inputs == 114 + 6 + 1
+    assert "12 links to folders that are read under another name" in prepared.counts.outline[-1]
 
 
 def test_a_retry_includes_dropped_duplicates(tmp_path):
@@ -519,7 +557,7 @@ def test_a_failure_leaves_no_copy_of_the_images(tmp_path):
 
 def test_the_files_of_a_killed_worker_are_not_published(tmp_path, monkeypatch):
     def leave_file(task, inputs, work_dir, directory):
-        (directory / "shard.0123.tmp").write_bytes(b"half a shard")
+        (directory / f"shard.{'0' * 32}.tmp").write_bytes(b"half a shard")
         return write(task, inputs, work_dir, directory)
 
     write = workers.write
@@ -595,7 +633,7 @@ def test_images_are_converted_on_request(tmp_path):
         tree(tmp_path / "pets"), tmp_path / "examples", image_size="8x6", channels=3
     )
     assert prepared.image_shape == (8, 6, 3)
-    assert prepared.artifact.manifest["config"]["image_size"] == [8, 6]
+    assert prepared.artifact.manifest.config["image_size"] == [8, 6]
     assert set(quarantined(prepared.path)) == {"train/dog/05.png", "train/cat/07.png"}
 
 
@@ -737,7 +775,7 @@ def test_drawings_on_a_transparent_ground_are_seen_on_white(tmp_path, capsys):
         tmp_path / "drawings", tmp_path / "white", background="white", **options
     )
     assert "of one color" not in capsys.readouterr().err
-    assert prepared.artifact.manifest["config"]["background"] == "white"
+    assert prepared.artifact.manifest.config["background"] == "white"
     channels = json.loads((tmp_path / "white" / STATISTICS).read_text())["train"]["channels"]
     assert channels[0]["mean"] == 255 * 7 / 8
 
@@ -748,7 +786,7 @@ def test_the_layout_is_in_the_manifest_only_if_it_is_given(tmp_path):
     np.savez(tmp_path / "b.npz", x=images.reshape(40, 784))
     usual = prepare_path(tmp_path / "a.npz", tmp_path / "out" / "usual")
     flat = prepare_path(tmp_path / "b.npz", tmp_path / "out" / "flat", layout="N28x28")
-    assert "layout" not in usual.artifact.manifest["config"]
-    assert flat.artifact.manifest["config"]["layout"] == "N28x28"
+    assert "layout" not in usual.artifact.manifest.config
+    assert flat.artifact.manifest.config["layout"] == "N28x28"
     ours, theirs = (list(shards(tmp_path / "out" / name).values()) for name in ("usual", "flat"))
     assert ours == theirs

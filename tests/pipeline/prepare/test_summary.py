@@ -14,7 +14,7 @@ def printed(example_set, capsys):
     """Prints the summary of a dataset with changed counts; returns the lines."""
 
     def print_summary(*, policy: str = "keep", counters=None, **changes) -> list[str]:
-        manifest = {"config": {"duplicates": policy}}
+        manifest = SimpleNamespace(config={"duplicates": policy})
         dataset = dataclasses.replace(
             example_set,
             path=Path("out"),
@@ -51,8 +51,19 @@ def test_a_quarantine_is_a_warning(printed):
 
 
 def test_images_of_other_shapes_are_a_warning(printed):
-    ledger = {"train": {"reasons": {"wrong_shape": 3}}}
+    ledger = {"train": {"reasons": {"wrong_shape": 3}, "classes": {}}}
     assert "--image_size and --channels" in printed(ledger=ledger)[2]
+
+
+def test_classes_without_an_image_are_a_warning(printed):
+    classes = {name: {"inputs": 2, "kept": 0} for name in "012345"}
+    ledger = {
+        "train": {"reasons": {}, "classes": classes},
+        "test": {"reasons": {}, "classes": {"1": {"inputs": 1, "kept": 1}}},
+    }
+    names = [str(number) for number in range(7)]
+    [warning] = printed(ledger=ledger, class_names=names)[2:]
+    assert warning.startswith("warning: 5 of 7 classes (0, 2, 3, 4, …) have no image, because all")
 
 
 def test_a_leak_between_splits_is_a_warning_unless_duplicates_were_dropped(printed):
@@ -75,3 +86,12 @@ def test_findings_are_warnings(example_set, capsys):
     summary.print_summary(example_set, Counter(), ["all images are black", "and small"])
     lines = capsys.readouterr().err.splitlines()
     assert lines[-2:] == ["warning: all images are black", "warning: and small"]
+
+
+def test_classes_that_differ_only_in_their_unicode_form_are_a_warning(printed):
+    names = ["cat", "caf\u00e9", "cafe\u0301"]
+    assert printed(class_names=names)[2] == (
+        "warning: some class names differ only in the form of their characters ('caf\\xe9' and "
+        "'cafe\\u0301'), but are different classes; if that is not intended, give them one name"
+    )
+    assert len(printed(class_names=names[:2])) == 2

@@ -1,6 +1,7 @@
 import contextlib
 import json
 import re
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 from components.base.errors import ConfigError
 from components.base.manifest import load_artifact
 from components.model import vae
-from tests.conftest import ROOT, module_command, wait_for_all
+from tests.conftest import ROOT, module_command, tiny_train_config, wait_for_all
+from trainer import stage
 from trainer.devices.hosts import Host, host
 from trainer.recording.epoch_metrics import EpochMetrics, read_metrics
 
@@ -141,8 +143,8 @@ def test_two_hosts_agree_with_one(examples_dir, model_dir, on_two_hosts, tmp_pat
     # Only the chief writes files and reports the outcome.
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     manifest = load_artifact(output, stage="train").manifest
-    assert manifest["counts"]["hosts"] == 2
-    assert manifest["counts"]["devices"] == ["CPU"]
+    assert manifest.counts["hosts"] == 2
+    assert manifest.counts["devices"] == ["CPU"]
     assert "held-out ELBO" in chief.stderr
     assert "ELBO" not in worker.stderr
     # In a log there is nothing but these lines: TensorFlow's libraries are silent.
@@ -172,7 +174,7 @@ def test_two_hosts_agree_with_two_replicas_on_one(examples_dir, on_two_hosts, tm
     options = ("--replicas=2", "--accumulate=2", "--ema_decay=0.9")
     done = subprocess.run([*train_command(examples_dir, together), *options], timeout=200, cwd=ROOT)
     assert done.returncode == 0
-    assert load_artifact(together, stage="train").manifest["counts"]["hosts"] == 1
+    assert load_artifact(together, stage="train").manifest.counts["hosts"] == 1
     assert_near(apart, together)
 
 
@@ -239,3 +241,21 @@ def test_a_lost_host_ends_the_other_and_the_same_commands_resume(
     for done in wait_for_all(on_two_hosts(command)):
         assert done.returncode == 0, done.stderr
     assert len(read_metrics(tmp_path / "model/metrics.jsonl")) == LONG["epochs"]
+
+
+@pytest.mark.slow
+def test_two_hosts_extend_a_model_as_one_does(examples_dir, model_dir, on_two_hosts, tmp_path):
+    apart, alone = tmp_path / "apart", tmp_path / "alone"
+    for output in (apart, alone):
+        shutil.copytree(model_dir, output)
+    command = [*train_command(examples_dir, apart, epochs=4), "--extend"]
+    chief, worker = wait_for_all(on_two_hosts(command))
+    assert (chief.returncode, worker.returncode) == (0, 0), chief.stderr + worker.stderr
+    assert "train: resuming from step 22\n" in chief.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "apart"]
+    assert load_artifact(apart, stage="train").manifest.counts["hosts"] == 2
+    config = tiny_train_config(epochs=4)
+    stage.run("mlp", config, examples=examples_dir, output=alone, extend=True)
+    assert_near(apart, alone)
+    for done in wait_for_all(on_two_hosts(command)):
+        assert (done.returncode, done.stderr) == (0, f"train: up to date ({apart})\n")

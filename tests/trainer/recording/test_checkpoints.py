@@ -1,3 +1,4 @@
+import hashlib
 import io
 import os
 import tracemalloc
@@ -10,7 +11,7 @@ from etils.epath import backend
 
 from components.base.errors import WorkError
 from tests.test_remote import URL, Bucket
-from trainer.recording.checkpoints import Checkpoint, Checkpoints
+from trainer.recording.checkpoints import Checkpoint, Checkpoints, RunStates, read
 
 DIGEST_BYTES = 32
 
@@ -28,6 +29,13 @@ def checkpoint(step: int) -> Checkpoint:
         "loss_scale": np.array(2, np.float32),
     }
     return Checkpoint(step, arrays, np.array([1.5, step]))
+
+
+def open_checkpoints(directory, *, run: str = "a run", of: Checkpoint | None = None) -> Checkpoints:
+    """The checkpoints of a run whose states have the arrays of a checkpoint."""
+    arrays = (of or checkpoint(1)).arrays
+    shapes = {name: (array.shape, array.dtype) for name, array in arrays.items()}
+    return Checkpoints(directory, RunStates(run, shapes, last_step=50))
 
 
 def assert_same(actual: Checkpoint | None, expected: Checkpoint) -> None:
@@ -58,7 +66,7 @@ def flip(path: Path) -> None:
 
 
 def test_the_last_two_checkpoints_are_kept_and_the_newest_is_read_back(tmp_path):
-    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    checkpoints = open_checkpoints(tmp_path / "checkpoints")
     assert checkpoints.latest() is None
     for step in (5, 10, 20):
         checkpoints.save(checkpoint(step))
@@ -68,7 +76,7 @@ def test_the_last_two_checkpoints_are_kept_and_the_newest_is_read_back(tmp_path)
 
 @pytest.mark.parametrize("damage", [truncate, flip, empty])
 def test_a_damaged_checkpoint_is_replaced_by_the_one_before(tmp_path, damage, capsys):
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = open_checkpoints(tmp_path)
     checkpoints.save(checkpoint(1))
     checkpoints.save(checkpoint(2))
     damage(tmp_path / "step-000000002.ckpt")
@@ -80,7 +88,7 @@ def test_a_damaged_checkpoint_is_replaced_by_the_one_before(tmp_path, damage, ca
 
 
 def test_if_both_are_damaged_the_run_starts_again_with_a_warning(tmp_path, capsys):
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = open_checkpoints(tmp_path)
     for step in (1, 2):
         checkpoints.save(checkpoint(step))
         truncate(tmp_path / f"step-00000000{step}.ckpt")
@@ -91,7 +99,7 @@ def test_if_both_are_damaged_the_run_starts_again_with_a_warning(tmp_path, capsy
 
 
 def test_every_changed_byte_and_every_truncation_is_detected(tmp_path):
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = open_checkpoints(tmp_path)
     checkpoints.save(checkpoint(1))
     path = tmp_path / "step-000000001.ckpt"
     intact = path.read_bytes()
@@ -105,7 +113,7 @@ def test_every_changed_byte_and_every_truncation_is_detected(tmp_path):
 
 def test_equal_states_give_equal_bytes(tmp_path):
     for name in ("one", "other"):
-        Checkpoints(tmp_path / name).save(checkpoint(3), is_best=True)
+        open_checkpoints(tmp_path / name).save(checkpoint(3), is_best=True)
     files = [path.read_bytes() for path in tmp_path.glob("*/*.ckpt")]
     assert len(files) == 4
     assert len(set(files)) == 1
@@ -114,7 +122,7 @@ def test_equal_states_give_equal_bytes(tmp_path):
 
 
 def test_the_best_checkpoint_is_kept_until_there_is_a_better_one(tmp_path):
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = open_checkpoints(tmp_path)
     assert checkpoints.best() is None
     checkpoints.save(checkpoint(1))
     assert checkpoints.best() is None
@@ -129,7 +137,7 @@ def test_the_best_checkpoint_is_kept_until_there_is_a_better_one(tmp_path):
 
 @pytest.mark.parametrize("damage", [truncate, flip, empty])
 def test_a_damaged_best_checkpoint_does_not_affect_the_newest(tmp_path, damage, capsys):
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = open_checkpoints(tmp_path)
     checkpoints.save(checkpoint(1), is_best=True)
     damage(tmp_path / "best.ckpt")
     assert checkpoints.best() is None
@@ -138,7 +146,7 @@ def test_a_damaged_best_checkpoint_does_not_affect_the_newest(tmp_path, damage, 
 
 
 def test_a_run_killed_between_the_two_writes_repeats_them(tmp_path):
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = open_checkpoints(tmp_path)
     checkpoints.save(checkpoint(1), is_best=True)
     obstacle = tmp_path / "step-000000002.ckpt"
     obstacle.mkdir()
@@ -155,7 +163,7 @@ def test_a_run_killed_between_the_two_writes_repeats_them(tmp_path):
 
 
 def test_checkpoints_that_a_killed_run_did_not_delete_are_deleted_by_the_next(tmp_path):
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = open_checkpoints(tmp_path)
     checkpoints.save(checkpoint(1))
     first = (tmp_path / "step-000000001.ckpt").read_bytes()
     checkpoints.save(checkpoint(2))
@@ -167,7 +175,7 @@ def test_checkpoints_that_a_killed_run_did_not_delete_are_deleted_by_the_next(tm
 
 @pytest.mark.parametrize("is_best", [False, True])
 def test_a_failing_disk_is_detected_and_older_checkpoints_are_kept(tmp_path, monkeypatch, is_best):
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = open_checkpoints(tmp_path)
     for step in (1, 2):
         checkpoints.save(checkpoint(step), is_best=True)
     fsync = os.fsync
@@ -191,16 +199,15 @@ def test_an_unreadable_checkpoint_is_an_error(tmp_path):
     """It may be intact, so it is neither deleted nor skipped."""
     (tmp_path / "step-000000001.ckpt").mkdir()
     (tmp_path / "best.ckpt").mkdir()
-    for read in (Checkpoints(tmp_path).latest, Checkpoints(tmp_path).best):
-        with pytest.raises(IsADirectoryError) as error:
-            read()
-        assert error.value.filename is not None  # The command's error message names it.
+    for method in (open_checkpoints(tmp_path).latest, open_checkpoints(tmp_path).best):
+        with pytest.raises(WorkError, match=r"\.ckpt is a directory"):
+            method()
     assert names(tmp_path) == ["best.ckpt", "step-000000001.ckpt"]
 
 
 def test_saving_copies_the_state_once_and_reading_does_not(tmp_path):
     arrays = {f"weights/{index}": np.full(1 << 20, index, np.float32) for index in range(32)}
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = open_checkpoints(tmp_path, of=Checkpoint(1, arrays, np.zeros(2)))
     state_bytes = sum(array.nbytes for array in arrays.values())
     tracemalloc.start()
     try:
@@ -217,7 +224,7 @@ def test_checkpoints_on_a_remote_file_system(tmp_path, monkeypatch):
     """Through TensorFlow's file system, which epath uses for gs://."""
     (tmp_path / "bucket").mkdir()
     monkeypatch.setattr(backend, "tf_backend", Bucket(tmp_path / "bucket"))
-    checkpoints = Checkpoints(f"{URL}/checkpoints")
+    checkpoints = open_checkpoints(f"{URL}/checkpoints")
     for step in (1, 2, 3):
         checkpoints.save(checkpoint(step), is_best=step == 2)
     flip(tmp_path / "bucket/checkpoints/step-000000003.ckpt")
@@ -227,11 +234,170 @@ def test_checkpoints_on_a_remote_file_system(tmp_path, monkeypatch):
 
 def test_a_directory_may_have_wildcards_in_its_name(tmp_path):
     directory = tmp_path / "run[1]" / "checkpoints"
-    store = Checkpoints(directory)
+    store = open_checkpoints(directory)
     for step in range(1, 5):
-        store.save(Checkpoint(step, {"weights/0": np.zeros(1)}, np.zeros(2)))
+        store.save(checkpoint(step))
     assert sorted(path.name for path in directory.iterdir()) == [
         "step-000000003.ckpt",
         "step-000000004.ckpt",
     ]
     assert store.latest().step == 4
+
+
+def forge(path: Path, members: dict[str, bytes], **kwargs) -> None:
+    """Writes a checkpoint file with any members and the right digest."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", **kwargs) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    path.write_bytes(hashlib.sha256(buffer.getvalue()).digest() + buffer.getvalue())
+
+
+def members(path: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(path.read_bytes()[DIGEST_BYTES:])) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def npy(array, **kwargs) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, **kwargs)
+    return buffer.getvalue()
+
+
+def test_an_archive_that_unpacks_to_much_more_is_not_unpacked(tmp_path, capsys):
+    path = tmp_path / "step-000000001.ckpt"
+    forge(path, {"step.npy": npy(np.zeros(8 << 20))}, compression=zipfile.ZIP_DEFLATED)
+    assert path.stat().st_size < 1 << 20
+    tracemalloc.start()
+    try:
+        assert open_checkpoints(tmp_path).latest() is None
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+    assert "is damaged; none is left" in capsys.readouterr().err
+
+
+HUGE = npy(np.zeros(3, np.float32)).replace(b"(3,), }         ", b"(3000000000,), }")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"step.npy": npy(np.array([1, 2]))},
+        {"step.npy": npy(np.array(-1))},
+        {"step.npy": npy(np.array("one"))},
+        {"step.npy": b""},
+        {"step.npy": b"\x93NUMPY\x01\x00\x05\x00(((((("},
+        {"step.npy": npy(np.array({"a": 1}, object), allow_pickle=True)},
+        {"epoch_sums.npy": npy(np.zeros(3))},
+        {"epoch_sums.npy": npy(np.zeros(2, np.float32))},
+        {"epoch_sums.npy": npy(np.array([0.0, np.nan]))},
+        {"state/weights/0000.npy": HUGE},
+        {"state/weights/0000.npy": npy(np.zeros(3))[:-1]},
+        {"state/weights/0000.npy": npy(np.zeros(3)) + b"0"},
+        {"state/weights/0000.npy": b"text"},
+    ],
+)
+def test_a_file_that_was_made_up_is_damaged(tmp_path, change):
+    assert len(HUGE) == len(npy(np.zeros(3, np.float32)))
+    open_checkpoints(tmp_path).save(checkpoint(1))
+    path = tmp_path / "step-000000001.ckpt"
+    forge(path, members(path))
+    assert_same(read(path), checkpoint(1))
+    forge(path, members(path) | change)
+    assert read(path) is None
+
+
+@pytest.mark.parametrize("missing", ["step.npy", "epoch_sums.npy"])
+def test_a_file_without_a_field_is_damaged(tmp_path, missing):
+    open_checkpoints(tmp_path).save(checkpoint(1))
+    path = tmp_path / "step-000000001.ckpt"
+    forge(path, {name: data for name, data in members(path).items() if name != missing})
+    assert read(path) is None
+
+
+def wider(step: int) -> Checkpoint:
+    state = checkpoint(step)
+    return Checkpoint(step, state.arrays | {"weights/0001": np.ones(9, np.float32)}, np.zeros(2))
+
+
+def double(step: int) -> Checkpoint:
+    state = checkpoint(step)
+    arrays = state.arrays | {"weights/0000": state.arrays["weights/0000"].astype(np.float64)}
+    return Checkpoint(step, arrays, np.zeros(2))
+
+
+def deeper(step: int) -> Checkpoint:
+    arrays = checkpoint(step).arrays | {"weights/0002": np.zeros(2, np.float32)}
+    return Checkpoint(step, arrays, np.zeros(2))
+
+
+def shallower(step: int) -> Checkpoint:
+    arrays = checkpoint(step).arrays
+    del arrays["weights/0001"]
+    return Checkpoint(step, arrays, np.zeros(2))
+
+
+@pytest.mark.parametrize(
+    ("stray", "run", "message"),
+    [
+        (checkpoint(999_999_999), "a run", "is that of step 999,999,999, but the run has 50 steps"),
+        (checkpoint(7), "other", "is that of a run with another config or dataset"),
+        (wider(7), "a run", "is that of another model: its weights/0001 is not the one of this"),
+        (double(7), "a run", "is that of another model: its weights/0000 is not the one of this"),
+        (deeper(7), "a run", "is that of another model: its weights/0002 is not the one of this"),
+        (shallower(7), "a run", "is that of another model: its weights/0001 is not the one of"),
+    ],
+)
+def test_a_stray_checkpoint_is_neither_used_nor_deleted(tmp_path, capsys, stray, run, message):
+    own, elsewhere = tmp_path / "own", tmp_path / "elsewhere"
+    open_checkpoints(own).save(checkpoint(5), is_best=True)
+    open_checkpoints(elsewhere, run=run).save(stray, is_best=True)
+    for path in elsewhere.iterdir():
+        (own / path.name).write_bytes(path.read_bytes())
+    before = names(own)
+    with pytest.raises(WorkError, match=f"{message}.*; move it away, and run the same") as error:
+        open_checkpoints(own).latest()
+    assert f"step-{stray.step:09d}.ckpt is that of" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert open_checkpoints(own).best() is None
+    assert f"best.ckpt {message}" in capsys.readouterr().err
+    with pytest.raises(WorkError, match=r"is not of this run, which ended at step 5; move it away"):
+        open_checkpoints(own).delete_all_but(5)
+    assert names(own) == before
+
+
+def test_a_checkpoint_of_a_name_that_is_not_its_step_is_refused(tmp_path):
+    checkpoints = open_checkpoints(tmp_path)
+    checkpoints.save(checkpoint(5))
+    (tmp_path / "step-000000005.ckpt").rename(tmp_path / "step-000000009.ckpt")
+    with pytest.raises(WorkError, match=r"9\.ckpt is that of step 5, which its name does not say"):
+        checkpoints.latest()
+
+
+def test_a_checkpoint_of_an_earlier_version_names_no_run(tmp_path):
+    checkpoints = open_checkpoints(tmp_path)
+    checkpoints.save(checkpoint(5))
+    path = tmp_path / "step-000000005.ckpt"
+    forge(path, {name: data for name, data in members(path).items() if name != "run.npy"})
+    assert_same(checkpoints.latest(), checkpoint(5))
+
+
+def test_only_the_last_step_is_kept_at_the_end(tmp_path):
+    checkpoints = open_checkpoints(tmp_path)
+    for step in (5, 10):
+        checkpoints.save(checkpoint(step), is_best=step == 5)
+    checkpoints.delete_all_but(10)
+    assert names(tmp_path) == ["best.ckpt", "step-000000010.ckpt"]
+
+
+def test_the_best_checkpoint_can_be_written_again(tmp_path):
+    checkpoints = open_checkpoints(tmp_path)
+    checkpoints.save(checkpoint(5), is_best=True)
+    before = (tmp_path / "best.ckpt").read_bytes()
+    damage_best = tmp_path / "best.ckpt"
+    truncate(damage_best)
+    assert checkpoints.best() is None
+    assert not damage_best.exists()
+    checkpoints.save_best(checkpoint(5))
+    assert damage_best.read_bytes() == before

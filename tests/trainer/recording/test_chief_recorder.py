@@ -6,6 +6,7 @@ import pytest
 from etils import epath
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from components.base.errors import WorkError
 from tests.conftest import tiny_run
 from trainer import build
 from trainer.config import RunOptions
@@ -64,6 +65,7 @@ def open_recorder(
         epath.Path(directory),
         heldout=heldout() if has_heldout else None,
         options=RunOptions(checkpoint_seconds=60, profile=profile),
+        fingerprint="a run",
         clock=clock,
     )
 
@@ -177,18 +179,56 @@ def test_if_the_best_checkpoint_is_lost_the_last_model_is_selected_with_a_warnin
         row, weights = recorder.select_model(state(run, 0.5, 3))
     assert row.epoch == 3
     assert_same(weights, evaluation_weights(state(run, 0.5, 3)))
-    warning = "warning: the checkpoint of the best held-out ELBO is lost; keeping the last model\n"
+    best, last = (-loss for loss in (heldout_losses(recorder)[1], heldout_losses(recorder)[2]))
+    warning = (
+        f"warning: the checkpoint of the best held-out ELBO, {best:.2f} nats in epoch 2, is lost; "
+        f"publishing the model of the last epoch, 3, with {last:.2f} nats\n"
+    )
     assert warning in capsys.readouterr().err
 
 
-def test_if_the_last_model_is_the_best_its_checkpoint_is_not_needed(tmp_path, capsys):
+@pytest.mark.parametrize("keep", ["best", "last"])
+@pytest.mark.parametrize("lose", [remove, damage])
+def test_a_damaged_best_checkpoint_is_never_published(tmp_path, lose, keep, capsys):
+    run = run_of(keep=keep)
+    with open_recorder(run, tmp_path) as recorder:
+        record_epochs(recorder, run, [0.2, 0.8, 0.5])
+        lose(tmp_path / "checkpoints/best.ckpt")
+        recorder.select_model(state(run, 0.5, 3))
+        recorder.delete_unpublished_checkpoints()
+    assert "publishing the model of the last epoch, 3, with" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-000000012.ckpt"]
+
+
+@pytest.mark.parametrize("lose", [remove, damage, replace])
+def test_if_the_last_model_is_the_best_its_checkpoint_is_written_again(tmp_path, lose, capsys):
     run = run_of()
     with open_recorder(run, tmp_path) as recorder:
-        record_epochs(recorder, run, [0.2, 0.8])
-        (tmp_path / "checkpoints/best.ckpt").unlink()
-        row, _ = recorder.select_model(state(run, 0.8, 2))
-    assert row.epoch == 2
+        record_epochs(recorder, run, [0.2, 0.8, 0.9])
+        best = tmp_path / "checkpoints/best.ckpt"
+        before = best.read_bytes()
+        lose(best)
+        if lose is replace:
+            best.write_bytes(min(best.parent.glob("step-*.ckpt")).read_bytes())
+        assert not best.exists() or best.read_bytes() != before
+        row, _ = recorder.select_model(state(run, 0.9, 3))
+    assert row.epoch == 3
+    assert best.read_bytes() == before
     assert "lost" not in capsys.readouterr().err
+
+
+def test_a_stray_checkpoint_is_not_resumed_from(tmp_path):
+    run = run_of()
+    with open_recorder(run, tmp_path) as recorder:
+        record_epochs(recorder, run, [0.2])
+    own = tmp_path / f"checkpoints/step-{STEPS:09d}.ckpt"
+    stray = own.with_name("step-999999999.ckpt")
+    stray.write_bytes(own.read_bytes())
+    with pytest.raises(WorkError, match=r"step-999999999\.ckpt is that of step 4, which its name"):
+        open_recorder(run, tmp_path)
+    with pytest.raises(WorkError, match="is that of another model: its slots/0000/0"):
+        stray.unlink()
+        open_recorder(run_of(widths=(8,)), tmp_path)
 
 
 def test_the_next_process_resumes_from_the_last_checkpoint(tmp_path, capsys):

@@ -1,4 +1,6 @@
 import json
+import random
+import re
 
 import pytest
 from etils import epath
@@ -53,14 +55,50 @@ def test_a_missing_file_has_no_rows(tmp_path):
         (lambda lines: [lines[0], b"[1, 2]", lines[2]], 2),
         (lambda lines: [lines[0].replace(b"step", b"stop")], 1),
         (lambda lines: [*lines, b""], 4),
+        (lambda lines: [lines[0], b"[" * 100_000], 2),
+        (lambda lines: [lines[0][:-1] + b" " * 5000 + b"}"], 1),
+        (lambda lines: [lines[0].replace(b'"step": 10', b'"step": "10"')], 1),
+        (lambda lines: [lines[0].replace(b'"step": 10', b'"step": 10.5')], 1),
+        (lambda lines: [lines[0], lines[1].replace(b'"step": 20', b'"step": 10')], 2),
+        (lambda lines: [lines[0].replace(b'"rate": 1.0', b'"rate": NaN')], 1),
+        (lambda lines: [lines[0].replace(b'"rate": 1.0', b'"rate": 1e999')], 1),
+        (lambda lines: [lines[0].replace(b'"rate": 1.0', b'"rate": null')], 1),
+        (lambda lines: [lines[0].replace(b'"rate": 1.0', b'"rate": 1.0, "x": 1.0')], 1),
+        (lambda lines: [lines[0].replace(b'"beta": 0.5', b'"beta": Infinity')], 1),
+        (lambda lines: [lines[0].replace(b'"beta": 0.5', b'"beta": [0.5]')], 1),
+        (lambda lines: [re.sub(b'"train": {.*?}', b'"train": null', lines[0])], 1),
     ],
-    ids=["truncated", "not text", "row missing", "not an object", "other field", "empty line"],
 )
 def test_the_damaged_line_is_named(file, damage, line):
-    file.write_bytes(b"\n".join([*damage(file.read_bytes().splitlines()), b""]))
+    intact = file.read_bytes().splitlines()
+    damaged_lines = damage(intact)
+    assert damaged_lines != intact[: len(damaged_lines)]
+    file.write_bytes(b"\n".join([*damaged_lines, b""]))
     with pytest.raises(WorkError, match=rf"metrics\.jsonl is damaged: line {line} is") as error:
         read_metrics(file)
     assert "\n" not in str(error.value)
+
+
+def test_random_damage_is_one_line_or_other_numbers(file):
+    rng = random.Random(0)
+    intact = file.read_bytes()
+    read, messages = [], []
+    for _ in range(500):
+        data = bytearray(intact)
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        file.write_bytes(data)
+        try:
+            read.append(read_metrics(file))
+        except WorkError as error:
+            messages.append(str(error))
+    assert len(messages) > 250
+    assert not any("\n" in message for message in messages)
+    assert all([row.epoch for row in rows] == [1, 2, 3] for rows in read)
+
+
+def test_a_device_is_not_read():
+    with pytest.raises(WorkError, match="/dev/zero"):
+        read_metrics(epath.Path("/dev/zero"))
 
 
 def test_the_error_says_what_to_do():

@@ -1,4 +1,8 @@
+import contextlib
 import io
+import resource
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -144,3 +148,40 @@ def test_samples_fill_a_square(tmp_path, rng):
     expected = np.rint(255 * pictures.samples[5])
     np.testing.assert_array_equal(tile(pixels, 1, 2)[..., :1], expected)
     assert (tile(pixels, 2, 1) == 255).all()
+
+
+@contextlib.contextmanager
+def full_disk(path: Path, *, more: int) -> Iterator[None]:
+    """No file may become larger than a file is, and some bytes more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + more, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_on_a_full_disk_one_warning_is_printed_and_the_training_goes_on(tmp_path, capsys, rng):
+    board = TensorBoard(epath.Path(tmp_path), resumed_step=0)
+    board.write(10, train=TRAIN, heldout=HELDOUT, pictures=None)
+    (file,) = (tmp_path / "heldout").iterdir()
+    with full_disk(file, more=500):
+        board.write(20, train={}, heldout=HELDOUT, pictures=random_pictures(rng))
+    board.write(30, train=TRAIN, heldout=HELDOUT, pictures=None)
+    board.close()
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert warning == (
+        f"warning: {file} cannot be written (File too large); the training goes on, but "
+        "TensorBoard shows only what is in the file"
+    )
+    # The other run is complete, and what is in the file is shown.
+    assert points(tmp_path, "train", "loss") == [(10, 3.0), (30, 3.0)]
+    assert points(tmp_path, "heldout", "loss") == [(10, 4.0)]
+
+
+def test_without_a_place_for_the_files_there_is_one_warning_each(tmp_path, capsys):
+    (tmp_path / "board").write_text("a file")
+    write(tmp_path / "board", 10)
+    warnings = capsys.readouterr().err.splitlines()
+    assert len(warnings) == 2
+    assert all("cannot be written (Not a directory)" in warning for warning in warnings)

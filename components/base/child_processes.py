@@ -1,0 +1,44 @@
+"""Child processes, which leave all signals to their parent and end with it.
+
+A terminal sends Ctrl-C to all processes of a command, and a scheduler may send SIGTERM to all. If a
+child reacted, its parent could find it dead before it handles its own signal.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from multiprocessing import resource_tracker
+
+from components.base.stop_signals import SIGNALS
+
+
+@contextlib.contextmanager
+def without_signals() -> Iterator[None]:
+    """Processes that are started in the body, and their children, have the stop signals blocked.
+
+    They are blocked from the first instruction of the new process on. So `Process.terminate`, which
+    sends SIGTERM, has no effect; `Process.kill` has.
+    """
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        # The process that removes semaphores after a crash. Starting it unblocks two signals.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+
+
+def end_with_parent() -> None:
+    """Makes this process, which `multiprocessing` started, end when its parent does."""
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def _wait_for_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,30 @@
+"""Settings that earlier versions of this program did not have.
+
+A config without such a setting is equal to one whose setting has the value given here, with which a
+stage does what the earlier version did. Results of earlier versions therefore stay comparable, can
+be up to date, and can be continued.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+# By stage and setting.
+_EARLIER: dict[str, dict[str, Any]] = {
+    # The warm-up had all of warmup_steps, also in a short run.
+    "train": {"warmup_share": 1.0},
+}
+
+
+def with_earlier(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config of any version, with the settings that its version did not have."""
+    return {**_EARLIER.get(stage, {}), **config}
+
+
+def without_earlier(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config without the settings that do what earlier versions did."""
+    earlier = _EARLIER.get(stage, {})
+    return {
+        name: value
+        for name, value in config.items()
+        if name not in earlier or value != earlier[name]
+    }

@@ -1,0 +1,45 @@
+"""Finds files whose names say that they are held out: `test_040.png` beside `train_000.png`.
+
+Names of files make no split, so without folders of splits such images would join train.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+from components.sources.split_names import Mark, read_siblings
+
+# In the place of digits, so that numbered files have few different names.
+_WITHOUT_DIGITS = str.maketrans(dict.fromkeys("0123456789", "_"))
+# Whatever has a word for a split, and little else: looking is faster than reading.
+_CANDIDATE = re.compile(
+    r"train|trn|te?st|val|dev|h[eo]ld|(?<![a-z])(?:t[ers]|va)(?![a-z])", re.IGNORECASE
+)
+
+
+def find_held_out(names: Iterable[str]) -> list[str]:
+    """The names of files that say validation or test.
+
+    They do if their other words say nothing (`test_040.png`, `img-val-3.png`), or are those of
+    files for another split (`cats_test_1.png` beside `cats_train_1.png`). `Val_Kilmer.png` doesn't.
+
+    Args:
+      names: paths of files relative to the dataset.
+    """
+    forms = {name: _form(name) for name in names}
+    marks = read_siblings(filter(_CANDIDATE.search, set(forms.values())))
+    held_out = {form for form, mark in marks.items() if _is_held_out(mark)}
+    return [name for name, form in forms.items() if form in held_out]
+
+
+def _is_held_out(mark: Mark) -> bool:
+    # Single letters are as likely in names that were drawn at random: `286VAL56G1p.jpg`.
+    is_plain = mark.reading.is_plain and all(len(word) > 1 for word in mark.reading.rest)
+    return mark.reading.split != "train" and (mark.has_partner or is_plain)
+
+
+def _form(name: str) -> str:
+    """The name of a file without its folder, its extension and its digits."""
+    stem, _, extension = name.rpartition("/")[2].rpartition(".")
+    form = (stem or extension).translate(_WITHOUT_DIGITS)
+    return form if form.isascii() else unicodedata.normalize("NFKC", form)
