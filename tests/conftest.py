@@ -6,6 +6,7 @@ Tests must not change the session's artifacts.
 import functools
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from components.sources.source import BATCH_EXAMPLES, Source
 from pipeline.prepare.config import PrepareConfig
 
 ROOT = Path(__file__).parent.parent
+ADDRESS_SPACE = 6 << 30  # bytes
 
 tensorflow_setup.load()
 
@@ -176,6 +178,11 @@ def read_split(source: Source, split: str = "train", *, parts=None) -> ExampleBa
     examples = ExampleBatch.concatenate(batches)
     assert examples.labels.dtype == np.int64
     return examples.take(np.argsort(examples.ids))
+
+
+def limit_address_space() -> None:
+    """Limits this process as `ulimit -v` does: the `preexec_fn` of a long test's commands."""
+    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
 
 
 def module_command(module: str, *arguments: object) -> list[str]:

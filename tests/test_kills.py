@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from components.model import vae
-from tests.conftest import ROOT, module_command
+from tests.conftest import ROOT, limit_address_space, module_command
 from tests.pipeline.prepare.test_stage import published_files
 
 KILLS = 20
@@ -24,7 +24,10 @@ ARGUMENTS = ("--dataset", "synthetic_garments", "--synthetic_size", 9000, "--sha
 def start_prepare(output: Path) -> subprocess.Popen:
     arguments = ("prepare", *ARGUMENTS, "--output", output)
     return subprocess.Popen(
-        module_command("pipeline", *arguments), cwd=ROOT, stderr=subprocess.DEVNULL
+        module_command("pipeline", *arguments),
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=limit_address_space,
     )
 
 
@@ -86,7 +89,13 @@ class Training:
         self._draft = output.with_name(f"{output.name}.draft")
 
     def start(self) -> subprocess.Popen:
-        return subprocess.Popen(self._command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            self._command,
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=limit_address_space,
+        )
 
     def finish(self) -> None:
         """Runs the trainer to its end."""

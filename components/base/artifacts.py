@@ -270,6 +270,12 @@ class ArtifactPlan:
                 + ("delete this one" if rebuild else "discard it with --overwrite")
             )
         if resume and not differing:
+            # The work would be written to where a link leads, and could not be published.
+            if links := sorted(filter(os.path.islink, files.leaves(self.draft_directory))):
+                raise ConfigError(
+                    f"{links[0]} is a link, which no unfinished work has; move it away, and run "
+                    "the same command again"
+                )
             for path in files.walk_files(self.draft_directory):
                 if path.name == MANIFEST or _TEMPORARY.fullmatch(path.name):
                     path.unlink()

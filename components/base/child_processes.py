@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from multiprocessing import resource_tracker
 
-from components.base.stop_signals import SIGNALS
+from components.base import stop_signals
 
 
 @contextlib.contextmanager
@@ -22,14 +22,16 @@ def without_signals() -> Iterator[None]:
     They are blocked from the first instruction of the new process on. So `Process.terminate`, which
     sends SIGTERM, has no effect; `Process.kill` has.
     """
-    previous = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    try:
-        # The process that removes semaphores after a crash. Starting it unblocks two signals.
-        resource_tracker.ensure_running()
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+    # A process whose start is interrupted would report that its parent sent it nothing to do.
+    with stop_signals.deferred():
+        previous = signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals.SIGNALS)
+        try:
+            # The process that removes semaphores after a crash. Starting it unblocks two signals.
+            resource_tracker.ensure_running()
+            signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals.SIGNALS)
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
 def end_with_parent() -> None:

@@ -13,8 +13,9 @@ import _thread
 import contextlib
 import os
 import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from components.base import console
@@ -48,6 +49,28 @@ def interrupt() -> None:
 def ignore() -> None:
     """From now on, signals have no effect."""
     _install(_on_late_signal)
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[None]:
+    """The signals that arrive in the body take effect at its end.
+
+    To block them in this thread is not enough: another thread may receive them, and Python runs the
+    handlers in the main thread all the same.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # No handler runs in this thread.
+        return
+    pending: list[int] = []
+    previous = {number: signal.getsignal(number) for number in handled()}
+    _install(lambda number, _frame: pending.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        if pending:
+            signal.raise_signal(pending[0])
 
 
 def is_stopping() -> bool:

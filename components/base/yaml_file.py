@@ -4,11 +4,13 @@ A YAML file may come from someone else. Aliases, which let a short file stand fo
 refused, and so are large files and values of several levels. Tags have no effect.
 """
 
+import os
+import stat
 from typing import Any
 
 import yaml
 
-from components.base.errors import ConfigError, one_line
+from components.base.errors import ConfigError, WorkError, one_line
 
 # Far more than all settings take. The parser reads about 100 kB per second.
 MAX_BYTES = 64 << 10
@@ -29,11 +31,21 @@ def read_fields(file: str) -> dict[str, Any]:
       ConfigError: the file cannot be read, is larger than `MAX_BYTES`, or does not consist of such
         fields.
     """
+    # Imported here, since `--help` needs neither.
+    from etils import epath
+
+    from components.base import files
+
     try:
+        # A shell passes the output of another command as a pipe.
+        if not stat.S_ISFIFO(os.stat(file).st_mode):
+            files.check_regular(epath.Path(file))
         with open(file, "rb") as stream:
             data = stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"config file {file}: {error.strerror}") from None
+    except WorkError as error:
+        raise ConfigError(str(error)) from None
     if len(data) > MAX_BYTES:
         raise ConfigError(
             f"{file} has more than {MAX_BYTES:,} bytes; a config file consists of {_LINES}"

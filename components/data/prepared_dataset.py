@@ -220,6 +220,11 @@ class PreparedDataset:
             num_records += len(batch)
             if num_records > shard.examples:
                 break
+            if not batch.labels.max() < len(self.class_names):
+                raise WorkError(
+                    f"{path} has the label {batch.labels.max()}, but the manifest names "
+                    f"{len(self.class_names)} classes; prepare again with --overwrite"
+                )
             yield batch
         check_num_records(path, num_records, shard.examples)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from components.base import files
+from components.base import files, json_types
 from components.base.errors import ConfigError, WorkError
 from components.base.file_errors import error_reason
 from components.base.memory import format_bytes
@@ -62,12 +62,16 @@ def shard_name(dataset: str, split: str, shard: int, num_shards: int) -> str:
 
 
 def read_image_shape(directory: epath.Path) -> Shape | None:
-    """The shape in the features.json of a directory; None if there is none of this project."""
+    """The shape in the features.json of a directory; None if there is none of this project.
+
+    Raises:
+      WorkError: the file is a pipe or a device.
+    """
     try:
-        features = json.loads((directory / FEATURES).read_text())
+        features = json_types.load(directory / FEATURES, max_bytes=MAX_METADATA_BYTES)
         image = features["featuresDict"]["features"]["image"]["tensor"]
         height, width, channels = map(int, image["shape"]["dimensions"])
-    except (OSError, KeyError, TypeError, ValueError):
+    except (OSError, KeyError, TypeError, ValueError, OverflowError):
         return None
     return height, width, channels
 

@@ -10,7 +10,7 @@ import numpy as np
 from etils import epath
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import BoundaryNorm, ListedColormap, to_rgb
+from matplotlib.colors import ListedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
@@ -154,8 +154,8 @@ def _draw_color_bar(figure: Figure, axes: Axes, names: Sequence[str], colors: np
 
     If there is no room for all names, every k-th is written.
     """
-    edges = np.arange(len(names) + 1) - 0.5
-    steps = ScalarMappable(BoundaryNorm(edges, len(names)), ListedColormap(colors))
+    # Not BoundaryNorm, which counts in 16 bits.
+    steps = ScalarMappable(Normalize(-0.5, len(names) - 0.5), ListedColormap(colors))
     bar = figure.colorbar(steps, cax=axes.inset_axes((1.03, 0, 0.03, 1)))
     stride = math.ceil(len(names) / (axes.bbox.height // (11 * POINT)))
     bar.set_ticks(range(0, len(names), stride), labels=names[::stride])

@@ -16,7 +16,12 @@ from components.model.network_registry import MODEL_FILE
 from pipeline.apply.embed import check_image_shape
 from pipeline.evaluate.config import EvaluateConfig
 from pipeline.evaluate.scores import Scores
-from trainer.recording.epoch_metrics import EPOCH_METRICS_FILE, read_metrics
+from trainer.recording.epoch_metrics import (
+    EPOCH_METRICS_FILE,
+    EpochMetrics,
+    damaged,
+    read_metrics,
+)
 
 if TYPE_CHECKING:
     from components.model.vae import VAE
@@ -96,7 +101,15 @@ def _write_evaluation(
 
     console.say(f"evaluate: scoring {len(split_examples):,} {split} examples")
     preset = trained.setting("preset", str)
-    scores = _score(model, split_examples, config, dataset=dataset.name, preset=preset, split=split)
+    scores = _score(
+        model,
+        split_examples,
+        config,
+        # Names may come from strangers, and hold characters that no font and no page has.
+        dataset=console.visible(dataset.name),
+        preset=console.visible(preset),
+        split=split,
+    )
     (directory / METRICS_FILE).write_text(json.dumps(scores.as_json(), indent=2) + "\n")
 
     console.say("evaluate: drawing")
@@ -106,11 +119,23 @@ def _write_evaluation(
     writer.draw_latent_space(means, split_examples.labels)
     writer.draw_samples(seed=config.draws_seed)
     writer.draw_reconstructions(split_examples)
-    writer.draw_learning_curves(read_metrics(trained.verified(EPOCH_METRICS_FILE)))
+    writer.draw_learning_curves(_epochs(trained))
 
-    page = report.render(scores, trained, notes)
+    page = report.render(scores, trained, [console.visible(note) for note in notes])
     (directory / REPORT).write_text(page)
     return scores
+
+
+def _epochs(trained: Artifact) -> list[EpochMetrics]:
+    """The metrics of the epochs of a model.
+
+    Raises:
+      WorkError: there are none, or the file is damaged.
+    """
+    path = trained.verified(EPOCH_METRICS_FILE)
+    if not (epochs := read_metrics(path)):
+        raise damaged(path, "it has no rows")
+    return epochs
 
 
 def _embed(

@@ -44,12 +44,14 @@ class Checkpoint:
       epoch_sums: float64, shape [2]: rate and distortion in nats, summed over the examples of the
         current epoch so far.
       run: the `RunStates.run` of its run; empty in files of earlier versions.
+      metrics: digest of the metrics of all epochs so far; empty in files of earlier versions.
     """
 
     step: int
     arrays: dict[str, np.ndarray]
     epoch_sums: np.ndarray
     run: str = ""
+    metrics: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,6 +207,7 @@ def _archive(checkpoint: Checkpoint) -> bytes:
         allow_pickle=False,
         step=checkpoint.step,
         run=checkpoint.run,
+        metrics=checkpoint.metrics,
         epoch_sums=checkpoint.epoch_sums,
         **{f"{_STATE}{name}": array for name, array in checkpoint.arrays.items()},
     )
@@ -247,13 +250,13 @@ def read(path: epath.Path) -> Checkpoint | None:
         except _DAMAGE:
             return None
     step, epoch_sums = (arrays.pop(name, np.empty(0)) for name in ("step", "epoch_sums"))
-    run = str(arrays.pop("run", ""))
+    run, metrics = (str(arrays.pop(name, "")) for name in ("run", "metrics"))
     is_step = step.shape == () and step.dtype.kind == "i" and step >= 0
     is_sums = epoch_sums.shape == (2,) and epoch_sums.dtype == np.float64
     if not (is_step and is_sums and np.isfinite(epoch_sums).all()):
         return None
     state = {name.removeprefix(_STATE): array for name, array in arrays.items()}
-    return Checkpoint(int(step), state, epoch_sums, run)
+    return Checkpoint(int(step), state, epoch_sums, run, metrics)
 
 
 def _array(data: bytes) -> np.ndarray:

@@ -11,7 +11,7 @@ from components.base.arithmetic import ceil_div
 from trainer.build import TrainingRun
 from trainer.config import RunOptions
 from trainer.recording.checkpoints import Checkpoint, Checkpoints, RunStates
-from trainer.recording.epoch_metrics import EpochMetrics
+from trainer.recording.epoch_metrics import EpochMetrics, digest
 from trainer.recording.heldout import HeldoutEvaluation
 from trainer.recording.monitor import Monitor
 from trainer.recording.profiling import NoProfiler, Profiler, TraceProfiler
@@ -60,7 +60,7 @@ class ChiefRecorder:
             last_step=run.total_steps,
         )
         self._checkpoints = Checkpoints(directory / "checkpoints", states)
-        self.position = self._resume()
+        self.position, resumed_metrics = self._resume()
         self._saved_at = clock()
         self.profiler: Profiler = NoProfiler()
         if options.profile:
@@ -73,6 +73,7 @@ class ChiefRecorder:
             epochs=run.config.epochs,
             examples_done=epochs_done * batches.num_examples + batches.num_seen(steps_of_epoch),
             resumed_step=self.position.step,
+            resumed_metrics=resumed_metrics,
         )
 
     def __enter__(self) -> "ChiefRecorder":
@@ -163,7 +164,9 @@ class ChiefRecorder:
         # Never publish the weights of another step with this row's metrics.
         if checkpoint is None or checkpoint.step != best.step:
             if best is last:
-                self._checkpoints.save_best(Checkpoint(last.step, state, np.zeros(2)))
+                self._checkpoints.save_best(
+                    self._checkpoint(Position(last.step, np.zeros(2)), state)
+                )
             else:
                 console.warn(
                     f"the checkpoint of the best held-out ELBO, {_elbo(best)} in epoch "
@@ -183,18 +186,26 @@ class ChiefRecorder:
         self._checkpoints.delete_all_but(self.history[-1].step)
 
     def _save(self, position: Position, state: dict[str, np.ndarray], *, is_best: bool) -> None:
-        checkpoint = Checkpoint(position.step, state, position.epoch_sums)
-        self._checkpoints.save(checkpoint, is_best=is_best)
+        self._checkpoints.save(self._checkpoint(position, state), is_best=is_best)
         self._saved_at = self._clock()
 
-    def _resume(self) -> Position:
-        """Sets the loop to the state of the newest checkpoint, if there is one."""
+    def _checkpoint(self, position: Position, state: dict[str, np.ndarray]) -> Checkpoint:
+        return Checkpoint(
+            position.step, state, position.epoch_sums, metrics=digest(self._monitor.history)
+        )
+
+    def _resume(self) -> tuple[Position, str]:
+        """Sets the loop to the state of the newest checkpoint, if there is one.
+
+        Returns:
+          The position to continue from, and the digest of the metrics up to it, if it is known.
+        """
         checkpoint = self._checkpoints.latest()
         if checkpoint is None:
-            return Position.start()
+            return Position.start(), ""
         self._run.loop.restore(checkpoint.arrays)
         console.say(f"train: resuming from step {checkpoint.step}")
-        return Position(checkpoint.step, checkpoint.epoch_sums)
+        return Position(checkpoint.step, checkpoint.epoch_sums), checkpoint.metrics
 
 
 def evaluation_weights(state: dict[str, np.ndarray]) -> list[np.ndarray]:

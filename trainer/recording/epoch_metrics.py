@@ -1,18 +1,20 @@
 """The metrics of an epoch, and `metrics.jsonl`, the file with those of a run."""
 
 import dataclasses
-import math
 from collections.abc import Iterable
 
 from etils import epath
 
 from components.base import files, json_lines, json_types
 from components.base.errors import WorkError
+from components.base.manifest import fingerprint
 
 EPOCH_METRICS_FILE = "metrics.jsonl"
 _LOSSES = {"loss", "rate", "distortion"}
 # A row has about 300.
 _MAX_LINE_BYTES = 4096
+# Far above all means of losses in float32, and far below what a figure can show.
+_LIMIT = 1e100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +49,11 @@ def write_metrics(path: epath.Path, rows: Iterable[EpochMetrics]) -> None:
     json_lines.write(path, map(dataclasses.asdict, rows), durable=True)
 
 
+def digest(rows: Iterable[EpochMetrics]) -> str:
+    """The SHA-256 digest of the rows of a `metrics.jsonl`, in hexadecimal."""
+    return fingerprint([dataclasses.asdict(row) for row in rows])
+
+
 def read_metrics(path: epath.Path) -> list[EpochMetrics]:
     """The rows of a `metrics.jsonl`; an empty list if there is no such file.
 
@@ -77,8 +84,9 @@ def _row(line: bytes, *, after: EpochMetrics | None) -> EpochMetrics:
         if losses is not None and losses.keys() != _LOSSES:
             raise ValueError("other losses")
     numbers = [row.learning_rate, row.beta, *row.train.values(), *(row.heldout or {}).values()]
-    if not all(map(math.isfinite, numbers)):
-        raise ValueError("not finite")
+    # Not NaN either, which is not smaller than anything.
+    if not all(abs(number) < _LIMIT for number in numbers):
+        raise ValueError("not finite, or not a mean of losses in float32")
     return row
 
 

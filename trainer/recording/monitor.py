@@ -10,6 +10,7 @@ from trainer.recording.epoch_metrics import (
     EPOCH_METRICS_FILE,
     EpochMetrics,
     damaged,
+    digest,
     read_metrics,
     write_metrics,
 )
@@ -26,6 +27,7 @@ class Monitor:
       examples_done: number of examples, counted once per epoch, that earlier processes trained on.
       resumed_step: step that the run resumes from. What a killed process recorded after this step
         is dropped.
+      resumed_metrics: digest of the metrics up to this step; empty if it is not known.
       clock: time in seconds, for the lines of a log.
 
     Raises:
@@ -40,6 +42,7 @@ class Monitor:
         epochs: int,
         examples_done: int,
         resumed_step: int,
+        resumed_metrics: str = "",
         clock: Callable[[], float] = time.monotonic,
     ):
         self._file = directory / EPOCH_METRICS_FILE
@@ -47,6 +50,9 @@ class Monitor:
         self.history = [row for row in read_metrics(self._file) if row.step <= resumed_step]
         if len(self.history) != examples_done // num_examples:
             raise damaged(self._file, f"rows of epochs up to step {resumed_step} are missing")
+        if resumed_metrics and digest(self.history) != resumed_metrics:
+            reason = f"its rows are not those that the checkpoint of step {resumed_step} continues"
+            raise damaged(self._file, reason)
         write_metrics(self._file, self.history)
         self._tensorboard = TensorBoard(directory / "tensorboard", resumed_step=resumed_step)
         self._progress = Progress(

@@ -69,6 +69,19 @@ def test_a_resumed_draft_keeps_its_files_except_temporary_ones(tmp_path):
     assert sorted(os.listdir(plan.directory)) == ["checkpoint", "manifest.json"]
 
 
+def test_a_draft_with_a_link_is_not_resumed(tmp_path):
+    plan, elsewhere = plan_in(tmp_path), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    with pytest.raises(RuntimeError), plan.publish(resume=True):
+        raise RuntimeError
+    link = tmp_path / plan.draft_directory.name / "checkpoints"
+    link.symlink_to(elsewhere)
+    with pytest.raises(ConfigError, match=f"{link} is a link, .*; move it away, and run"):
+        publish(plan, resume=True)
+    link.unlink()
+    publish(plan, resume=True)
+
+
 def test_a_draft_of_another_config_is_not_resumed(tmp_path):
     with pytest.raises(RuntimeError), plan_in(tmp_path).publish(resume=True):
         raise RuntimeError

@@ -57,6 +57,28 @@ print(*(blocked >> (number - 1) & 1 for number in (1, 2, 15)))
     assert (done.stdout, done.stderr) == ("3\n1 1 1\n", "")
 
 
+def test_a_signal_that_another_thread_receives_comes_after_the_start():
+    """Python runs its handler in the main thread, whatever that thread has blocked."""
+    script = """
+import os, signal, threading, time
+from components.base import child_processes, stop_signals
+received = []
+stop_signals._install(lambda number, _: received.append(number))
+threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+with child_processes.without_signals():
+    os.kill(os.getpid(), signal.SIGTERM)
+    while signal.SIGTERM in signal.sigpending():
+        pass
+    print(len(received))
+print(len(received))
+os._exit(0)
+"""
+    done = subprocess.run(
+        [sys.executable, "-uc", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == ("0\n1\n", "")
+
+
 def test_a_child_ends_with_its_parent():
     with subprocess.Popen(
         [sys.executable, "-c", _SCRIPT], cwd=ROOT, stdout=subprocess.PIPE, text=True

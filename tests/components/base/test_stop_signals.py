@@ -7,7 +7,7 @@ import pytest
 from components.base import stop_signals
 from tests.conftest import ROOT
 
-_START = "import os, signal, sys, time\nfrom components.base import stop_signals\n"
+_START = "import os, signal, sys, threading, time\nfrom components.base import stop_signals\n"
 NUMBERS = pytest.mark.parametrize("number", stop_signals.SIGNALS)
 
 
@@ -65,6 +65,36 @@ while True:
     time.sleep(60)
 """
     assert_stopped(run(program), signal.SIGINT)
+
+
+@NUMBERS
+def test_a_deferred_signal_takes_effect_at_the_end(number):
+    program = f"""
+stop_signals.interrupt()
+try:
+    with stop_signals.deferred():
+        signal.raise_signal({number.value})
+        print("done")
+    print("never")
+except KeyboardInterrupt as interrupt:
+    print(interrupt)
+"""
+    done = run(program)
+    assert (done.returncode, done.stdout) == (0, f"done\n{number.name}\n")
+    assert done.stderr.startswith(f"{number.name}: stopped; ")
+
+
+def test_handlers_are_not_changed_in_other_threads():
+    program = """
+def enter():
+    with stop_signals.deferred():
+        print("entered", flush=True)
+thread = threading.Thread(target=enter)
+thread.start()
+thread.join()
+"""
+    done = run(program)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "entered\n", "")
 
 
 @NUMBERS

@@ -1,3 +1,4 @@
+import os
 import random
 
 import pytest
@@ -90,8 +91,22 @@ def test_a_file_is_read_up_to_a_limit(tmp_path):
     file.write_text("a: 1\n#".ljust(MAX_BYTES + 1, "#"))
     with pytest.raises(ConfigError, match=r"my\.yaml has more than 65,536 bytes"):
         read_fields(str(file))
-    with pytest.raises(ConfigError, match="/dev/zero has more than"):
-        read_fields("/dev/zero")
+
+
+@pytest.mark.parametrize("file", ["/dev/zero", "/proc/kmsg"])
+def test_a_link_to_what_never_ends_is_not_opened(tmp_path, file):
+    link = tmp_path / "config.yaml"
+    link.symlink_to(file)
+    with pytest.raises(ConfigError, match=r"config\.yaml is a .*, and is not opened"):
+        read_fields(str(link))
+
+
+def test_a_pipe_is_read():
+    reader, writer = os.pipe()
+    os.write(writer, b"epochs: 3")
+    os.close(writer)
+    assert read_fields(f"/dev/fd/{reader}") == {"epochs": "3"}
+    os.close(reader)
 
 
 def test_a_missing_file_is_named(tmp_path):

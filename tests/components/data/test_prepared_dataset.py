@@ -192,6 +192,13 @@ def test_a_shard_of_another_size_is_detected_at_opening(copy):
         PreparedDataset.open(copy)
 
 
+def test_a_label_without_a_name_is_refused(copy):
+    edit_manifest(copy, lambda manifest: manifest["counts"].update(class_names=["one"]))
+    message = r"tfrecord-00000-of-00001 has the label 9, but the manifest names 1 classes"
+    with pytest.raises(WorkError, match=message):
+        PreparedDataset.open(copy).read("test")
+
+
 def test_the_description_is_one_line(example_set):
     train, validation = (example_set.num_examples(split) for split in ("train", "validation"))
     assert description(example_set) == (

@@ -75,10 +75,37 @@ def test_the_image_shape_is_read_back(tmp_path):
     assert read_image_shape(directory) == SHAPE
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"featuresDict": {"features": {}}}'])
+def features_of_shape(*sides: str) -> str:
+    image = {"tensor": {"shape": {"dimensions": ["SIDE"]}}}
+    text = json.dumps({"featuresDict": {"features": {"image": image}}})
+    return text.replace('"SIDE"', ", ".join(sides))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"featuresDict": {"features": {}}}',
+        "[" * 100_000,
+        features_of_shape("1e999", "28", "1"),
+        features_of_shape("NaN", "28", "1"),
+        features_of_shape("9" * 10_000, "28", "1"),
+        features_of_shape("28", "28"),
+    ],
+    ids=lambda text: text[:12],
+)
 def test_features_of_others_have_no_image_shape(tmp_path, text):
     (tmp_path / "features.json").write_text(text)
     assert read_image_shape(epath.Path(tmp_path)) is None
+
+
+def test_features_in_a_pipe_are_not_read(tmp_path):
+    os.mkfifo(tmp_path / "features.json")
+    with pytest.raises(WorkError, match=r"features\.json is a pipe, not a regular file"):
+        read_image_shape(epath.Path(tmp_path))
 
 
 def test_the_listed_classes_are_those_that_are_imported_with_tfds():

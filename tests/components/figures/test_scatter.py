@@ -24,7 +24,7 @@ def draw(path, points, labels, num_classes: int) -> np.ndarray:
     return read(path)
 
 
-@pytest.mark.parametrize(("count", "num_classes"), [(1, 1), (50, 10), (300, 40)])
+@pytest.mark.parametrize(("count", "num_classes"), [(1, 1), (50, 10), (300, 40), (50, 40_000)])
 def test_few_and_many_points_and_classes_are_drawn(tmp_path, rng, count, num_classes):
     points, labels = rng.normal(size=(count, 2)), rng.integers(0, num_classes, count)
     pixels = draw(tmp_path / "figure.png", points, labels, num_classes)

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 
@@ -108,6 +109,32 @@ def test_the_notes_of_the_model_are_in_the_manifest_and_the_report(
     assert evaluated["notes"] == ["a rate near 0"]
     page = (tmp_path / "evaluation/report.html").read_text()
     assert page.count('<p class="note">a rate near 0</p>') == 1
+
+
+def test_names_that_no_page_can_show_are_escaped(examples_dir, model_dir, tmp_path):
+    examples, model = tmp_path / "examples", tmp_path / "model"
+    shutil.copytree(examples_dir, examples)
+    shutil.copytree(model_dir, model)
+    edit_manifest(examples, lambda manifest: manifest["config"].update(dataset="\udcff"))
+    edit_manifest(model, lambda manifest: manifest["config"].update(preset="\x1b[31m\n"))
+    edit_manifest(model, lambda manifest: manifest["notes"].append("<script>\udcfe"))
+    output = tmp_path / "evaluation"
+    evaluate(EvaluateConfig(draws=1), examples=examples, model=model, output=output)
+    report = (output / "report.html").read_text()
+    assert r"\udcff · \x1b[31m\n" in report
+    assert r"&lt;script&gt;\udcfe" in report
+
+
+def test_a_model_without_metrics_is_refused(examples_dir, model_dir, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(model_dir, model)
+    (model / "metrics.jsonl").write_text("")
+    empty = {"bytes": 0, "sha256": hashlib.sha256(b"").hexdigest()}
+    edit_manifest(model, lambda manifest: manifest["outputs"].update({"metrics.jsonl": empty}))
+    with pytest.raises(WorkError, match=r"metrics\.jsonl is damaged: it has no rows"):
+        evaluate(
+            EvaluateConfig(draws=1), examples=examples_dir, model=model, output=tmp_path / "out"
+        )
 
 
 def test_a_model_of_more_latents_without_a_validation_split_is_evaluated(tmp_path):

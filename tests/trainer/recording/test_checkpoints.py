@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import io
 import os
@@ -379,8 +380,16 @@ def test_a_checkpoint_of_an_earlier_version_names_no_run(tmp_path):
     checkpoints = open_checkpoints(tmp_path)
     checkpoints.save(checkpoint(5))
     path = tmp_path / "step-000000005.ckpt"
-    forge(path, {name: data for name, data in members(path).items() if name != "run.npy"})
+    later = ("run.npy", "metrics.npy")
+    forge(path, {name: data for name, data in members(path).items() if name not in later})
     assert_same(checkpoints.latest(), checkpoint(5))
+    assert (read(path).run, read(path).metrics) == ("", "")
+
+
+def test_a_checkpoint_knows_its_run_and_its_metrics(tmp_path):
+    open_checkpoints(tmp_path).save(dataclasses.replace(checkpoint(5), metrics="a digest"))
+    saved = read(tmp_path / "step-000000005.ckpt")
+    assert (saved.run, saved.metrics) == ("a run", "a digest")
 
 
 def test_only_the_last_step_is_kept_at_the_end(tmp_path):

@@ -11,7 +11,7 @@ from tests.conftest import tiny_run
 from trainer import build
 from trainer.config import RunOptions
 from trainer.recording.chief_recorder import ChiefRecorder, evaluation_weights
-from trainer.recording.epoch_metrics import read_metrics
+from trainer.recording.epoch_metrics import EPOCH_METRICS_FILE, read_metrics
 from trainer.recording.heldout import HeldoutEvaluation
 from trainer.recording.profiling import NoProfiler, TraceProfiler
 from trainer.recording.recorder import Position
@@ -250,6 +250,16 @@ def test_the_next_process_resumes_from_the_last_checkpoint(tmp_path, capsys):
         # The epochs of the earlier process count for the patience.
         assert not recorder.should_stop_early()
         assert record_epochs(recorder, run, [0.7]) == [True]
+
+
+def test_changed_metrics_are_not_resumed_from(tmp_path):
+    run = run_of()
+    with open_recorder(run, tmp_path) as recorder:
+        record_epochs(recorder, run, [0.2, 0.8])
+    file = tmp_path / EPOCH_METRICS_FILE
+    file.write_text(file.read_text().replace('"distortion": 30.0', '"distortion": 31.0', 1))
+    with pytest.raises(WorkError, match=r"metrics\.jsonl is damaged: its rows are not those"):
+        open_recorder(run, tmp_path)
 
 
 def test_checkpoints_within_an_epoch_are_due_after_an_interval(tmp_path):

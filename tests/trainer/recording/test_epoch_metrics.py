@@ -62,6 +62,7 @@ def test_a_missing_file_has_no_rows(tmp_path):
         (lambda lines: [lines[0], lines[1].replace(b'"step": 20', b'"step": 10')], 2),
         (lambda lines: [lines[0].replace(b'"rate": 1.0', b'"rate": NaN')], 1),
         (lambda lines: [lines[0].replace(b'"rate": 1.0', b'"rate": 1e999')], 1),
+        (lambda lines: [lines[0].replace(b'"rate": 1.0', b'"rate": 1e200')], 1),
         (lambda lines: [lines[0].replace(b'"rate": 1.0', b'"rate": null')], 1),
         (lambda lines: [lines[0].replace(b'"rate": 1.0', b'"rate": 1.0, "x": 1.0')], 1),
         (lambda lines: [lines[0].replace(b'"beta": 0.5', b'"beta": Infinity')], 1),

@@ -5,7 +5,7 @@ from etils import epath
 
 from components.base.errors import WorkError
 from tests.terminal import Terminal
-from trainer.recording.epoch_metrics import EpochMetrics, read_metrics
+from trainer.recording.epoch_metrics import EpochMetrics, digest, read_metrics
 from trainer.recording.monitor import Monitor
 
 LOSSES = {"loss": 264.384, "rate": 6.18, "distortion": 258.204}
@@ -94,6 +94,18 @@ def test_missing_rows_are_an_error(tmp_path):
     with pytest.raises(WorkError, match="rows of epochs up to step 30 are missing"):
         monitor(tmp_path, resumed_epochs=3)
     assert file_of(tmp_path).read_bytes() == before
+
+
+def test_rows_that_the_checkpoint_does_not_continue_are_an_error(tmp_path):
+    rows = record(tmp_path, range(1, 4))
+    with monitor(tmp_path, resumed_epochs=3, resumed_metrics=digest(rows)) as m:
+        assert m.history == rows
+    file = file_of(tmp_path)
+    changed = file.read_bytes().replace(b"264.384", b"264.385", 1)
+    file.write_bytes(changed)
+    with pytest.raises(WorkError, match=r"metrics\.jsonl is damaged: its rows .* of step 30 cont"):
+        monitor(tmp_path, resumed_epochs=3, resumed_metrics=digest(rows))
+    assert file.read_bytes() == changed
 
 
 def test_a_log_has_a_line_for_epochs_a_minute_apart_and_for_the_last_one(tmp_path, capsys):
