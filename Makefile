@@ -17,6 +17,7 @@ ARGS ?=
 help: ## list the targets and variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo 'variables:          DATASET=$(DATASET) DATA_DIR=$(DATA_DIR) PRESET=$(PRESET) RUN=$(RUN) ARGS=$(ARGS) PYTHON=$(PYTHON)'
+	@echo 'presets:            $(basename $(notdir $(wildcard trainer/presets/*.yaml)))'
 
 gpu: $(READY) ## install TensorFlow with its CUDA packages, for GPUs
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-gpu.lock

@@ -46,8 +46,8 @@ _RUN = """Prepare a dataset, train a model on it, and evaluate the model.
 
 Writes examples/, model/ and evaluation/ in the directory of the run. A stage that is up to date is
 skipped. A preset sets the network, latents, widths, epochs, batch size, optimizer and learning
-rate, with its schedule and warm-up; every other setting has a default. A YAML file (--config)
-overrides the preset, and options override both.
+rate, with its schedule and warm-up, and some presets set more. What a preset leaves out has a
+default. A YAML file (--config) overrides the preset, and options override both.
 
   python -m pipeline run --run runs/demo --dataset fashion_mnist --preset mlp
   python -m pipeline run --run runs/demo32 --preset conv --latents 32 --epochs 20
@@ -66,8 +66,9 @@ used, with the reasons.
 _EVALUATE = """Evaluate a model on the test split of a prepared dataset.
 
 Without a test split, the validation split is used, or train. Writes metrics.json (ELBO, rate and
-distortion, in nats per example, with 95 % confidence intervals), the embeddings of all splits as
-Parquet files, figures, and report.html, which shows everything on one page.
+distortion, in nats per example, with 95 % confidence intervals; with --importance_samples the
+negative log-likelihood too; bits per dimension for likelihoods over 256 levels), the embeddings of
+all splits as Parquet files, figures, and report.html, which shows everything on one page.
 
   python -m pipeline evaluate --examples runs/demo/examples --model runs/demo/model \\
     --output runs/demo/evaluation

@@ -79,11 +79,28 @@ def run(
             "",
             *(f"note: {note}" for note in evaluation_artifact.manifest.notes),
             f"{scores.dataset}, preset {scores.preset}, {scores.split} ELBO "
-            f"{scores.elbo} nats "
-            f"(rate {scores.rate.value:.2f}, distortion {scores.distortion.value:.2f})",
+            f"{scores.metric('elbo')} nats "
+            f"(rate {scores.metric('rate').value:.2f}, "
+            f"distortion {scores.metric('distortion').value:.2f})",
+            *_likelihood(scores),
+            scores.how_measured(),
             f"report: {evaluation / REPORT}",
         ]
     )
+
+
+def _likelihood(scores: Scores) -> list[str]:
+    """The lines of the metrics that only some evaluations have."""
+    lines = []
+    if "nll" in scores.means:
+        samples = scores.protocol.importance_samples
+        with_samples = f" with {samples:,} importance samples" if samples else ""
+        lines.append(
+            f"{scores.split} negative log-likelihood {scores.metric('nll')} nats{with_samples}"
+        )
+    if "bits_per_dim" in scores.means:
+        lines.append(f"{scores.split} {scores.metric('bits_per_dim').value:.3f} bits per dimension")
+    return lines
 
 
 class _Clock:

@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -33,6 +34,9 @@ from components.data.image_store import InMemoryImages  # noqa: E402
 from trainer import build, stage  # noqa: E402
 from trainer.config import load_config  # noqa: E402
 from trainer.devices import strategy  # noqa: E402
+
+# Under nohup, this signal is ignored, and the processes that tests start would inherit that.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Two logical devices, for tests of several replicas in this process.
 strategy.split_cpu(2)

@@ -15,10 +15,14 @@ from typing import Any
 import pytest
 import yaml
 
+from components.base.errors import ConfigError
+from components.model.registry import HEADS, LIKELIHOODS, NETWORKS, PRIORS
+from pipeline.evaluate.config import EvaluateConfig
 from tests.conftest import ROOT
 from tests.test_architecture import MAY_IMPORT
 from trainer import __main__ as command_line
 from trainer import stage, verify
+from trainer.choices import OBJECTIVES
 from trainer.config import (
     RunOptions,
     TrainConfig,
@@ -30,11 +34,24 @@ from trainer.devices.hosts import Host, host
 
 MARKDOWN = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 TRAINING = (ROOT / "docs" / "training.md").read_text()
+MODELS = (ROOT / "docs" / "models.md").read_text()
 SLURM = ROOT / "docs" / "slurm.sbatch"
 SERVICE, JOB = yaml.safe_load_all((ROOT / "docs" / "kubernetes.yaml").read_text())
 POD = JOB["spec"]["template"]["spec"]
 OTHER_TOOLS_OPTIONS = {"logdir", "require-hashes", "no-deps"}
-SETTINGS = [f for cls in (TrainConfig, RunOptions, VerifyOptions) for f in dataclasses.fields(cls)]
+SETTINGS = [
+    field
+    for settings in (TrainConfig, RunOptions, VerifyOptions, EvaluateConfig)
+    for field in dataclasses.fields(settings)
+]
+# The header of the table of each kind of part in docs/models.md.
+PART_TABLES = {
+    "| likelihood |": LIKELIHOODS,
+    "| head |": HEADS,
+    "| prior |": PRIORS,
+    "| network |": NETWORKS,
+    "| objective |": OBJECTIVES,
+}
 
 
 def commands(text: str) -> list[list[str]]:
@@ -43,10 +60,10 @@ def commands(text: str) -> list[list[str]]:
     return [shlex.split(line.replace("\\\n", "")) for line in lines if "-m trainer" in line]
 
 
-def table(header: str) -> list[list[str]]:
+def table(header: str, text: str = TRAINING) -> list[list[str]]:
     """The cells of the table whose header starts with `header`."""
-    rows = TRAINING[TRAINING.index(header) :].split("\n\n")[0].splitlines()[2:]
-    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    rows = text[text.index(header) :].split("\n\n")[0].splitlines()[2:]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", row.strip("|"))] for row in rows]
 
 
 @pytest.fixture
@@ -75,19 +92,21 @@ def parsed_call(monkeypatch) -> Callable[[list[str]], tuple[Any, ...]]:
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
 def test_every_setting_is_explained_with_its_choices(setting):
-    assert re.search(rf"--{setting.name}\b", TRAINING)
-    spans = " ".join(re.findall(r"`([^`]+)`", TRAINING)).split()
+    text = TRAINING + MODELS
+    assert re.search(rf"--{setting.name}\b", text)
+    spans = " ".join(re.findall(r"`([^`]+)`", text)).split()
     assert set(setting.metadata["choices"] or ()) <= set(spans)
 
 
 def test_every_named_option_exists(cli):
-    parsers = (["trainer"], ["trainer", "verify"], ["pipeline", "prepare"])
+    stages = [["pipeline", "run"], ["pipeline", "evaluate"]]
+    parsers = (["trainer"], ["trainer", "verify"], *stages)
     help_texts = "".join(cli(*words, "--help").stdout for words in parsers)
-    named = set(re.findall(r"--([a-z][a-z_-]*)", TRAINING))
+    named = set(re.findall(r"--([a-z][a-z_-]*)", TRAINING + MODELS))
     assert named - set(re.findall(r"--([a-z_]+)", help_texts)) == OTHER_TOOLS_OPTIONS
 
 
-@pytest.mark.parametrize("command", commands(TRAINING), ids=" ".join)
+@pytest.mark.parametrize("command", commands(TRAINING + MODELS), ids=" ".join)
 def test_every_command_is_accepted(command, parsed_call, monkeypatch):
     start = command.index("python")
     for setting in command[:start]:
@@ -105,6 +124,19 @@ def test_the_commands_of_the_two_terminals_are_the_hosts_of_one_run(monkeypatch)
         assert host() == Host(index, 2)
 
 
+@pytest.mark.parametrize("header", PART_TABLES)
+def test_the_table_of_a_kind_of_part_has_all_names_and_the_default_first(header):
+    names = [row[0].strip("`") for row in table(header, MODELS)]
+    assert sorted(names) == sorted(PART_TABLES[header])
+    assert names[0] == getattr(TrainConfig(), header.strip("| "))
+
+
+@pytest.mark.parametrize("row", table("| options |", MODELS), ids=lambda row: row[0])
+def test_what_does_not_go_together_is_refused(row, parsed_call):
+    with pytest.raises(ConfigError):
+        parsed_call(["--examples", "examples", "--dry_run", *shlex.split(row[0].strip("`"))])
+
+
 def test_the_presets_match_their_descriptions():
     rows = {row[0].strip("`"): row for row in table("| preset |")}
     assert sorted(rows) == preset_names()
@@ -119,6 +151,13 @@ def test_the_presets_match_their_descriptions():
         assert optimizer == f"`{config.optimizer}`"
         steps = f"{config.warmup_steps} warm-up steps"
         assert rate == f"{config.learning_rate}, `{config.schedule}`, {steps}"
+
+
+def test_the_readme_lists_all_presets():
+    readme = (ROOT / "README.md").read_text()
+    assert sorted(row[0].strip("`") for row in table("| preset |", readme)) == preset_names()
+    (choices,) = re.findall(r"`PRESET=([\w|]+)`", readme)
+    assert sorted(choices.split("|")) == preset_names()
 
 
 def test_the_scaled_settings_follow_the_square_root_rule():

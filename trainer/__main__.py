@@ -1,9 +1,9 @@
 """Train a VAE on a prepared dataset, on all available GPUs or on the CPU.
 
 A preset sets the network, latents, widths, epochs, batch size, optimizer and learning rate, with
-its schedule and warm-up; every other setting has a default. A YAML file (--config) overrides the
-preset, and options override both. The run saves checkpoints; if it is interrupted, run the same
-command again to continue.
+its schedule and warm-up, and some presets set more. What a preset leaves out has a default. A YAML
+file (--config) overrides the preset, and options override both. The run saves checkpoints; if it is
+interrupted, run the same command again to continue.
 
   python -m trainer --examples runs/demo/examples --output runs/demo/model --preset mlp
   python -m trainer --examples runs/demo/examples --output runs/demo/wide --widths 512,256

@@ -16,7 +16,6 @@ from components.base.shapes import Shape
 from components.data import image_store
 from components.data.batches import Batches
 from components.data.prepared_dataset import PreparedDataset
-from components.model.network_registry import NETWORKS
 from components.model.vae import VAE
 from trainer import choices, memory_check
 from trainer.config import TrainConfig
@@ -77,8 +76,9 @@ def devices_for(config: TrainConfig, examples: PreparedDataset) -> Devices:
 
     Raises:
       ConfigError: this host does not have the devices, cannot compute in the precision that the
-        config asks for, or has too little memory.
+        config asks for, or has too little memory; or the dataset lacks the labels that it asks for.
     """
+    classes = config.classes(examples.class_names)
     devices = claim_devices(config)
     steps_per_epoch = ceil_div(examples.num_examples(TRAIN_SPLIT), config.batch_size)
     memory_check.check(
@@ -87,6 +87,7 @@ def devices_for(config: TrainConfig, examples: PreparedDataset) -> Devices:
         precision=devices.precision,
         kinds=devices.kinds,
         steps_per_call=min(config.steps_per_call, steps_per_epoch),
+        classes=classes,
     )
     return devices
 
@@ -109,18 +110,22 @@ def build_run(
 
     Raises:
       ConfigError: this host does not have the devices, or cannot compute in the precision, that
-        the config asks for.
+        the config asks for; or the dataset lacks the labels that it asks for.
       WorkError: a shard is damaged.
     """
     devices = devices or devices_for(config, examples)
+    classes = config.classes(examples.class_names)
     store = image_store.open_store(examples, TRAIN_SPLIT, cache_bytes=cache_bytes)
-    batches = Batches(store, batch_size=config.batch_size, seed=config.seed)
-    return build_run_on(devices, config, batches)
+    labels = examples.labels(TRAIN_SPLIT) if classes else None
+    batches = Batches(store, batch_size=config.batch_size, seed=config.seed, labels=labels)
+    return build_run_on(devices, config, batches, classes=classes)
 
 
-def build_run_on(devices: Devices, config: TrainConfig, batches: Batches) -> TrainingRun:
-    """Builds a run on given devices and batches."""
-    model = build_model(config, devices, batches.image_shape)
+def build_run_on(
+    devices: Devices, config: TrainConfig, batches: Batches, *, classes: int = 0
+) -> TrainingRun:
+    """Builds a run on given devices and batches, whose labels are below `classes`."""
+    model = build_model(config, devices, batches.image_shape, classes=classes)
     total_steps = config.epochs * batches.steps_per_epoch
     step_config = StepConfig(
         update=Update(
@@ -130,13 +135,14 @@ def build_run_on(devices: Devices, config: TrainConfig, batches: Batches) -> Tra
             ema_decay=config.ema_decay,
             loss_scale=precision.LossScale() if devices.precision == "float16" else None,
         ),
+        objective=choices.OBJECTIVES[config.objective](config.objective_samples),
         beta=_beta(config, total_steps),
         free_bits=config.free_bits,
         seed=config.seed,
         accumulate=config.accumulate,
         steps_per_call=min(config.steps_per_call, batches.steps_per_epoch),
         # On the CPU, XLA's convolutions are many times slower than oneDNN's.
-        compiled=devices.has_gpus or not NETWORKS[config.network].is_convolutional,
+        compiled=devices.has_gpus or not model.is_convolutional,
     )
     loop = Loop(
         strategy=devices.strategy,
@@ -167,15 +173,14 @@ def claim_devices(config: TrainConfig) -> Devices:
     return Devices(replicas, number_type, kinds)
 
 
-def build_model(config: TrainConfig, devices: Devices, image_shape: Shape) -> VAE:
+def build_model(
+    config: TrainConfig, devices: Devices, image_shape: Shape, *, classes: int = 0
+) -> VAE:
     """Builds a VAE on every replica; its initial weights depend only on the seed."""
     keras.utils.set_random_seed(config.seed)
     with devices.strategy.scope():
         return VAE(
-            image_shape=image_shape,
-            network=config.network,
-            latents=config.latents,
-            widths=config.widths,
+            **dataclasses.asdict(config.architecture(image_shape, classes=classes)),
             compute_dtype=precision.dtype_policy(devices.precision),
         )
 
@@ -195,5 +200,8 @@ def _learning_rate(config: TrainConfig, total_steps: int) -> LearningRate:
 
 def _beta(config: TrainConfig, total_steps: int) -> BetaSchedule:
     return choices.BETA_SCHEDULES[config.beta_schedule](
-        beta=config.beta, total_steps=total_steps, cycles=config.beta_cycles
+        beta=config.beta,
+        total_steps=total_steps,
+        warmup_steps=config.beta_warmup_of(total_steps),
+        cycles=config.beta_cycles,
     )

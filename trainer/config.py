@@ -1,17 +1,28 @@
 """The trainer's settings, and the presets: named configurations in `presets/*.yaml`."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
 from components.base import yaml_file
 from components.base.config import from_mapping, option
 from components.base.errors import ConfigError, nearest
-from components.model.network_registry import MIN_WIDTHS, NETWORKS
+from components.base.shapes import Shape
+from components.model.architecture import Architecture, default_widths
+from components.model.registry import (
+    ACTIVATIONS,
+    HEADS,
+    LIKELIHOODS,
+    MIN_WIDTHS,
+    NETWORKS,
+    PRIORS,
+)
 from trainer.choices import (
     BETA_SCHEDULES,
     LEARNING_RATE_SCHEDULES,
+    OBJECTIVES,
+    OBJECTIVES_WITH_SAMPLES,
     OPTIMIZERS,
     OPTIMIZERS_WITH_DECAY,
 )
@@ -19,19 +30,42 @@ from trainer.choices import (
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 _AT_LEAST_1 = (
-    "latents", "epochs", "batch_size", "accumulate", "beta_cycles", "steps_per_call", "eval_every",
+    "latents", "decoder_blocks", "feature_channels", "head_layers", "prior_components", "levels",
+    "epochs",
+    "batch_size", "accumulate", "objective_samples", "beta_cycles", "steps_per_call", "eval_every",
     "heldout_examples",
 )  # fmt: skip
 _AT_LEAST_0 = (
-    "warmup_steps", "warmup_share", "weight_decay", "clip_norm", "beta", "free_bits", "ema_decay",
-    "patience", "seed", "replicas",
+    "encoder_blocks", "warmup_steps", "warmup_share", "weight_decay", "clip_norm", "beta",
+    "beta_warmup_steps", "beta_warmup_share", "free_bits", "ema_decay", "patience", "seed",
+    "replicas",
 )  # fmt: skip
 # Counts of steps and of elements have 32 bits in some parts of TensorFlow, and so have floats. A
 # logical CPU device has threads of its own.
 _AT_MOST: dict[str, float] = {
-    **dict.fromkeys((*_AT_LEAST_1, "warmup_steps", "patience"), 2**31 - 1),
+    **dict.fromkeys(
+        (*_AT_LEAST_1, "encoder_blocks", "warmup_steps", "beta_warmup_steps", "patience"), 2**31 - 1
+    ),
+    **dict.fromkeys(("encoder_blocks", "decoder_blocks", "head_layers"), 100),
+    "objective_samples": 1000,
+    "prior_components": 10_000,
     **dict.fromkeys(("learning_rate", "weight_decay", "clip_norm", "beta", "free_bits"), 1e30),
     "replicas": 1024,
+}
+
+
+# The other objectives hold the posterior constant, since a term of their gradient has the mean 0.
+# That does not hold where a floor cuts it off.
+_WITH_FREE_BITS = ("elbo", "importance_weighted")
+
+_MAX_LEVELS = 4
+# What a hierarchy of latents goes with: it has its own decoder and prior, which take no label, and
+# its posterior cannot be held constant in a gradient.
+_WITH_LEVELS = {
+    "network": ("residual",),
+    "prior": ("standard_normal",),
+    "condition": ("none",),
+    "objective": ("elbo", "importance_weighted"),
 }
 
 
@@ -45,9 +79,59 @@ class TrainConfig:
     network: str = option("mlp", "architecture of encoder and decoder", choices=tuple(NETWORKS))
     latents: int = option(2, "number of latent dimensions")
     widths: tuple[int, ...] = option(
-        (256,),
-        "layer widths from the image inwards. mlp: units of each dense layer; conv, keras_conv: "
-        "channels of each stride-2 convolution, then units of a dense layer",
+        (),
+        "layer widths from the image inwards; not given: from the size of the images. mlp, "
+        "gated_mlp: units of each dense layer; conv, keras_conv: channels of each stride-2 "
+        "convolution, then units of a dense layer; residual: channels at each resolution from half "
+        "the image's downwards, then units of a dense layer",
+    )
+    activation: str = option("relu", "activation function of the inner layers", choices=ACTIVATIONS)
+    encoder_blocks: int = option(
+        0, "residual: number of residual blocks of the encoder, at its lowest resolution"
+    )
+    decoder_blocks: int = option(
+        1, "residual: number of residual blocks of the decoder at each resolution"
+    )
+    feature_channels: int = option(
+        32,
+        "channels of the decoder's features at full resolution, which the causal and four_pass "
+        "heads read; residual has them with every head",
+    )
+    likelihood: str = option(
+        "bernoulli",
+        "likelihood p(x|z) of the pixels. bernoulli: intensities as probabilities; binarized: "
+        "pixels of 0 or 1, drawn anew at every step; continuous_bernoulli: intensities; "
+        "logistic_mixture: 256 levels; gaussian, gaussian_per_pixel: intensities, with one learned "
+        "scale for all pixels or one for each",
+        choices=tuple(LIKELIHOODS),
+    )
+    head: str = option(
+        "factorized",
+        "how pixels depend on one another given the latents. factorized: not at all; causal: each "
+        "on its neighbors above and to the left, which makes sampling slow; four_pass: each of 2 x "
+        "2 pixels on those before it",
+        choices=tuple(HEADS),
+    )
+    head_layers: int = option(
+        1, "causal, four_pass: number of layers over features and decoded pixels together"
+    )
+    prior: str = option(
+        "standard_normal",
+        "prior p(z). real_nvp: a flow of four couplings; mixture: of normal distributions; vamp: "
+        "of the posteriors of learned images",
+        choices=tuple(PRIORS),
+    )
+    prior_components: int = option(100, "mixture, vamp: number of components of the prior")
+    levels: int = option(
+        1,
+        "number of levels of latents. 2 to 4, only with residual: a hierarchy from the lowest "
+        "resolution upwards, in which each level is a map and latents its number of channels",
+    )
+    condition: str = option(
+        "none",
+        "what the likelihood is given besides the latents. label: the label of the image, "
+        "p(x|z, y), so that images of a chosen class can be drawn",
+        choices=("none", "label"),
     )
     epochs: int = option(50, "number of passes over the training split")
     batch_size: int = option(
@@ -79,19 +163,41 @@ class TrainConfig:
     clip_norm: float = option(
         0.0, "upper bound of the gradients' global norm, for gradient clipping; 0: no clipping"
     )
+    objective: str = option(
+        "elbo",
+        "the bound that training maximizes. path_derivative: the ELBO with a gradient of lower "
+        "variance; importance_weighted: the tighter bound of several draws; "
+        "doubly_reparameterized: the same with a gradient of lower variance",
+        choices=tuple(OBJECTIVES),
+    )
+    objective_samples: int = option(
+        1,
+        "number of draws of z per example in a step; only with "
+        f"{', '.join(OBJECTIVES_WITH_SAMPLES)}",
+    )
     beta: float = option(
         1.0,
         "weight of the rate in the loss, which is distortion + beta * rate; 1: the negative ELBO",
     )
     beta_schedule: str = option(
         "constant",
-        "schedule of beta; linear rises from 0 over the first half of the run, cyclical over the "
-        "first half of each cycle",
+        "schedule of beta; linear rises from 0 over the beta warm-up, cyclical over the first half "
+        "of each cycle",
         choices=tuple(BETA_SCHEDULES),
+    )
+    beta_warmup_steps: int = option(
+        0,
+        "linear: number of steps in which beta rises, bounded by beta_warmup_share; 0: that share",
+    )
+    beta_warmup_share: float = option(
+        0.5, "linear: largest share of the run's steps in which beta rises, from 0 to 1"
     )
     beta_cycles: int = option(4, "number of cycles of the cyclical beta schedule")
     free_bits: float = option(
-        0.0, "part of each latent dimension's rate that is not penalized, in nats"
+        0.0,
+        "part of each rate that is not penalized, in nats: of each latent dimension, or of each "
+        "level where the rate has no closed form; only with objective "
+        f"{' or '.join(_WITH_FREE_BITS)}",
     )
     ema_decay: float = option(
         0.0,
@@ -138,8 +244,15 @@ class TrainConfig:
                 )
         if self.ema_decay >= 1:
             raise ConfigError(f"ema_decay must be less than 1. Received: {self.ema_decay}")
-        if self.warmup_share > 1:
-            raise ConfigError(f"warmup_share must be at most 1. Received: {self.warmup_share}")
+        for name in ("warmup_share", "beta_warmup_share"):
+            if getattr(self, name) > 1:
+                raise ConfigError(f"{name} must be at most 1. Received: {getattr(self, name)}")
+        if self.objective_samples > 1 and self.objective not in OBJECTIVES_WITH_SAMPLES:
+            raise ConfigError(
+                f"objective {self.objective} has one draw per example; choose one of "
+                f"{', '.join(OBJECTIVES_WITH_SAMPLES)}, or set objective_samples to 1. "
+                f"Received: {self.objective_samples}"
+            )
         if self.weight_decay and self.optimizer not in OPTIMIZERS_WITH_DECAY:
             raise ConfigError(
                 f"optimizer {self.optimizer} has no weight decay; choose one of "
@@ -152,13 +265,73 @@ class TrainConfig:
             raise ConfigError(
                 f"learning_rate must be greater than 0. Received: {self.learning_rate}"
             )
+        if self.free_bits and self.objective not in _WITH_FREE_BITS:
+            raise ConfigError(
+                f"free_bits needs objective {' or '.join(_WITH_FREE_BITS)}. Received: "
+                f"{self.objective}, whose gradient a floor of the rate would bias"
+            )
+        self._check_hierarchy()
         min_widths = MIN_WIDTHS[self.network]
-        if len(self.widths) < min_widths or min(self.widths) < 1 or max(self.widths) >= 2**31:
+        is_valid = all(1 <= width < 2**31 for width in self.widths)
+        if self.widths and not (len(self.widths) >= min_widths and is_valid):
             raise ConfigError(
                 f"widths of {self.network} must be {min_widths} or more numbers, each from 1 "
                 f"to 2^31 - 1. "
                 f"Received: {','.join(map(str, self.widths))}"
             )
+
+    def _check_hierarchy(self) -> None:
+        """Checks what a hierarchy of latents goes with.
+
+        Raises:
+          ConfigError: it does not go with other settings.
+        """
+        if self.levels > _MAX_LEVELS:
+            raise ConfigError(f"levels must be at most {_MAX_LEVELS}. Received: {self.levels}")
+        for name, allowed in _WITH_LEVELS.items():
+            value = getattr(self, name)
+            if self.levels > 1 and value not in allowed:
+                raise ConfigError(
+                    f"levels={self.levels} needs {name} {' or '.join(allowed)}. Received: {value}"
+                )
+
+    def classes(self, class_names: Sequence[str]) -> int:
+        """The number of labels that a model of a dataset is conditioned on; 0 for none.
+
+        Args:
+          class_names: names of the dataset's labels.
+
+        Raises:
+          ConfigError: the model is to be conditional, and the dataset has less than two classes.
+        """
+        if self.condition == "none":
+            return 0
+        if len(class_names) < 2:
+            names = ", ".join(class_names) or "none"
+            raise ConfigError(
+                f"condition {self.condition} needs a dataset of two or more classes, and this one "
+                f"has {len(class_names)}: {names}; set condition to none, or prepare a dataset "
+                "with labels"
+            )
+        return len(class_names)
+
+    def architecture(self, image_shape: Shape, *, classes: int = 0) -> Architecture:
+        """The architecture of a model.
+
+        Args:
+          image_shape: (height, width, channels) of the images.
+          classes: what `classes` says of the dataset.
+        """
+        names = {field.name for field in dataclasses.fields(Architecture)}
+        names -= {"image_shape", "widths", "classes"}
+        settings = {name: getattr(self, name) for name in names}
+        widths = self.widths or default_widths(self.network, image_shape)
+        return Architecture(image_shape, widths=widths, classes=classes, **settings)
+
+    def beta_warmup_of(self, total_steps: int) -> int:
+        """The number of steps in which beta rises, in a run of `total_steps` steps."""
+        longest = round(self.beta_warmup_share * total_steps)
+        return min(self.beta_warmup_steps, longest) if self.beta_warmup_steps else longest
 
     def warmup_of(self, total_steps: int) -> int:
         """The number of warm-up steps in a run of `total_steps` steps."""
@@ -236,6 +409,8 @@ def load_config(
 ) -> TrainConfig:
     """The settings of a preset, overridden first by a file and then by `overrides`.
 
+    Widths belong to a network: an override of the network takes away the widths set before it.
+
     Args:
       preset: name of the preset.
       file: path of a YAML file of `field: value` lines; None for no file.
@@ -249,11 +424,18 @@ def load_config(
     values = _read_preset(preset)
     where = f"preset {preset}"
     if file is not None:
-        values |= yaml_file.read_fields(file)
+        values = _overridden(values, yaml_file.read_fields(file))
         where = f"{where} or {file}"
     # Checked without the overrides first, so that an error message names the right place.
     from_mapping(TrainConfig, values, where=where)
-    return from_mapping(TrainConfig, values | dict(overrides or {}), where="the command line")
+    return from_mapping(TrainConfig, _overridden(values, overrides or {}), where="the command line")
+
+
+def _overridden(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    kept = dict(values)
+    if overrides.get("network", kept.get("network")) != kept.get("network"):
+        kept.pop("widths", None)
+    return kept | dict(overrides)
 
 
 def _read_preset(preset: str) -> dict[str, Any]:

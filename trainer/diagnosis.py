@@ -8,6 +8,8 @@ import numpy as np
 from components.base.arithmetic import ceil_div
 from components.data.prepared_dataset import PreparedDataset
 from components.metrics.constant_baseline import constant_elbo, mean_image
+from components.model.likelihoods.bernoulli import BernoulliFamily
+from components.model.likelihoods.likelihood import Family
 from trainer.recording.epoch_metrics import EpochMetrics
 
 # A rate below this many nats per image counts as a collapsed posterior: with so little information,
@@ -24,15 +26,23 @@ _BASELINE_IMAGES = 10_000
 _BASELINE_BYTES = 256 << 20
 
 
-def baseline_elbo(examples: PreparedDataset, split: str, heldout: np.ndarray | None) -> float:
+def baseline_elbo(
+    family: Family, examples: PreparedDataset, split: str, heldout: np.ndarray | None
+) -> float | None:
     """The ELBO of the best constant image, in nats per image.
 
+    It is known for Bernoulli pixels, binarized or not: the expected log-likelihood of a binarized
+    pixel is that of its intensity. None for other likelihoods.
+
     Args:
+      family: the likelihood of the model.
       examples: the prepared dataset.
       split: name of the training split.
       heldout: images to measure it on, uint8, shape [N, height, width, channels]; None for the
         training images themselves.
     """
+    if not isinstance(family, BernoulliFamily):
+        return None
     mean = mean_image(_first_batches(examples, split))
     return constant_elbo(mean, mean if heldout is None else mean_image([heldout]))
 
@@ -41,7 +51,7 @@ def findings(
     kept: EpochMetrics,
     *,
     history: Sequence[EpochMetrics],
-    constant_elbo: float,
+    constant_elbo: float | None,
     warmup_steps: int,
 ) -> list[str]:
     """What is wrong with a trained model, and what to try; empty if nothing is.
@@ -50,7 +60,8 @@ def findings(
       kept: metrics of the epoch whose model is published.
       history: metrics of all epochs of the run.
       constant_elbo: ELBO of the best constant image, in nats per image, on the held-out images or,
-        if the epoch has no held-out losses, on the training images.
+        if the epoch has no held-out losses, on the training images; None if it is not known for the
+        likelihood of the model.
       warmup_steps: number of steps of the warm-up.
     """
     steps = history[-1].step
@@ -58,13 +69,17 @@ def findings(
     elbo, rate = -_nats(losses), losses["rate"]
     notes = []
     lowest, last = min(history, key=lambda row: _nats(row.train)), history[-1]
-    if _nats(last.train) > max(_DIVERGED * _nats(lowest.train), -constant_elbo):
+    # The nats of a density may be negative: they rise by as much as if they doubled.
+    limit = _nats(lowest.train) + (_DIVERGED - 1) * abs(_nats(lowest.train))
+    if constant_elbo is not None:
+        limit = max(limit, -constant_elbo)
+    if _nats(last.train) > limit:
         notes.append(
             f"the training diverged: {_nats(lowest.train):,.2f} nats in epoch {lowest.epoch} rose "
             f"to {_nats(last.train):,.2f} in the last one, {last.epoch}, and the model of epoch "
             f"{kept.epoch} is published: try a lower learning rate, or clip_norm"
         )
-    if elbo <= constant_elbo:
+    if constant_elbo is not None and elbo <= constant_elbo:
         notes.append(
             f"the {kind} ELBO of {elbo:,.2f} nats is no better than that of a constant image "
             f"({constant_elbo:,.2f} nats): train for more epochs, or change the learning rate"

@@ -33,7 +33,8 @@ def describe(config: TrainConfig, options: RunOptions, examples: PreparedDataset
         # Streamed, since images in memory would be read at once.
         store = StreamedImages(examples, TRAIN_SPLIT)
         batches = Batches(store, batch_size=config.batch_size, seed=config.seed)
-        run = build.build_run_on(devices, config, batches)
+        classes = config.classes(examples.class_names)
+        run = build.build_run_on(devices, config, batches, classes=classes)
     batches.close()
     replicas = num_hosts * len(run.devices.kinds)
     step_config = run.loop.step_config
@@ -41,10 +42,12 @@ def describe(config: TrainConfig, options: RunOptions, examples: PreparedDataset
     lines = {
         "devices": _devices(run, num_hosts),
         "precision": f"{run.devices.precision}, {compiled}",
+        "parts": f"{config.likelihood} likelihood, {config.head} head, {config.prior} prior",
         **_costs(run, replicas),
         **_batches(run, replicas),
         "data": _data(options, examples),
         "held out": _heldout(config, examples),
+        "objective": step_config.objective.description,
         "learning rate": f"{config.optimizer}, {step_config.update.learning_rate.description}",
         "warm-up": _warmup(run),
         "beta": step_config.beta.description,
@@ -70,7 +73,14 @@ def _devices(run: TrainingRun, num_hosts: int) -> str:
 
 def _costs(run: TrainingRun, replicas: int) -> dict[str, str]:
     config, step_config = run.config, run.loop.step_config
-    model_costs = costs.count(run.model.encoder, run.model.decoder)
+    classes = run.model.architecture.classes
+    given = f", given one of {classes:,} labels" if classes else ""
+    model_costs = memory_check.planned_costs(
+        config,
+        run.batches.image_shape,
+        micro_batch=memory_check.micro_batch_size(config, replicas),
+        classes=classes,
+    )
     replica_memory = memory_check.replica_memory(
         model_costs,
         config,
@@ -84,12 +94,28 @@ def _costs(run: TrainingRun, replicas: int) -> dict[str, str]:
     parts = ", ".join(f"{name} {memory.format_bytes(size)}" for name, size in sizes.items() if size)
     flops = model_costs.training_flops
     return {
-        "network": f"{config.network} of widths {', '.join(map(str, config.widths))} and "
-        f"{config.latents} latents: {model_costs.parameters:,} parameters",
+        "network": f"{config.network} of widths "
+        f"{', '.join(map(str, run.model.architecture.widths))} and "
+        f"{_latents(config)}{given}: {model_costs.parameters:,} parameters",
         "work": f"{flops / 1e6:,.1f} MFLOP per example, "
-        f"{flops * config.batch_size / 1e9:,.2f} GFLOP per step",
+        f"{flops * config.batch_size / 1e9:,.2f} GFLOP per step, "
+        f"{flops * config.epochs * run.batches.num_examples:.2g} FLOP in all: "
+        f"{_shares_of_work(model_costs)}",
         "memory": f"about {memory.format_bytes(replica_memory.total)} on each replica: {parts}",
     }
+
+
+def _latents(config: TrainConfig) -> str:
+    if config.levels == 1:
+        return counted(config.latents, "latent")
+    return f"{config.latents} latents at each position of {config.levels} levels"
+
+
+def _shares_of_work(model_costs: costs.Costs) -> str:
+    total = model_costs.forward_flops
+    return ", ".join(
+        f"{part} {flops / total:.0%}" for part, flops in model_costs.flops_by_part.items() if flops
+    )
 
 
 def _batches(run: TrainingRun, replicas: int) -> dict[str, str]:
@@ -101,8 +127,9 @@ def _batches(run: TrainingRun, replicas: int) -> dict[str, str]:
     calls = config.epochs * ceil_div(batches.steps_per_epoch, steps_per_call)
     return {
         "batch": batch,
-        "steps": f"{run.total_steps:,}: {config.epochs:,} epochs of {batches.steps_per_epoch:,}, "
-        f"in {calls:,} calls of at most {steps_per_call:,} steps",
+        "steps": f"{run.total_steps:,}: {counted(config.epochs, 'epoch')} of "
+        f"{batches.steps_per_epoch:,}, in {counted(calls, 'call')} of at most "
+        f"{counted(steps_per_call, 'step')}",
     }
 
 

@@ -106,13 +106,13 @@ def notes(draft: epath.Path, *, epochs: int) -> list[str]:
 
     Args:
       draft: the draft directory of the run.
-      epochs: number of epochs of the run.
+      epochs: number of epochs of the run, as its config says.
     """
     if not (parts := _extended_epochs(draft)):
         return []
     later = ", then ".join(map(str, [*parts[1:], epochs]))
     return [
-        f"trained for {parts[0]} epochs, then extended to {later}: each part has the learning rate "
+        f"planned for {parts[0]} epochs, then extended to {later}: each part has the learning rate "
         "and the beta of a run of its length"
     ]
 

@@ -11,7 +11,6 @@ from components.base.arithmetic import ceil_div
 from components.base.errors import ConfigError
 from components.base.shapes import Shape, format_shape
 from components.model import costs
-from components.model.vae import VAE
 from trainer import choices
 from trainer.config import TrainConfig
 from trainer.devices.hosts import host
@@ -72,6 +71,7 @@ def check(
     precision: str,
     kinds: Sequence[str],
     steps_per_call: int,
+    classes: int = 0,
 ) -> None:
     """Compares the memory of a run with what there is, and warns if that is too little.
 
@@ -84,16 +84,19 @@ def check(
       precision: float32, bfloat16 or float16.
       kinds: for each replica of this host, the kind of its device: CPU or GPU.
       steps_per_call: number of steps whose images are on the device at once.
+      classes: number of labels that the model is conditioned on.
 
     Raises:
       ConfigError: even the smallest possible need exceeds the memory; or the network would be too
         large for any machine.
     """
-    model_costs = _planned_costs(config, image_shape)
+    replicas = host().count * len(kinds)
+    micro_batch = micro_batch_size(config, replicas)
+    model_costs = planned_costs(config, image_shape, micro_batch=micro_batch, classes=classes)
     need = replica_memory(
         model_costs,
         config,
-        replicas=host().count * len(kinds),
+        replicas=replicas,
         precision=precision,
         steps_per_call=steps_per_call,
         image_shape=image_shape,
@@ -153,22 +156,23 @@ def _smallest_gpu(count: int) -> int | None:
     return min(limits[:count], default=0) or None
 
 
-def _planned_costs(config: TrainConfig, image_shape: Shape) -> costs.Costs:
-    """The costs of a model that is not built: a graph has the shapes of weights, but no values."""
+def planned_costs(
+    config: TrainConfig, image_shape: Shape, *, micro_batch: int, classes: int = 0
+) -> costs.Costs:
+    """The costs of a run's model, which is not built.
+
+    Raises:
+      ConfigError: the network would be too large for any machine.
+    """
+    objective = choices.OBJECTIVES[config.objective](config.objective_samples)
+    architecture = config.architecture(image_shape, classes=classes)
     try:
-        with tf.Graph().as_default():
-            model = VAE(
-                image_shape=image_shape,
-                network=config.network,
-                latents=config.latents,
-                widths=config.widths,
-            )
+        return costs.count(architecture, objective, batch_size=micro_batch)
     except (ValueError, OverflowError, tf.errors.InvalidArgumentError) as error:
-        if max(config.latents, *config.widths) < _HUGE_LAYER:
+        if max(config.latents, *architecture.widths) < _HUGE_LAYER:
             raise
-        widths = ", ".join(map(str, config.widths))
+        widths = ", ".join(map(str, architecture.widths))
         raise ConfigError(
             f"a network of widths {widths} and {config.latents} latents is too large for any "
             "machine; reduce --widths or --latents"
         ) from error
-    return costs.count(model.encoder, model.decoder)

@@ -7,7 +7,7 @@ from etils import epath
 from components.base import artifacts, console, tensorflow_setup
 from components.base.manifest import Artifact, load_artifact
 from components.data.prepared_dataset import PreparedDataset
-from components.model.network_registry import MODEL_FILE
+from components.model.registry import MODEL_FILE
 from trainer import extension
 from trainer.config import RunOptions, TrainConfig
 from trainer.devices.hosts import host

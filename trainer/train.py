@@ -9,7 +9,7 @@ import tensorflow as tf
 from components.base import artifacts, console
 from components.base.errors import Stopped, WorkError
 from components.data.prepared_dataset import PreparedDataset
-from components.model.network_registry import MODEL_FILE
+from components.model.registry import MODEL_FILE
 from trainer import build, diagnosis, extension
 from trainer.build import HELDOUT_SPLIT, Devices, TrainingRun
 from trainer.config import RunOptions, TrainConfig
@@ -92,8 +92,9 @@ def _train_as_chief(
     _announce(run)
     heldout, heldout_images = None, None
     if HELDOUT_SPLIT in examples.splits:
-        heldout_images = examples.head(HELDOUT_SPLIT, config.heldout_examples)
-        heldout = HeldoutEvaluation(run.model, heldout_images, seed=config.seed)
+        head = examples.head(HELDOUT_SPLIT, config.heldout_examples)
+        heldout_images = head.images
+        heldout = HeldoutEvaluation(run.model, heldout_images, head.labels, seed=config.seed)
     with ChiefRecorder(
         run,
         draft.path,
@@ -110,7 +111,9 @@ def _train_as_chief(
     found = diagnosis.findings(
         kept,
         history=recorder.history,
-        constant_elbo=diagnosis.baseline_elbo(examples, build.TRAIN_SPLIT, heldout_images),
+        constant_elbo=diagnosis.baseline_elbo(
+            run.model.family, examples, build.TRAIN_SPLIT, heldout_images
+        ),
         warmup_steps=run.warmup_steps,
     )
     for note in found:
@@ -135,13 +138,14 @@ def _announce(run: TrainingRun) -> None:
     replicas = run.devices.strategy.num_replicas_in_sync
     console.say(
         f"train: {run.model.count_params():,} parameters, {replicas} x {run.devices.kinds[0]}, "
-        f"{run.devices.precision}, {run.config.epochs} epochs of "
-        f"{run.batches.steps_per_epoch:,} steps, examples "
+        f"{run.devices.precision}, {console.counted(run.config.epochs, 'epoch')} of "
+        f"{console.counted(run.batches.steps_per_epoch, 'step')}, examples "
         f"{'in memory' if run.batches.is_in_memory else 'streamed from the shards'}"
     )
     if run.warmup_steps < run.config.warmup_steps:
         console.say(
-            f"train: {run.warmup_steps:,} warm-up steps instead of {run.config.warmup_steps:,}, "
+            f"train: {console.counted(run.warmup_steps, 'warm-up step')} instead of "
+            f"{run.config.warmup_steps:,}, "
             f"since the run has {run.total_steps:,} steps (warmup_share "
             f"{run.config.warmup_share:g})"
         )

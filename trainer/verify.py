@@ -14,6 +14,7 @@ function in place of ReLU, they differ by 2e-7.
 import contextlib
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -45,17 +46,20 @@ def verify(config: TrainConfig, options: VerifyOptions) -> str:
 
     Raises:
       ConfigError: this host does not have the devices, cannot compute in the precision, or is one
-        of several; or `options.examples` is not an artifact of prepare.
+        of several; or `options.examples` is not an artifact of prepare, or lacks the labels that
+        the config asks for.
       WorkError: the differences exceed the tolerance.
     """
     if host().count > 1:
         raise ConfigError("verify compares the replicas of one host; unset TF_CONFIG")
-    images = _images(options.examples, config.batch_size)
+    images, labels, class_names = _examples(options.examples, config.batch_size)
+    classes = config.classes(class_names)
     steps_per_epoch = ceil_div(len(images), config.batch_size)
     config = dataclasses.replace(
         config,
         epochs=max(config.epochs, ceil_div(options.steps, steps_per_epoch)),
-        precision="float32" if config.precision == "auto" else config.precision,
+        # In half precision, other orders of summation differ by far more than the tolerance.
+        precision="float32",
     )
     console.say(
         f"verify: {options.steps} steps, batch size {config.batch_size}, {len(images):,} examples, "
@@ -64,7 +68,12 @@ def verify(config: TrainConfig, options: VerifyOptions) -> str:
     with contextlib.ExitStack() as stack:
         processes = [
             stack.enter_context(
-                TrainerProcess(dataclasses.replace(config, replicas=replicas), images)
+                TrainerProcess(
+                    dataclasses.replace(config, replicas=replicas),
+                    images,
+                    labels if classes else None,
+                    classes=classes,
+                )
             )
             for replicas in options.replicas
         ]
@@ -82,23 +91,31 @@ def verify(config: TrainConfig, options: VerifyOptions) -> str:
     return f"{table}\npassed: no judged difference exceeds {options.tolerance:g}"
 
 
-def _images(examples: str, batch_size: int) -> np.ndarray:
-    """Training images for a few full batches and one more, uint8.
+def _examples(examples: str, batch_size: int) -> tuple[np.ndarray, np.ndarray, Sequence[str]]:
+    """Training images for a few full batches and one more.
 
     From a smaller dataset, as many full batches as it has examples for, and one more image.
 
     Args:
       examples: directory of a prepared dataset; empty for synthetic images.
       batch_size: number of images in a full batch.
+
+    Returns:
+      Images, uint8 [N, height, width, channels]; their labels, int32 [N]; and the names of the
+      classes.
     """
     wanted = _NUM_FULL_BATCHES * batch_size + 1
     if examples:
-        images = PreparedDataset.open(examples).head("train", wanted)
+        dataset = PreparedDataset.open(examples)
+        head = dataset.head("train", wanted)
+        images, labels, class_names = head.images, head.labels, dataset.class_names
     else:
-        images = draw_garments(np.arange(wanted) % len(CLASS_NAMES), np.random.default_rng(0))
-    if len(images) > batch_size:
-        images = images[: (len(images) - 1) // batch_size * batch_size + 1]
-    return images
+        labels, class_names = np.arange(wanted) % len(CLASS_NAMES), list(CLASS_NAMES)
+        images = draw_garments(labels, np.random.default_rng(0))
+    count = len(images)
+    if count > batch_size:
+        count = (count - 1) // batch_size * batch_size + 1
+    return images[:count], labels[:count].astype(np.int32), class_names
 
 
 def _table(differences: list[Differences], options: VerifyOptions) -> str:

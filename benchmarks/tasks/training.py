@@ -56,12 +56,12 @@ def bare(examples: str, preset: str, seconds: float) -> Report:
     import keras
     import tensorflow as tf
 
-    from components.model import objective
     from components.model.noise import standard_normal
     from components.model.pixels import to_unit
 
     run = _build(examples, preset)
     step_config, model, batch_size = run.loop.step_config, run.model, run.batches.batch_size
+    objective = step_config.objective
     chunk = run.batches.chunk(
         0, step_config.steps_per_call, pad_to=(step_config.steps_per_call, batch_size)
     )
@@ -69,15 +69,21 @@ def bare(examples: str, preset: str, seconds: float) -> Report:
     run.batches.close()
 
     def step(state, pixels):
-        noise = standard_normal((batch_size, model.latents), seed=step_config.seed, step=state.step)
+        noise = standard_normal(
+            (batch_size, objective.samples * model.latents), seed=step_config.seed, step=state.step
+        )
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(state.weights)
             pairs = list(zip(model.trainable_variables, state.weights, strict=True))
             with keras.StatelessScope(pairs):
-                rates, distortion = model.rates_and_distortion(to_unit(pixels), noise)
-            beta = step_config.beta(state.step)
-            losses = objective.loss(rates, distortion, beta=beta, free_bits=step_config.free_bits)
-            loss = tf.reduce_mean(losses)
+                losses = objective(
+                    model,
+                    to_unit(pixels),
+                    noise,
+                    beta=step_config.beta(state.step),
+                    free_bits=step_config.free_bits,
+                )
+            loss = tf.reduce_mean(losses.loss)
         return step_config.update(state, tape.gradient(loss, state.weights)), loss
 
     @tf.function(jit_compile=step_config.compiled, autograph=False)
@@ -144,11 +150,32 @@ def limit(model: str) -> Report:
       model: a key of `peers.common.SETTINGS`.
     """
     from benchmarks import machine
+
+    flops = peer_flops(model)
+    return {"images": machine.matmul_rate() / flops, "seconds": 1.0, "flops": flops}
+
+
+def peer_flops(model: str) -> int:
+    """The floating-point operations of a training step of Keras's model, per image.
+
+    Args:
+      model: a key of `peers.common.SETTINGS`.
+    """
+    import tensorflow as tf
+
     from benchmarks.peers import keras_fit
     from components.model import costs
 
-    flops = costs.count(*keras_fit.networks(model)).training_flops
-    return {"images": machine.matmul_rate() / flops, "seconds": 1.0, "flops": flops}
+    encoder, decoder = keras_fit.networks(model)
+
+    @tf.function(autograph=False)
+    def forward(image: tf.Tensor) -> tf.Tensor:
+        *_, z = encoder(image)
+        return decoder(z)
+
+    image = tf.TensorSpec((1, *encoder.input_shape[1:]))
+    graph = forward.get_concrete_function(image).graph
+    return costs.TRAINING_FACTOR * sum(costs.count_operations(graph).values())
 
 
 def _build(examples: str, preset: str, *, cache_bytes: int | None = None) -> "TrainingRun":

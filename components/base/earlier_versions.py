@@ -10,8 +10,28 @@ from typing import Any
 
 # By stage and setting.
 _EARLIER: dict[str, dict[str, Any]] = {
-    # The warm-up had all of warmup_steps, also in a short run.
-    "train": {"warmup_share": 1.0},
+    "train": {
+        # The warm-up had all of warmup_steps, also in a short run.
+        "warmup_share": 1.0,
+        # There was one model besides its network, and one objective.
+        "activation": "relu",
+        "encoder_blocks": 0,
+        "decoder_blocks": 1,
+        "feature_channels": 32,
+        "likelihood": "bernoulli",
+        "head": "factorized",
+        "head_layers": 1,
+        "prior": "standard_normal",
+        "prior_components": 100,
+        "levels": 1,
+        "condition": "none",
+        "objective": "elbo",
+        "objective_samples": 1,
+        "beta_warmup_steps": 0,
+        "beta_warmup_share": 0.5,
+    },
+    # Log-likelihoods were not estimated.
+    "evaluate": {"importance_samples": 0, "limit_examples": 0},
 }
 
 

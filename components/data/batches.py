@@ -24,10 +24,12 @@ class Chunk:
       images: uint8 [steps, batch, height, width, channels]; zeros beyond the counts.
       counts: int32 [steps], the number of examples in each batch. The last batch of an epoch may
         have fewer than the others, and a padded step has none.
+      labels: int32 [steps, batch]; zeros beyond the counts. None if the batches have no labels.
     """
 
     images: np.ndarray
     counts: np.ndarray
+    labels: np.ndarray | None = None
 
 
 class _ChunkRequest(NamedTuple):
@@ -46,6 +48,8 @@ class Batches:
       store: the images.
       batch_size: number of examples in a global batch; the last batch of an epoch has the rest.
       seed: seed of the shuffle.
+      labels: int32 [examples], numbered as the rows; None for batches without labels. They are in
+        memory even if the images are streamed, since a label has only 4 bytes.
 
     Attributes:
       num_examples: number of examples in an epoch.
@@ -53,8 +57,11 @@ class Batches:
       steps_per_epoch: number of batches in an epoch.
     """
 
-    def __init__(self, store: ImageStore, *, batch_size: int, seed: int):
+    def __init__(
+        self, store: ImageStore, *, batch_size: int, seed: int, labels: np.ndarray | None = None
+    ):
         self._store = store
+        self._labels = labels
         self._order = ShuffleOrder(store.layout, seed)
         self.num_examples = store.layout.num_examples
         self.batch_size = batch_size
@@ -133,13 +140,14 @@ class Batches:
         self._thread.shutdown(cancel_futures=True)
 
     def _gather(self, request: _ChunkRequest) -> Chunk:
-        """Copies the images of a request into the next buffer."""
+        """Copies the images of a request into the next buffer, and collects the labels."""
         steps, padded_size = request.pad_to
         left, right, _ = request.columns.indices(padded_size)
         shape = (steps, right - left, *self._store.image_shape)
         if self._buffers[0].shape != shape:
             self._buffers[0] = np.empty(shape, np.uint8)
         images, counts = self._buffers[0], np.zeros(steps, np.int32)
+        labels = np.zeros((steps, right - left), np.int32)
         for index in range(request.num_steps):
             epoch, step = divmod(request.first_step + index, self.steps_per_epoch)
             start = self.num_seen(step)
@@ -148,5 +156,8 @@ class Batches:
             num_filled = max(0, min(right, int(counts[index])) - left)
             self._store.fill(images[index, :num_filled], self._order, epoch, start + left)
             images[index, num_filled:] = 0
+            if self._labels is not None:
+                rows = self._order.rows(epoch, start + left, start + left + num_filled)
+                labels[index, :num_filled] = self._labels[rows]
         images[request.num_steps :] = 0
-        return Chunk(images, counts)
+        return Chunk(images, counts, None if self._labels is None else labels)

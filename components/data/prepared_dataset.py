@@ -148,8 +148,15 @@ class PreparedDataset:
         read_all_images(self.shard_readers(split, layout), layout, images, reader_pool(self.path))
         return images
 
-    def head(self, split: str, count: int) -> np.ndarray:
-        """Reads the first `count` images of a split, or all of them if it has fewer.
+    def labels(self, split: str) -> np.ndarray:
+        """Reads the labels of a whole split, int32 [N].
+
+        They are those of `read`, without holding the images. Raises the errors of `batches`.
+        """
+        return np.concatenate([batch.labels.astype(np.int32) for batch in self.batches(split)])
+
+    def head(self, split: str, count: int) -> ExampleBatch:
+        """Reads the first `count` examples of a split, or all of them if it has fewer.
 
         They are a random sample, because prepare sorts the examples by a hash of their ids. Raises
         the errors of `batches`.
@@ -159,11 +166,11 @@ class PreparedDataset:
             # First, because the last batch, after which the digest is known, may not be read.
             self._verify(shard)
             for batch in self._shard_batches(shard):
-                parts.append(batch.images[:missing])
+                parts.append(batch.part(0, missing))
                 missing -= len(parts[-1])
                 if not missing:
-                    return np.concatenate(parts)
-        return np.concatenate(parts)
+                    return ExampleBatch.concatenate(parts)
+        return ExampleBatch.concatenate(parts)
 
     def layout(self, split: str, **options: int) -> BlockLayout:
         """The blocks of a split; `options` are those of `BlockLayout`.

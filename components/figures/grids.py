@@ -67,25 +67,41 @@ def latent_grid(
 
 
 @matplotlib.rc_context(STYLE)
-def image_grid(images: np.ndarray, *, title: str, subtitle: str, path: epath.PathLike) -> None:
+def image_grid(
+    images: np.ndarray,
+    *,
+    row_names: Sequence[str] = (),
+    title: str,
+    subtitle: str,
+    path: epath.PathLike,
+) -> None:
     """Draws images, such as samples from the prior, with small gaps between them.
 
     If the picture would be too large, large images are reduced, and of long ones fewer are shown.
 
     Args:
       images: shape [rows, columns, height, width, channels].
+      row_names: what each row shows; empty for nothing.
       title: title of the figure.
       subtitle: text below the title.
       path: PNG file to write.
 
     Raises:
-      ValueError: the images have an unsupported shape or dtype.
+      ValueError: the images have an unsupported shape or dtype, or there are not as many names as
+        rows.
     """
     check_images(images)
+    if row_names and len(row_names) != len(images):
+        raise ValueError(f"row_names must contain {len(images)} names. Received: {len(row_names)}")
     rows, columns = _num_shown(images.shape[:4])
     images = _reduced(images[:rows, :columns])
     gap = _gap(images)
-    figure, _ = _show(mosaic(images, gap=(gap, gap)), tile=images.shape[2:4])
+    figure, axes = _show(mosaic(images, gap=(gap, gap)), tile=images.shape[2:4])
+    if row_names:
+        height = images.shape[2]
+        middles = np.arange(rows) * (height + gap) + height / 2
+        axes.set_yticks(middles, labels=row_names[:rows])
+        axes.tick_params(axis="y", labelsize=9, labelcolor=INK)
     save(figure, title, subtitle, path)
 
 

@@ -1,43 +1,65 @@
 """The costs of training a model: floating-point operations, parameters and memory.
 
-Only dense and (transposed) convolution layers count, which do nearly all of the work. They take two
+Only matrix products and convolutions count, which do nearly all of the work. They take two
 operations, a multiplication and an addition, for each weight of a kernel and each position the
 kernel is applied at, padding included. Activation functions, sampling, the likelihood and the
 weight update are not counted.
 """
 
+import collections
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 
-import keras
+import tensorflow as tf
+
+from components.model.architecture import Architecture
+from components.model.objective import Objective
+from components.model.vae import VAE
+
+# A training step has three times the operations of a forward pass: the backward pass has one
+# product for the gradient of each kernel and one for the gradient of each input. The first layer
+# needs no gradient of its input, but it is conventionally counted.
+TRAINING_FACTOR = 3
 
 _FLOAT32_BYTES = 4
+# The parts of a model, which are also scopes of the names of its operations.
+PARTS = ("encoder", "decoder", "head", "prior")
+# The operations whose outputs are kept for the backward pass.
+_KEPT = (
+    "MatMul", "BatchMatMulV2", "Conv2D", "Conv2DBackpropInput", "Relu", "Sigmoid", "Tanh", "Erf",
+    "Exp", "Softplus",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class Costs:
-    """The costs of networks.
+    """The costs of a model.
 
     Attributes:
-      parameters: number of trainable parameters.
-      forward_flops: floating-point operations of a forward pass, per example.
-      activations: number of elements in the outputs of all layers, per example.
+      weight_shapes: the shape of each trainable weight.
+      flops_by_part: floating-point operations of a forward pass, per example, by part of the model.
+      activations: number of values that a forward pass keeps for the backward pass, per example.
     """
 
-    parameters: int
-    forward_flops: int
-    activations: int
+    weight_shapes: tuple[tuple[int, ...], ...]
+    flops_by_part: dict[str, float]
+    activations: float
 
     @property
-    def training_flops(self) -> int:
-        """Floating-point operations of a training step, per example.
+    def parameters(self) -> int:
+        """Number of trainable parameters."""
+        return sum(map(math.prod, self.weight_shapes))
 
-        The backward pass costs twice the forward pass: one product for the gradient of each kernel
-        and one for the gradient of each input. The first layer needs no gradient of its input, but
-        it is conventionally counted.
-        """
-        return 3 * self.forward_flops
+    @property
+    def forward_flops(self) -> float:
+        """Floating-point operations of a forward pass, per example."""
+        return sum(self.flops_by_part.values())
+
+    @property
+    def training_flops(self) -> float:
+        """Floating-point operations of a training step, per example."""
+        return TRAINING_FACTOR * self.forward_flops
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,25 +88,52 @@ class Memory:
         return sum(dataclasses.astuple(self))
 
 
-def count(*networks: keras.Model) -> Costs:
-    """Counts the costs of built networks, such as a VAE's encoder and decoder.
+def count(architecture: Architecture, objective: Objective, *, batch_size: int = 1) -> Costs:
+    """Counts the costs of training a model, without building it: a graph has shapes but no values.
 
-    Raises:
-      ValueError: a layer has a kernel but is of an unknown type.
+    Args:
+      architecture: the model.
+      objective: what is computed for each example.
+      batch_size: number of examples that are computed at once. Work that is done once for all of
+        them, as by a prior that encodes learned images, is divided by it.
     """
-    layers = [layer for network in networks for layer in _leaf_layers(network)]
-    return Costs(
-        parameters=sum(math.prod(w.shape) for n in networks for w in n.trainable_weights),
-        forward_flops=sum(map(_flops, layers)),
-        activations=sum(math.prod(layer.output.shape[1:]) for layer in layers),
-    )
+    with tf.Graph().as_default():
+        model = VAE(**dataclasses.asdict(architecture))
+        images = tf.TensorSpec([batch_size, *architecture.image_shape])
+        noise = tf.TensorSpec([batch_size, objective.samples * model.latents])
+
+        @tf.function(autograph=False)
+        def losses(images: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+            labels = tf.zeros([batch_size], tf.int32)
+            return objective(model, images, noise, labels, beta=tf.ones([]), free_bits=0.0).loss
+
+        graph = losses.get_concrete_function(images, noise).graph
+        shapes = tuple(tuple(weight.shape) for weight in model.trainable_weights)
+    flops = {part: number / batch_size for part, number in count_operations(graph).items()}
+    kept = [each.outputs[0].shape for each in graph.get_operations() if each.type in _KEPT]
+    return Costs(shapes, flops, sum(shape.num_elements() for shape in kept) / batch_size)
+
+
+def count_operations(graph: tf.Graph) -> dict[str, int]:
+    """The floating-point operations of a graph, by part of a model; `other` is outside of them.
+
+    The shapes of all operations must be known.
+    """
+    flops: collections.Counter[str] = collections.Counter()
+    for operation in graph.get_operations():
+        count_of = _FLOPS.get(operation.type)
+        if count_of is not None:
+            scopes = operation.name.split("/")
+            part = next((scope for scope in scopes if scope in PARTS), "other")
+            flops[part] += count_of(operation)
+    return dict(flops)
 
 
 def memory(
     costs: Costs,
     *,
     micro_batch: int,
-    num_slots: int,
+    num_slots: Callable[[Sequence[int]], int],
     averages: bool = False,
     data_bytes: int = 0,
     activation_bytes: int = _FLOAT32_BYTES,
@@ -94,40 +143,43 @@ def memory(
     Args:
       costs: costs of the model.
       micro_batch: number of examples in a backward pass of the replica.
-      num_slots: numbers that the optimizer keeps per parameter.
+      num_slots: number of values that the optimizer keeps per element of a weight, by its shape.
       averages: whether a moving average of the weights is kept.
       data_bytes: size of the training examples held in memory, in bytes.
       activation_bytes: size of an element of a layer's output, in bytes: 4, or 2 in half precision.
     """
     weights = _FLOAT32_BYTES * costs.parameters
+    slots = sum(num_slots(shape) * math.prod(shape) for shape in costs.weight_shapes)
     return Memory(
         parameters=weights,
         gradients=weights,
-        slots=num_slots * weights,
+        slots=_FLOAT32_BYTES * slots,
         average=weights if averages else 0,
-        activations=micro_batch * costs.activations * activation_bytes,
+        activations=round(micro_batch * costs.activations * activation_bytes),
         data=data_bytes,
     )
 
 
-def _leaf_layers(layer: keras.Layer) -> Iterator[keras.Layer]:
-    """Iterates over the layers inside nested models, except input layers."""
-    if isinstance(layer, keras.Model):
-        for inner in layer.layers:
-            yield from _leaf_layers(inner)
-    elif not isinstance(layer, keras.layers.InputLayer):
-        yield layer
+def _matmul_flops(operation: tf.Operation) -> int:
+    left = operation.inputs[0].shape.as_list()
+    inner = left[-2] if operation.get_attr("transpose_a") else left[-1]
+    return 2 * inner * operation.outputs[0].shape.num_elements()
 
 
-def _flops(layer: keras.Layer) -> int:
-    """Counts the floating-point operations of a layer's forward pass, per example."""
-    if not hasattr(layer, "kernel"):
-        return 0
-    if isinstance(layer, keras.layers.Conv2DTranspose):
-        # It applies its kernel at each position of the input; a convolution, of the output.
-        positions = math.prod(layer.input.shape[1:-1])
-    elif isinstance(layer, keras.layers.Dense | keras.layers.Conv2D):
-        positions = math.prod(layer.output.shape[1:-1])
-    else:
-        raise ValueError(f"cannot count the operations of a {type(layer).__name__} layer")
-    return 2 * positions * math.prod(layer.kernel.shape)
+def _conv_flops(operation: tf.Operation) -> int:
+    # It applies its kernel at each position of the output.
+    positions = math.prod(operation.outputs[0].shape[:-1])
+    return 2 * positions * operation.inputs[1].shape.num_elements()
+
+
+def _transposed_conv_flops(operation: tf.Operation) -> int:
+    # It applies its kernel at each position of the input.
+    positions = math.prod(operation.inputs[2].shape[:-1])
+    return 2 * positions * operation.inputs[1].shape.num_elements()
+
+
+_FLOPS = {
+    "MatMul": _matmul_flops,
+    "Conv2D": _conv_flops,
+    "Conv2DBackpropInput": _transposed_conv_flops,
+}

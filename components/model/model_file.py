@@ -60,15 +60,28 @@ def image_shape(path: epath.Path) -> Shape:
     Raises:
       WorkError: the file is not a saved VAE of this project.
     """
+    height, width, channels = _read_setting(path, "image_shape", tuple[int, int, int], None)
+    return height, width, channels
+
+
+def num_classes(path: epath.Path) -> int:
+    """The number of labels that the VAE in a `.keras` file is conditioned on; 0 for none.
+
+    Raises:
+      WorkError: the file is not a saved VAE of this project.
+    """
+    # Files of earlier versions do not have the setting.
+    return _read_setting(path, "classes", int, 0)
+
+
+def _read_setting(path: epath.Path, name: str, type_: Any, default: Any) -> Any:
+    """An argument of the VAE's constructor, of a type. Raises the errors of `image_shape`."""
     with files.open_regular(path) as file:
         try:
-            shape = _read_config(PlainZip(file)).get("image_shape")
-            height, width, channels = json_types.parse(
-                tuple[int, int, int], shape, where="image_shape"
-            )
+            value = _read_config(PlainZip(file)).get(name, default)
+            return json_types.parse(type_, value, where=name)
         except ValueError as error:
             raise invalid(path, str(error)) from error
-    return height, width, channels
 
 
 def invalid(path: epath.Path, reason: str) -> WorkError:

@@ -1,6 +1,6 @@
-"""Standard normal noise of training as a pure function of (seed, step).
+"""The random numbers of training as pure functions of (seed, step), and binarized evaluation sets.
 
-Evaluation draws its own: see `components.metrics.likelihood`.
+Evaluation draws its latents itself: see `components.metrics.likelihood`.
 
 `tf.random.stateless_normal` gives different numbers with XLA than without, so the noise would
 depend on the device and on the network. The random bits are the same in both, so this module takes
@@ -9,24 +9,37 @@ the bits and applies the normal distribution's quantile function to them.
 
 import math
 
+import numpy as np
 import tensorflow as tf
 
-# Random bits per number. The midpoints below are odd multiples of 2^-23 in (-1, 1), which a
-# float32 with its 24-bit significand represents exactly.
+# Random bits per number. The midpoints below are odd multiples of 2^-24 in (0, 1), which a float32
+# with its 24-bit significand represents exactly.
 _BITS = 23
 
+# A seed of a run is below 2^32, so a stream's number fits above it.
+_SEED_BITS = 32
 
-def standard_normal(shape: tuple[int, ...], *, seed: int, step: tf.Tensor) -> tf.Tensor:
-    """Independent standard normal draws, float32.
+# The seed with which the published results on dynamically binarized images draw the pixels of the
+# validation and test sets.
+EVALUATION_SEED = 777
+
+# A Philox generator makes four numbers of 64 bits at a time, and can skip to any four.
+_NUMBERS_PER_SKIP = 4
+
+
+def uniform(shape: tuple[int, ...], *, seed: int, step: tf.Tensor, stream: int = 0) -> tf.Tensor:
+    """Independent draws that are uniform in (0, 1), float32; never 0 or 1.
 
     Args:
       shape: shape of the result.
-      seed: seed of the run, under 2^63.
+      seed: seed of the run, under 2^32.
       step: number of the training step, an int64 scalar.
+      stream: number of the use, under 2^31. Streams are independent of each other: one (seed, step)
+        must not give two uses the same numbers.
     """
     bits = tf.random.stateless_uniform(
         shape,
-        seed=tf.stack([tf.constant(seed, tf.int64), step]),
+        seed=tf.stack([tf.constant(seed + (stream << _SEED_BITS), tf.int64), step]),
         minval=None,
         maxval=None,
         dtype=tf.uint32,
@@ -34,8 +47,37 @@ def standard_normal(shape: tuple[int, ...], *, seed: int, step: tf.Tensor) -> tf
     )
     # An integer k, uniform in [0, 2^23).
     integers = tf.cast(tf.bitwise.right_shift(bits, tf.constant(32 - _BITS, tf.uint32)), tf.int32)
-    # u = (2k + 1) / 2^23 - 1 is the midpoint of one of 2^23 equal parts of (-1, 1). It is never
-    # -1 or 1, where the quantile function is infinite.
-    uniform = tf.cast(2 * integers + 1 - 2**_BITS, tf.float32) / 2**_BITS
-    # The normal quantile function: Φ⁻¹((1 + u) / 2) = √2 erf⁻¹(u)
-    return math.sqrt(2) * tf.math.erfinv(uniform)
+    # (2k + 1) / 2^24 is the midpoint of one of 2^23 equal parts of (0, 1).
+    return tf.cast(2 * integers + 1, tf.float32) / 2 ** (_BITS + 1)
+
+
+def standard_normal(
+    shape: tuple[int, ...], *, seed: int, step: tf.Tensor, stream: int = 0
+) -> tf.Tensor:
+    """Independent standard normal draws, float32; the arguments are those of `uniform`."""
+    # The normal quantile function: Φ⁻¹(u) = √2 erf⁻¹(2u - 1). The argument is exact in float32 and
+    # never -1 or 1, where the function is infinite.
+    u = uniform(shape, seed=seed, step=step, stream=stream)
+    return math.sqrt(2) * tf.math.erfinv(2 * u - 1)
+
+
+def binarize_for_evaluation(
+    pixels: np.ndarray, *, first: int = 0, seed: int = EVALUATION_SEED
+) -> np.ndarray:
+    """The one binarization of images of an evaluation set, float32 of 0 and 1.
+
+    A pixel is 1 with its intensity as the probability. The draws of an image depend only on the
+    seed, on the image's number and on its size, so a set gives the same pixels in any batches.
+
+    Args:
+      pixels: consecutive images of a set, uint8, shape [N, height, width, channels].
+      first: number of the first of them in the set.
+      seed: seed of the draws.
+    """
+    skips = -(-math.prod(pixels.shape[1:]) // _NUMBERS_PER_SKIP)
+    bits = np.random.Philox(key=seed).advance(first * skips)
+    # `RandomState`, unlike `Generator`, is promised never to change what it makes of the bits.
+    draws = np.random.RandomState(bits).random_sample((len(pixels), skips * _NUMBERS_PER_SKIP))
+    draws = draws[:, : math.prod(pixels.shape[1:])].reshape(pixels.shape)
+    # u < k / 255 with u uniform in [0, 1): never for k = 0, always for k = 255.
+    return (draws * 255 < pixels).astype(np.float32)

@@ -1,23 +1,212 @@
-"""The training objective: the negative ELBO, with an optional weight and floor on the rate."""
+"""The training objectives: bounds on the log-likelihood, as losses of single examples.
+
+Each is a loss in nats whose gradient is followed. All of them also report the rate and the
+distortion of the ELBO, so that runs with different objectives can be compared.
+"""
+
+import dataclasses
+from typing import NamedTuple, Protocol
 
 import tensorflow as tf
 
+from components.model.vae import VAE
 
-def loss(
-    rates: tf.Tensor, distortion: tf.Tensor, *, beta: tf.Tensor | float, free_bits: float
-) -> tf.Tensor:
-    """The loss of each example in nats, shape [batch].
 
-    Args:
-      rates: rate of each latent dimension in nats, shape [batch, latents].
-      distortion: in nats, shape [batch].
-      beta: weight of the rate (beta-VAE; Higgins et al., 2017). 1 gives the negative ELBO.
-      free_bits: floor of each dimension's rate in the loss, in nats, so that the dimension has no
-        incentive to collapse (Kingma et al., 2016); 0 for none. The paper
-        applies the floor to the mean rate over a minibatch. Here it applies to each example, so
-        that an example's loss depends on no other example and not on the number of replicas.
+class Losses(NamedTuple):
+    """The losses of a batch, in nats, each of shape [batch].
+
+    Attributes:
+      loss: what training minimizes.
+      rate: estimate of KL(q(z|x) || p(z)).
+      distortion: estimate of -E_q[log p(x|z)].
     """
-    # loss = distortion + beta * Σ_d max(rate_d, free_bits)
-    if free_bits:
-        rates = tf.maximum(rates, free_bits)
-    return distortion + beta * tf.reduce_sum(rates, axis=-1)
+
+    loss: tf.Tensor
+    rate: tf.Tensor
+    distortion: tf.Tensor
+
+
+class Objective(Protocol):
+    """A training objective.
+
+    Attributes:
+      samples: number of draws of z for each example.
+      description: the objective in a few words, for `--dry_run`.
+    """
+
+    @property
+    def samples(self) -> int: ...
+
+    @property
+    def description(self) -> str: ...
+
+    def __call__(
+        self,
+        vae: VAE,
+        images: tf.Tensor,
+        noise: tf.Tensor,
+        labels: tf.Tensor | None = None,
+        *,
+        beta: tf.Tensor,
+        free_bits: float,
+    ) -> Losses:
+        """The losses of a batch.
+
+        Args:
+          vae: the model.
+          images: in [0, 1], shape [batch, height, width, channels].
+          noise: standard normal, shape [batch, samples * latents].
+          labels: of the images, integers of shape [batch], for a conditional model.
+          beta: weight of the rate (beta-VAE; Higgins et al., 2017). 1 gives the bound itself.
+          free_bits: floor of each rate in the loss, in nats: of each latent dimension or, where the
+            rates have no closed form, of each level. Below it, nothing pulls the posterior towards
+            the prior (Kingma et al., 2016); 0 for none. The paper applies the floor to the mean
+            over a minibatch. Here it applies to each example, so that an example's loss depends on
+            no other example and not on the number of replicas.
+        """
+
+
+@dataclasses.dataclass(frozen=True)
+class Elbo:
+    """The negative ELBO, with the rate in closed form where there is one.
+
+    Attributes:
+      path_derivative: whether the gradient leaves out the posterior's parameters in log q(z|x) and
+        keeps the path through z. That term has the mean 0 but not the variance 0, except where the
+        posterior is exact ("sticking the landing"; Roeder et al., 2017). The rate is then estimated
+        at the drawn z.
+    """
+
+    path_derivative: bool = False
+    samples: int = 1
+
+    @property
+    def description(self) -> str:
+        return "the ELBO" + (" by its path derivative" if self.path_derivative else "")
+
+    def __call__(
+        self,
+        vae: VAE,
+        images: tf.Tensor,
+        noise: tf.Tensor,
+        labels: tf.Tensor | None = None,
+        *,
+        beta: tf.Tensor,
+        free_bits: float,
+    ) -> Losses:
+        inference = vae.infer(images, noise, labels, samples=1, stop_posterior=self.path_derivative)
+        rates = inference.sampled_rates if self.path_derivative else inference.rates
+        distortion = vae.distortion(images, inference.features)
+        loss = distortion + beta * _floored_rate(rates, free_bits)
+        return Losses(loss, tf.reduce_sum(rates, axis=-1), distortion)
+
+
+@dataclasses.dataclass(frozen=True)
+class ImportanceWeighted:
+    """The importance-weighted bound of k draws (Burda et al., 2016), negative.
+
+    It is tighter than the ELBO, and exact as k grows.
+
+    Attributes:
+      samples: the number k of draws of z for each example.
+      doubly_reparameterized: whether the posterior's gradient is the doubly reparameterized one,
+        whose signal does not vanish as k grows (Tucker et al., 2019).
+    """
+
+    samples: int
+    doubly_reparameterized: bool = False
+
+    @property
+    def description(self) -> str:
+        kind = ", doubly reparameterized" if self.doubly_reparameterized else ""
+        return f"the importance-weighted bound of {self.samples} draws{kind}"
+
+    def __call__(
+        self,
+        vae: VAE,
+        images: tf.Tensor,
+        noise: tf.Tensor,
+        labels: tf.Tensor | None = None,
+        *,
+        beta: tf.Tensor,
+        free_bits: float,
+    ) -> Losses:
+        k = self.samples
+        noise = tf.reshape(noise, [-1, vae.latents])
+        shares = _GradientShares()
+        inference = vae.infer(
+            images,
+            noise,
+            labels,
+            samples=k,
+            stop_posterior=self.doubly_reparameterized,
+            through_z=shares if self.doubly_reparameterized else None,
+        )
+        distortion = vae.distortion(tf.repeat(images, k, axis=0), inference.features)
+        rates = inference.sampled_rates
+        # log w = log p(x|z) + beta (log p(z) - log q(z|x))
+        log_weights = -(distortion + beta * _floored_rate(rates, free_bits))
+        log_weights = tf.reshape(log_weights, [-1, k])
+        # The bound is log 1/k Σ w, and the gradient of log Σ w is Σ w / Σ w times that of log w.
+        loss = tf.math.log(float(k)) - tf.reduce_logsumexp(log_weights, axis=-1)
+        shares_of_weight = tf.stop_gradient(tf.nn.softmax(log_weights))
+        shares.values = tf.reshape(1.0 - beta + beta * shares_of_weight, [-1, 1])
+        return Losses(
+            loss,
+            tf.reduce_mean(tf.reshape(tf.reduce_sum(rates, axis=-1), [-1, k]), axis=-1),
+            tf.reduce_mean(tf.reshape(distortion, [-1, k]), axis=-1),
+        )
+
+
+def _floored_rate(rates: tf.Tensor, free_bits: float) -> tf.Tensor:
+    """The sum of the rates, each at least `free_bits`, in nats, shape [draws]."""
+    # Σ_d max(rate_d, free_bits)
+    return tf.reduce_sum(tf.maximum(rates, free_bits) if free_bits else rates, axis=-1)
+
+
+class _GradientShares:
+    """Multiplies the gradient that passes through z by a factor of each draw.
+
+    With s = w / Σ w, the loss gives the gradient through z the factor s. What is left out is
+    beta s ∂log q(z|x) by the posterior's parameters. Its mean is that of beta times the gradient
+    of s through z, which is s (1 - s) ∂log w. So the doubly reparameterized gradient has the factor
+    s - beta s (1 - s) in place of s; for beta = 1 that is s². The gradients of the decoder and of
+    the prior do not pass through here and keep s.
+
+    Attributes:
+      values: 1 - beta (1 - s) of each draw, shape [draws, 1]; known only when everything after z
+        has been computed, and needed only for the gradient.
+    """
+
+    values: tf.Tensor
+
+    def __call__(self, z: tf.Tensor) -> tf.Tensor:
+        """z itself."""
+
+        @tf.custom_gradient
+        def identity(z: tf.Tensor):
+            return tf.identity(z), lambda upstream: upstream * self.values
+
+        return identity(z)
+
+
+def elbo(samples: int) -> Objective:
+    """The ELBO, which has one draw per example."""
+    del samples
+    return Elbo()
+
+
+def path_derivative(samples: int) -> Objective:
+    """The ELBO with its path-derivative gradient, which has one draw per example."""
+    del samples
+    return Elbo(path_derivative=True)
+
+
+def importance_weighted(samples: int) -> Objective:
+    """The importance-weighted bound."""
+    return ImportanceWeighted(samples)
+
+
+def doubly_reparameterized(samples: int) -> Objective:
+    """The importance-weighted bound with its doubly reparameterized gradient."""
+    return ImportanceWeighted(samples, doubly_reparameterized=True)

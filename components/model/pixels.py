@@ -1,4 +1,4 @@
-"""Pixels as intensities: the one place that scales images for the model."""
+"""Pixels as intensities, and batches of images, for the model."""
 
 import math
 from typing import TYPE_CHECKING, overload
@@ -20,6 +20,11 @@ def batch_size(image_shape: Shape) -> int:
     A network holds the outputs of its layers for the whole batch.
     """
     return min(_MAX_BATCH, max(1, _MAX_BATCH_PIXELS // math.prod(image_shape[:2])))
+
+
+def part_of(labels: np.ndarray | None, first: int, size: int) -> np.ndarray | None:
+    """The labels of the at most `size` images from `first` on; None if there are no labels."""
+    return None if labels is None else labels[first : first + size]
 
 
 @overload

@@ -1,5 +1,6 @@
 """The variational autoencoder (Kingma and Welling, 2014)."""
 
+import dataclasses
 import os
 from typing import Any
 
@@ -7,93 +8,231 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from components.base.shapes import Shape
-from components.model.distributions import Bernoulli, Normal, standard_normal_like
-from components.model.network_registry import NETWORKS
+from components.model.architecture import Architecture
+from components.model.distributions import Normal
+from components.model.heads.head import DecodedLikelihood, Head, HeadSettings, Parameters
+from components.model.inference import Inference, LatentModel, OneLevel, encoded_posterior
+from components.model.ladder import Ladder, LadderDecoder, ladder_encoder
+from components.model.likelihoods.gaussian import SharedScale
+from components.model.likelihoods.likelihood import Family, Likelihood
+from components.model.networks.network import NetworkSettings
+from components.model.registry import HEADS, LIKELIHOODS, NETWORKS, PRIORS
 from components.model.restore import restore
-
-# exp(±20) is finite in float32, and no useful posterior is that wide or that narrow.
-_LOG_VARIANCE_BOUND = 20.0
 
 
 @keras.saving.register_keras_serializable(package="vae_pipeline")
 class VAE(keras.Model):
-    """A VAE: encoder q(z|x), prior p(z) = N(0, I) and decoder p(x|z).
+    """A VAE: posterior q(z|x), prior p(z) and likelihood p(x|z).
 
     Calling the model on images gives reconstructions: the likelihood's mean at the embedding.
 
+    With classes, the likelihood is p(x|z, y) of the label y, and neither posterior nor prior see
+    the label (Kingma et al., 2014). Such a conditional model needs labels, integers of shape
+    [batch], wherever it decodes; other models ignore them.
+
     Args:
-      image_shape: (height, width, channels).
-      network: name of the architecture, a key of `NETWORKS`.
-      latents: number of latent dimensions.
-      widths: layer widths from the image inwards; the architecture defines their meaning.
       compute_dtype: Keras dtype policy of the inner layers, such as `mixed_bfloat16`. Weights and
         distributions stay in float32.
+      **settings: the fields of `Architecture`, and Keras's own arguments, such as `name`.
     """
 
-    def __init__(
-        self,
-        *,
-        image_shape: Shape,
-        network: str,
-        latents: int,
-        widths: tuple[int, ...],
-        compute_dtype: str = "float32",
-        **kwargs,
-    ):
-        super().__init__(dtype="float32", **kwargs)
-        self._config: dict[str, Any] = {
-            "image_shape": tuple(image_shape),
-            "network": network,
-            "latents": latents,
-            "widths": tuple(widths),
-            "compute_dtype": compute_dtype,
+    def __init__(self, *, compute_dtype: str = "float32", **settings: Any):
+        names = {field.name for field in dataclasses.fields(Architecture)}
+        keras_arguments = {key: value for key, value in settings.items() if key not in names}
+        super().__init__(dtype="float32", **keras_arguments)
+        # Keras reads lists from a file where there were tuples.
+        fields: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in settings.items()
+            if key in names
         }
-        self.image_shape: Shape = self._config["image_shape"]
-        self.latents = latents
-        architecture = NETWORKS[network]
-        sizes = {"latents": latents, "widths": widths, "dtype": compute_dtype}
-        self.encoder = architecture.encoder(self.image_shape, **sizes)
-        self.decoder = architecture.decoder(self.image_shape, **sizes)
-        # Encoder and decoder know their input shapes, so their weights exist already.
+        self.architecture = Architecture(**fields)
+        self._compute_dtype_policy = compute_dtype
+        self.family: Family = LIKELIHOODS[self.architecture.likelihood]
+        self._build_parts(compute_dtype)
+        # The parts know their input shapes, so their weights exist already.
         self.built = True
+
+    def _build_parts(self, dtype: str) -> None:
+        architecture = self.architecture
+        channels = architecture.image_shape[2]
+        # One scale for all pixels is a weight of its own and no output.
+        shares_scale = self.family.shares_scale
+        num_outputs = channels if shares_scale else self.family.num_outputs(channels)
+        head = HEADS[architecture.head]
+        settings = NetworkSettings(
+            image_shape=architecture.image_shape,
+            latents=architecture.latents,
+            widths=architecture.widths,
+            outputs=architecture.feature_channels if head.reads_features else num_outputs,
+            head_reads_features=head.reads_features,
+            activation=architecture.activation,
+            encoder_blocks=architecture.encoder_blocks,
+            decoder_blocks=architecture.decoder_blocks,
+            features=architecture.feature_channels,
+            dtype=dtype,
+        )
+        self.latent_model = self._build_latent_model(settings)
+        self.head: Head = head(
+            HeadSettings(
+                channels=channels,
+                outputs=num_outputs,
+                features=settings.outputs,
+                layers=architecture.head_layers,
+                activation=architecture.activation,
+                dtype=dtype,
+            )
+        )
+        self.scale = SharedScale(name="scale") if shares_scale else None
+
+    def _build_latent_model(self, settings: NetworkSettings) -> LatentModel:
+        architecture = self.architecture
+        if architecture.levels > 1:
+            if architecture.classes:
+                raise ValueError("a hierarchy of latents is not conditioned on labels")
+            self.encoder = ladder_encoder(settings)
+            self.decoder = LadderDecoder(settings, levels=architecture.levels)
+            return Ladder(self.encoder, self.decoder)
+        network = NETWORKS[architecture.network]
+        self.encoder = encoder = network.encoder(settings)
+        # The decoder's inputs are the latents, followed by the one-hot label.
+        inputs = architecture.latents + architecture.classes
+        self.decoder = network.decoder(dataclasses.replace(settings, latents=inputs))
+        self.prior = PRIORS[architecture.prior](
+            architecture, lambda images: encoded_posterior(encoder, images)
+        )
+        return OneLevel(self.encoder, self.prior, self.decoder)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of the images."""
+        return self.architecture.image_shape
+
+    @property
+    def is_convolutional(self) -> bool:
+        """Whether most of the work is convolutions."""
+        network = NETWORKS[self.architecture.network]
+        return network.is_convolutional or self.head.reads_features
+
+    @property
+    def latents(self) -> int:
+        """Number of latent dimensions, over all levels."""
+        return self.latent_model.latents
 
     def posterior(self, images: tf.Tensor) -> Normal:
         """The posterior q(z|x) of images [batch, height, width, channels] in [0, 1]."""
-        mean, log_variance = tf.split(self.encoder(images), 2, axis=-1)
-        bounded = tf.clip_by_value(log_variance, -_LOG_VARIANCE_BOUND, _LOG_VARIANCE_BOUND)
-        return Normal(mean, bounded)
+        return self.latent_model.posterior(images)
 
-    def likelihood(self, z: tf.Tensor) -> Bernoulli:
-        """The likelihood p(x|z) given latents [batch, latents]."""
-        return Bernoulli(self.decoder(z))
+    def likelihood(self, z: tf.Tensor, labels: tf.Tensor | None = None) -> Likelihood:
+        """The likelihood p(x|z) given latents [batch, latents], or p(x|z, y) given labels, too.
+
+        Raises:
+          ValueError: the model is conditional, and there are no labels.
+        """
+        return self.likelihood_of(self.latent_model.decode(z, self._condition(labels)))
+
+    def likelihood_of(self, features: tf.Tensor) -> Likelihood:
+        """The likelihood given the decoder's features [batch, height, width, features]."""
+        parameters = Parameters(self.family, self.scale)
+        if not self.head.is_sequential:
+            return parameters(features)
+        return DecodedLikelihood(self.head, features, parameters)
+
+    def sample_prior(self, noise: tf.Tensor) -> tf.Tensor:
+        """Draws from p(z), shape [batch, latents].
+
+        Args:
+          noise: standard normal, shape [batch, latent_model.prior_noise].
+        """
+        return self.latent_model.sample_prior(noise)
+
+    def infer(
+        self,
+        images: tf.Tensor,
+        noise: tf.Tensor,
+        labels: tf.Tensor | None = None,
+        **options: Any,
+    ) -> Inference:
+        """Draws from q(z|x), with what the objectives need: see `LatentModel.infer`.
+
+        Raises:
+          ValueError: the model is conditional, and there are no labels.
+        """
+        condition = self._condition(labels)
+        return self.latent_model.infer(images, noise, condition=condition, **options)
+
+    def _condition(self, labels: tf.Tensor | None) -> tf.Tensor | None:
+        """The one-hot labels, float32 [batch, classes]; None for a model without classes."""
+        classes = self.architecture.classes
+        if not classes:
+            return None
+        if labels is None:
+            raise ValueError(
+                f"a conditional model of {classes} classes needs the labels of the images. "
+                "Received: labels=None"
+            )
+        return tf.one_hot(labels, classes)
+
+    def distortion(self, images: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
+        """-log p(x|z) in nats, shape [batch], given the decoder's features at z."""
+        with tf.name_scope("head"):
+            return -self.likelihood_of(features).log_prob(images)
 
     def rates_and_distortion(
-        self, images: tf.Tensor, noise: tf.Tensor
+        self, images: tf.Tensor, noise: tf.Tensor, labels: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """The two terms of the ELBO for one draw of z per image, in nats.
 
         Args:
           images: shape [batch, height, width, channels], in [0, 1].
           noise: standard normal, shape [batch, latents].
+          labels: of the images, for a conditional model.
 
         Returns:
-          The rate of each latent dimension, shape [batch, latents], whose sum over the dimensions
-          is KL(q(z|x) || p(z)); and the distortion -log p(x|z), shape [batch].
+          The rates, whose sum has the mean KL(q(z|x) || p(z)): of each latent dimension, in closed
+          form, shape [batch, latents]; or, if there is none, of each level, at the drawn z, shape
+          [batch, levels]. And the distortion -log p(x|z), shape [batch].
         """
         # ELBO = E_q[log p(x|z)] - KL(q(z|x) || p(z)) = -(distortion + rate)
-        posterior = self.posterior(images)
-        rates = posterior.kl_by_dimension(standard_normal_like(posterior.mean))
-        distortion = -self.likelihood(posterior.sample(noise)).log_prob(images)
-        return rates, distortion
+        inference = self.infer(images, noise, labels)
+        return inference.rates, self.distortion(images, inference.features)
 
-    def call(self, images: tf.Tensor) -> tf.Tensor:
-        """Reconstructions in [0, 1], of the shape of `images`."""
-        return self.likelihood(self.posterior(images).mode()).mean()
+    def log_weights(
+        self,
+        images: tf.Tensor,
+        noise: tf.Tensor,
+        labels: tf.Tensor | None = None,
+        *,
+        samples: int,
+    ) -> tf.Tensor:
+        """log p(x, z) - log q(z|x) of draws from q(z|x), in nats, shape [batch, samples].
+
+        Args:
+          images: shape [batch, height, width, channels], in [0, 1].
+          noise: standard normal, shape [batch * samples, latents].
+          labels: of the images, for a conditional model.
+          samples: number of draws for each image.
+        """
+        inference = self.infer(images, noise, labels, samples=samples)
+        distortion = self.distortion(tf.repeat(images, samples, axis=0), inference.features)
+        rate = tf.reduce_sum(inference.sampled_rates, axis=-1)
+        return tf.reshape(-(distortion + rate), [-1, samples])
+
+    def call(self, images: tf.Tensor, labels: tf.Tensor | None = None) -> tf.Tensor:
+        """Reconstructions in [0, 1], of the shape of `images`.
+
+        Raises:
+          ValueError: the model is conditional, and there are no labels.
+        """
+        return self.likelihood(self.posterior(images).mode(), labels).mean()
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, which Keras saves in the `.keras` file."""
-        return {**super().get_config(), **self._config}
+        return {
+            **super().get_config(),
+            **dataclasses.asdict(self.architecture),
+            "compute_dtype": self._compute_dtype_policy,
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "VAE":
@@ -108,7 +247,7 @@ class VAE(keras.Model):
         Args:
           weights: weights of the copy, in the order of `get_weights`; None for this model's own.
         """
-        copy = VAE(**{**self._config, "compute_dtype": "float32"})
+        copy = VAE(**dataclasses.asdict(self.architecture))
         copy.set_weights(self.get_weights() if weights is None else weights)
         return copy
 

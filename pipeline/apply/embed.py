@@ -26,7 +26,7 @@ from components.data import codec, tfds_metadata
 from components.data.examples import ExampleBatch
 from components.data.prepared_dataset import PreparedDataset
 from components.model import embeddings, model_file
-from components.model.network_registry import MODEL_FILE
+from components.model.registry import MODEL_FILE
 from pipeline.beam import report_progress
 
 

@@ -6,6 +6,7 @@ from components.base.config import option
 from components.base.errors import ConfigError
 
 _MAX_DRAWS = 1_000_000
+_MAX_EXAMPLES = 2**31 - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,9 +14,25 @@ class EvaluateConfig:
     """Settings of the evaluation."""
 
     draws: int = option(4, "number of draws of z per example, to average the distortion over")
-    draws_seed: int = option(0, "random seed of these draws and of the samples from the prior")
+    draws_seed: int = option(0, "random seed of all draws of z and of the samples from the prior")
+    importance_samples: int = option(
+        0,
+        "number of draws of z per example to estimate the log-likelihood with, which takes as many "
+        "passes through the decoder; 0: do not estimate it",
+    )
+    limit_examples: int = option(
+        0, "for a quick look, score only the first N examples of the split; 0: score all"
+    )
 
     def __post_init__(self) -> None:
+        for name, largest in (
+            ("importance_samples", _MAX_DRAWS),
+            ("limit_examples", _MAX_EXAMPLES),
+        ):
+            if not 0 <= getattr(self, name) <= largest:
+                raise ConfigError(
+                    f"{name} must be from 0 to {largest:,}. Received: {getattr(self, name)}"
+                )
         if not 1 <= self.draws <= _MAX_DRAWS or self.draws_seed < 0:
             raise ConfigError(
                 f"draws must be from 1 to {_MAX_DRAWS:,}, and draws_seed at least 0. "

@@ -11,9 +11,9 @@ from components.data.class_names import display_order, displayed
 from components.data.examples import ExampleBatch
 from components.figures import curves, grids, scatter
 from components.figures.mosaic import to_bytes
+from components.model.decode import decode, reconstruct
 from components.model.latent_plane import Plane
-from components.model.pixels import batch_size, to_unit
-from pipeline.evaluate.scores import Scores, metric_title
+from pipeline.evaluate.scores import METRICS, Scores
 from trainer.recording.epoch_metrics import EpochMetrics
 
 if TYPE_CHECKING:
@@ -42,10 +42,10 @@ class FigureWriter:
         self._vae = vae
         self._scores = scores
         # Figures show the classes in this order, so positions in it take the place of labels.
-        order = display_order(class_names)
+        self._order = np.array(display_order(class_names), np.int64)
         names, self._note = displayed(class_names)
-        self._class_names = [names[label] for label in order]
-        self._positions = np.argsort(order)
+        self._class_names = [names[label] for label in self._order]
+        self._positions = np.argsort(self._order)
 
     def draw_latent_space(self, means: np.ndarray, labels: np.ndarray) -> None:
         """Draws the embeddings, and images decoded from a grid in the same plane.
@@ -66,40 +66,47 @@ class FigureWriter:
             path=self._directory / "encodings.png",
         )
         side = len(_GRID_QUANTILES)
+        z = plane.grid(_GRID_QUANTILES)
+        given = f"given {self._class_names[0]}" if self._is_conditional else ""
         grids.latent_grid(
-            self._decode(plane.grid(_GRID_QUANTILES), (side, side)),
+            self._decode(z, np.full(len(z), self._order[0]), (side, side)),
             quantiles=_GRID_QUANTILES,
             axis_labels=(f"{horizontal}: quantile", f"{vertical}: quantile"),
             title=f"Latent space, decoded over quantiles of {plane.distribution}",
-            subtitle=self._subtitle("elbo"),
+            subtitle=self._subtitle("elbo", note=given),
             path=self._directory / "latent_grid.png",
         )
 
     def draw_samples(self, *, seed: int) -> None:
-        """Draws images decoded from the prior."""
+        """Draws images decoded from the prior; of a conditional model, a row for each class."""
         rng = np.random.default_rng(seed)
-        z = rng.standard_normal((np.prod(_SAMPLE_GRID), self._vae.latents), np.float32)
+        noise_size = self._vae.latent_model.prior_noise
+        rows, columns = _SAMPLE_GRID
+        names, note = list[str](), ""
+        if self._is_conditional:
+            names, note = self._class_names[:_MAX_CLASSES], self._note
+            rows = len(names)
+        noise = rng.standard_normal((rows * columns, noise_size), np.float32)
+        z = np.asarray(self._vae.sample_prior(noise))
+        labels = np.repeat(np.resize(self._order, rows), columns)
         grids.image_grid(
-            self._decode(z, _SAMPLE_GRID),
+            self._decode(z, labels, (rows, columns)),
+            row_names=names,
             title="Samples from the prior",
-            subtitle=self._subtitle("elbo"),
+            subtitle=self._subtitle("elbo", note=note),
             path=self._directory / "samples.png",
         )
 
     def draw_reconstructions(self, examples: ExampleBatch) -> None:
         """Draws the first examples of each class above their reconstructions."""
         positions = dataclasses.replace(examples, labels=self._positions[examples.labels])
-        labels, originals = first_of_each_class(positions)
+        positions_shown, originals = first_of_each_class(positions)
         flat = originals.reshape(-1, *self._vae.image_shape)
-        batch = batch_size(self._vae.image_shape)
-        reconstructions = [
-            to_bytes(self._vae(to_unit(flat[first : first + batch])).numpy())
-            for first in range(0, len(flat), batch)
-        ]
+        flat_labels = np.repeat(self._order[positions_shown], originals.shape[1])
         grids.reconstructions(
             originals,
-            np.concatenate(reconstructions).reshape(originals.shape),
-            class_names=[self._class_names[label] for label in labels],
+            to_bytes(reconstruct(self._vae, flat, flat_labels)).reshape(originals.shape),
+            class_names=[self._class_names[position] for position in positions_shown],
             title=f"Reconstructions of {self._scores.split} examples",
             subtitle=self._subtitle("distortion", note=self._note),
             path=self._directory / "reconstructions.png",
@@ -125,18 +132,16 @@ class FigureWriter:
     def _subtitle(self, metric: str, *, note: str = "") -> str:
         scores, mean = self._scores, self._scores.metric(metric)
         value = f"{mean} nats".replace("-", "−")
-        title = metric_title(metric)
-        score = f"{scores.split} {title} {value}"
+        score = f"{scores.split} {METRICS[metric].title} {value}"
         return " · ".join(filter(None, (scores.dataset, scores.preset, score, note)))
 
-    def _decode(self, z: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    @property
+    def _is_conditional(self) -> bool:
+        return self._vae.architecture.classes > 0
+
+    def _decode(self, z: np.ndarray, labels: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
         """The likelihood's means at z, uint8 [rows, columns, height, width, channels]."""
-        batch = batch_size(self._vae.image_shape)
-        images = [
-            to_bytes(self._vae.likelihood(z[first : first + batch]).mean().numpy())
-            for first in range(0, len(z), batch)
-        ]
-        return np.concatenate(images).reshape(*grid, *self._vae.image_shape)
+        return to_bytes(decode(self._vae, z, labels)).reshape(*grid, *self._vae.image_shape)
 
 
 def first_of_each_class(examples: ExampleBatch) -> tuple[list[int], np.ndarray]:

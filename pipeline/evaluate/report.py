@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from components.base.manifest import Artifact
 from components.metrics.mean import Mean
-from pipeline.evaluate.scores import METRICS, Scores, metric_title
+from pipeline.evaluate.scores import BITS, METRICS, Scores
 from trainer.train_counts import TrainCounts
 
 _PAGE = """<!doctype html>
@@ -33,9 +33,10 @@ img {{ max-width: 100%; height: auto }}
 <p>{subtitle}</p>
 {notes}
 <table>
-<tr><th>{split} set, nats per example<th>mean<th>95 % interval
+<tr><th>{split} set<th>mean<th>95 % interval<th>unit
 {scores}
 </table>
+<p>{protocol}</p>
 {figures}
 <h2>Configuration</h2>
 <table>
@@ -72,7 +73,8 @@ def render(scores: Scores, model: Artifact, notes: Sequence[str]) -> str:
         ),
         notes="".join(f'<p class="note">{html.escape(note)}</p>' for note in notes),
         split=html.escape(scores.split),
-        scores="\n".join(_score_row(name, scores.metric(name)) for name in METRICS),
+        scores="\n".join(_score_row(name, mean) for name, mean in scores.means.items()),
+        protocol=html.escape(scores.how_measured()),
         figures="\n".join(
             f'<p><img src="figures/{name}.png" alt="{text}"></p>' for name, text in _FIGURES.items()
         ),
@@ -85,7 +87,12 @@ def render(scores: Scores, model: Artifact, notes: Sequence[str]) -> str:
 
 def _score_row(name: str, score: Mean) -> str:
     mean, half_width = score.value, score.half_width
-    interval = f"{mean - half_width:.2f} to {mean + half_width:.2f}"
+    metric = METRICS[name]
+    digits = 3 if metric.unit == BITS else 2
+    interval = f"{mean - half_width:.{digits}f} to {mean + half_width:.{digits}f}"
     if math.isinf(half_width):
         interval = "unknown: a single example"
-    return f'<tr><td>{metric_title(name)}<td class="number">{mean:.2f}<td class="number">{interval}'
+    return (
+        f'<tr><td>{metric.title}<td class="number">{mean:.{digits}f}<td class="number">{interval}'
+        f"<td>{metric.unit}"
+    )

@@ -2,28 +2,76 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from components.base.manifest import Artifact
 from components.metrics.mean import Mean
 
-METRICS = ("elbo", "rate", "distortion")
-_UNIT = "nats per example"
+NATS, BITS = "nats per example", "bits per dimension"
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """What a metric is called and measured in.
+
+    Attributes:
+      title: the name in text.
+      unit: the unit in text.
+    """
+
+    title: str
+    unit: str
+
+
+# All metrics, in the order in which they are shown. An evaluation has some of them.
+METRICS = {
+    "elbo": Metric("ELBO", NATS),
+    "rate": Metric("rate", NATS),
+    "distortion": Metric("distortion", NATS),
+    "nll": Metric("negative log-likelihood", NATS),
+    "bits_per_dim": Metric("bits per dimension", BITS),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoringProtocol:
+    """How the likelihood was measured: what else decides its value. None where it does not apply.
+
+    Attributes:
+      likelihood: name of the model's likelihood.
+      given: what all values are conditioned on: `label` if they are of p(x|y).
+      binarization_seed: seed of the binarization of the images.
+      importance_samples: number of draws per example for the log-likelihood.
+      weights: which weights were evaluated, in words.
+      examples_in_split: number of examples of the split, scored or not.
+    """
+
+    likelihood: str | None = None
+    given: str | None = None
+    binarization_seed: int | None = None
+    importance_samples: int | None = None
+    weights: str | None = None
+    examples_in_split: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """The scores of a model, in nats per example.
+    """The scores of a model.
 
     Attributes:
       dataset: name of the dataset.
       preset: name of the preset that the model was trained with.
       split: name of the split that was scored.
-      examples: number of examples in the split.
+      examples: number of examples that were scored.
       draws: number of draws of z per example.
-      elbo: -(rate + distortion).
-      rate: KL(q(z|x) || p(z)).
-      distortion: -E_q[log p(x|z)].
+      means: the mean of each metric, by its name in `METRICS`:
+        elbo: -(rate + distortion).
+        rate: KL(q(z|x) || p(z)).
+        distortion: -E_q[log p(x|z)].
+        nll: -log p(x), estimated from above with importance samples, where they were asked for.
+        bits_per_dim: the nll or, without it, the negative ELBO, for likelihoods over 256 levels.
+      protocol: how the likelihood was measured.
     """
 
     dataset: str
@@ -31,13 +79,33 @@ class Scores:
     split: str
     examples: int
     draws: int
-    elbo: Mean
-    rate: Mean
-    distortion: Mean
+    means: Mapping[str, Mean]
+    protocol: ScoringProtocol = ScoringProtocol()
 
     def metric(self, name: str) -> Mean:
-        """The mean of one of `METRICS`."""
-        return getattr(self, name)
+        """The mean of a metric."""
+        return self.means[name]
+
+    def how_measured(self) -> str:
+        """How the scores were measured, in a sentence."""
+        protocol = self.protocol
+        parts = [f"{self.draws} draws of z per example for the ELBO"]
+        if protocol.given:
+            parts.append(
+                f"the {protocol.given} of every example given: all figures are of p(x|y), not of "
+                "p(x)"
+            )
+        if protocol.importance_samples:
+            samples = protocol.importance_samples
+            parts.append(f"{samples:,} importance samples per example for the log-likelihood")
+        if protocol.binarization_seed is not None:
+            parts.append(f"pixels binarized once, with seed {protocol.binarization_seed}")
+        if protocol.examples_in_split and self.examples < protocol.examples_in_split:
+            parts.append(
+                f"only the first {self.examples:,} of {protocol.examples_in_split:,} examples, "
+                "which may be easier or harder than the rest"
+            )
+        return f"Measured with {'; '.join(parts)}."
 
     def as_json(self) -> dict[str, Any]:
         """The scores as the JSON value in metrics.json and in the manifest.
@@ -50,8 +118,9 @@ class Scores:
             "split": self.split,
             "examples": self.examples,
             "draws": self.draws,
-            "unit": _UNIT,
-            **{name: _mean_as_json(self.metric(name)) for name in METRICS},
+            "unit": NATS,
+            **{name: _mean_as_json(self.means[name]) for name in METRICS if name in self.means},
+            "protocol": dataclasses.asdict(self.protocol),
         }
 
     @staticmethod
@@ -63,12 +132,14 @@ class Scores:
         """
         counts = vars(evaluation.counts(_ScoresRecord))
         del counts["unit"]
-        return Scores(**counts | {name: counts[name].as_mean() for name in METRICS})
+        records = {name: counts.pop(name) for name in METRICS}
+        means = {name: record.as_mean() for name, record in records.items() if record is not None}
+        return Scores(**counts, means=means)
 
 
 @dataclasses.dataclass(frozen=True)
 class _MeanRecord:
-    """A mean in a manifest, in nats per example."""
+    """A mean in a manifest."""
 
     mean: float
     half_width_95: float | None
@@ -90,11 +161,17 @@ class _ScoresRecord:
     elbo: _MeanRecord
     rate: _MeanRecord
     distortion: _MeanRecord
+    nll: _MeanRecord | None = None
+    bits_per_dim: _MeanRecord | None = None
+    # Evaluations of earlier versions have none.
+    protocol: ScoringProtocol = ScoringProtocol()
 
 
-def metric_title(name: str) -> str:
-    """The name of a metric in text: `ELBO`, `rate` or `distortion`."""
-    return "ELBO" if name == "elbo" else name
+def bits_per_dim(nats: Mean, dimensions: int) -> Mean:
+    """A mean in nats per example as bits for each of its dimensions (pixels times channels)."""
+    # 1 nat = 1 / ln 2 bits
+    factor = 1 / (dimensions * math.log(2))
+    return Mean(nats.value * factor, nats.half_width * factor)
 
 
 def _mean_as_json(mean: Mean) -> dict[str, float | None]:

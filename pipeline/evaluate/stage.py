@@ -2,20 +2,24 @@
 
 import dataclasses
 import json
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 from etils import epath
 
 from components.base import artifacts, console, tensorflow_setup
+from components.base.errors import ConfigError
 from components.base.manifest import Artifact, load_artifact
 from components.data.examples import ExampleBatch
 from components.data.prepared_dataset import PreparedDataset
 from components.metrics.mean import Mean
-from components.model.network_registry import MODEL_FILE
+from components.model import model_file
+from components.model.registry import MODEL_FILE
 from pipeline.apply.embed import check_image_shape
+from pipeline.evaluate import log_likelihood
 from pipeline.evaluate.config import EvaluateConfig
-from pipeline.evaluate.scores import Scores
+from pipeline.evaluate.scores import Scores, ScoringProtocol, bits_per_dim
 from trainer.recording.epoch_metrics import (
     EPOCH_METRICS_FILE,
     EpochMetrics,
@@ -28,6 +32,10 @@ if TYPE_CHECKING:
 
 REPORT = "report.html"
 METRICS_FILE = "metrics.json"
+
+# Bits per dimension are reported for likelihoods over the levels of a byte only: those of binarized
+# images describe other data.
+_BYTE_LEVELS = 256
 
 
 def evaluate(
@@ -53,7 +61,8 @@ def evaluate(
 
     Raises:
       ConfigError: `examples` or `model` is not an artifact of the right stage, the model was
-        trained on images of another shape, or `output` holds something else.
+        trained on images of another shape or is conditioned on other labels, or `output` holds
+        something else.
       WorkError: a shard or the model is damaged.
     """
     dataset = PreparedDataset.open(examples)
@@ -68,7 +77,9 @@ def evaluate(
         console.say(f"evaluate: up to date ({output})")
         return load_artifact(output, stage="evaluate")
     check_image_shape(trained, dataset.image_shape, where=dataset.path)
-    with plan.publish(overwrite=overwrite) as draft:
+    _check_classes(trained, dataset)
+    # An interrupted estimate of log-likelihoods continues; the rest takes seconds.
+    with plan.publish(resume=True, overwrite=overwrite) as draft:
         # The model has the notes of the dataset that it was trained on, usually the same one.
         notes = list(dict.fromkeys([*dataset.artifact.manifest.notes, *trained.manifest.notes]))
         scores = _write_evaluation(config, dataset, trained, draft.path, notes=notes)
@@ -76,6 +87,21 @@ def evaluate(
         draft.notes = notes
     console.say(f"evaluate: report in {epath.Path(output, REPORT)}")
     return load_artifact(output, stage="evaluate")
+
+
+def _check_classes(model: Artifact, dataset: PreparedDataset) -> None:
+    """Checks that a conditional model knows the labels of a dataset.
+
+    Raises:
+      ConfigError: it has another number of them.
+    """
+    expected, found = model_file.num_classes(model.verified(MODEL_FILE)), len(dataset.class_names)
+    if expected and expected != found:
+        raise ConfigError(
+            f"{model.path} is conditioned on the labels of {expected:,} classes, but "
+            f"{dataset.path} has {found:,}; evaluate it on the dataset that it was trained on, or "
+            "train with condition none"
+        )
 
 
 def _write_evaluation(
@@ -95,26 +121,30 @@ def _write_evaluation(
     model = vae.load(trained.verified(MODEL_FILE))
     split = dataset.splits[-1]
     split_examples = dataset.read(split)
+    scored = split_examples.part(0, config.limit_examples or len(split_examples))
 
     console.say(f"evaluate: embedding {', '.join(dataset.splits)}")
     means = _embed(dataset, trained, split, directory / "embeddings")
 
-    console.say(f"evaluate: scoring {len(split_examples):,} {split} examples")
-    preset = trained.setting("preset", str)
-    scores = _score(
-        model,
-        split_examples,
-        config,
+    console.say(f"evaluate: scoring {console.counted(len(scored), f'{split} example')}")
+    scores = Scores(
         # Names may come from strangers, and hold characters that no font and no page has.
         dataset=console.visible(dataset.name),
-        preset=console.visible(preset),
+        preset=console.visible(trained.setting("preset", str)),
         split=split,
+        examples=len(scored),
+        draws=config.draws,
+        means=_measure(model, scored, config, directory),
+        protocol=_protocol(model, trained, config, num_examples=len(split_examples)),
     )
     (directory / METRICS_FILE).write_text(json.dumps(scores.as_json(), indent=2) + "\n")
 
-    console.say("evaluate: drawing")
+    slowly = ""
+    if model.head.is_sequential:
+        slowly = f"; the {model.architecture.head} head decodes the pixels of an image in turn"
+    console.say(f"evaluate: drawing{slowly}")
     figures = directory / "figures"
-    figures.mkdir(parents=True)
+    figures.mkdir(parents=True, exist_ok=True)
     writer = FigureWriter(figures, vae=model, scores=scores, class_names=dataset.class_names)
     writer.draw_latent_space(means, split_examples.labels)
     writer.draw_samples(seed=config.draws_seed)
@@ -145,7 +175,7 @@ def _embed(
     from components.model import embeddings
     from pipeline.apply.embed import EmbedTask, embed_shards, parquet_name
 
-    directory.mkdir(parents=True)
+    directory.mkdir(parents=True, exist_ok=True)
     tasks = [
         EmbedTask(
             str(dataset.path / shard.file),
@@ -162,28 +192,49 @@ def _embed(
     return np.concatenate([embeddings.read(path).means for path in paths])
 
 
-def _score(
-    model: "VAE",
-    examples: ExampleBatch,
-    config: EvaluateConfig,
-    *,
-    dataset: str,
-    preset: str,
-    split: str,
-) -> Scores:
-    """Scores the examples of a split."""
+def _measure(
+    model: "VAE", examples: ExampleBatch, config: EvaluateConfig, directory: epath.Path
+) -> dict[str, Mean]:
+    """The mean of each metric over examples, by its name."""
     from components.metrics import likelihood
 
+    images, labels = examples.images, examples.labels
     elbo = likelihood.estimate_elbo(
-        model, examples.images, seed=config.draws_seed, samples=config.draws
+        model, images, labels, seed=config.draws_seed, samples=config.draws
     )
-    return Scores(
-        dataset=dataset,
-        preset=preset,
-        split=split,
-        examples=len(examples),
-        draws=config.draws,
-        elbo=Mean.of(elbo.elbo),
-        rate=Mean.of(elbo.rate),
-        distortion=Mean.of(elbo.distortion),
+    means = {
+        "elbo": Mean.of(elbo.elbo),
+        "rate": Mean.of(elbo.rate),
+        "distortion": Mean.of(elbo.distortion),
+    }
+    bound = Mean.of(-elbo.elbo)
+    if config.importance_samples:
+        estimates = log_likelihood.estimate(
+            model,
+            images,
+            labels,
+            samples=config.importance_samples,
+            seed=config.draws_seed,
+            directory=directory,
+        )
+        means["nll"] = bound = Mean.of(-estimates)
+    if model.family.levels == _BYTE_LEVELS:
+        means["bits_per_dim"] = bits_per_dim(bound, math.prod(model.image_shape))
+    return means
+
+
+def _protocol(
+    model: "VAE", trained: Artifact, config: EvaluateConfig, *, num_examples: int
+) -> ScoringProtocol:
+    """How the likelihood was measured."""
+    from components.model.noise import EVALUATION_SEED
+
+    return ScoringProtocol(
+        likelihood=model.architecture.likelihood,
+        # All figures of a conditional model are of log p(x|y), not of log p(x).
+        given="label" if model.architecture.classes else None,
+        binarization_seed=EVALUATION_SEED if model.family.binarizes else None,
+        importance_samples=config.importance_samples or None,
+        weights="moving average" if trained.setting("ema_decay", float) else "of the kept epoch",
+        examples_in_split=num_examples,
     )

@@ -153,3 +153,15 @@ def test_the_training_split_is_in_memory_or_streamed(example_set, cache_bytes, i
     assert run.batches.num_examples == example_set.num_examples("train")
     assert run.batches.image_shape == run.model.image_shape == (28, 28, 1)
     run.batches.close()
+
+
+@pytest.mark.parametrize("cache_bytes", [None, 0])
+def test_a_conditional_run_has_the_labels_of_its_images(example_set, cache_bytes):
+    config = tiny_train_config(condition="label", steps_per_call=2)
+    run = build.build_run(config, example_set, cache_bytes=cache_bytes)
+    assert run.model.architecture.classes == len(example_set.class_names) == 10
+    chunk = run.batches.chunk(0, 1, pad_to=(1, config.batch_size))
+    whole, rows = example_set.read("train"), run.batches.rows(0)
+    np.testing.assert_array_equal(chunk.labels[0], whole.labels[rows])
+    np.testing.assert_array_equal(chunk.images[0], whole.images[rows])
+    run.batches.close()

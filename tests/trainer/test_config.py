@@ -89,6 +89,23 @@ def test_a_missing_file_and_an_unknown_preset_are_rejected(tmp_path):
         ({"accumulate": 0}, "accumulate must be at least 1"),
         ({"beta_cycles": 0}, "beta_cycles must be at least 1"),
         ({"free_bits": -0.1}, "free_bits must be at least 0. Received: -0.1"),
+        (
+            {"free_bits": 0.1, "objective": "path_derivative"},
+            "free_bits needs objective elbo or importance_weighted. Received: path_derivative, "
+            "whose gradient a floor of the rate would bias",
+        ),
+        ({"objective_samples": 2}, "objective elbo has one draw per example"),
+        ({"levels": 5, "network": "residual", "widths": "8,8"}, "levels must be at most 4"),
+        ({"levels": 2}, "levels=2 needs network residual. Received: mlp"),
+        (
+            {"levels": 2, "network": "residual", "widths": "8,8", "prior": "vamp"},
+            "levels=2 needs prior standard_normal. Received: vamp",
+        ),
+        (
+            {"levels": 2, "network": "residual", "widths": "8,8", "objective": "path_derivative"},
+            "levels=2 needs objective elbo or importance_weighted. Received: path_derivative",
+        ),
+        ({"beta_warmup_share": 1.5}, "beta_warmup_share must be at most 1. Received: 1.5"),
         ({"patience": -1}, "patience must be at least 0"),
         ({"ema_decay": 1.0}, "ema_decay must be less than 1. Received: 1.0"),
         ({"ema_decay": -0.1}, "ema_decay must be at least 0"),
@@ -137,3 +154,40 @@ def test_some_optimizers_accept_a_weight_decay(name):
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_accepts_no_weight_decay(name):
     assert load_config("mlp", overrides={"optimizer": name}).optimizer == name
+
+
+def test_a_conditional_model_has_the_classes_of_its_dataset():
+    config = load_config("mlp", overrides={"condition": "label"})
+    assert config.classes(["a", "b", "c"]) == 3
+    assert config.architecture((8, 8, 1), classes=3).classes == 3
+    assert load_config("mlp").classes(["a", "b", "c"]) == 0
+
+
+@pytest.mark.parametrize("names", [["unlabelled"], []])
+def test_a_conditional_model_of_images_without_labels_is_rejected(names):
+    config = load_config("mlp", overrides={"condition": "label"})
+    found = f"has {len(names)}: {names[0] if names else 'none'}; set condition to none"
+    with pytest.raises(ConfigError, match=f"condition label needs .* two or more .* {found}"):
+        config.classes(names)
+    assert load_config("mlp").classes(names) == 0
+
+
+def test_a_conditional_hierarchy_is_rejected():
+    fields = {"network": "residual", "widths": "4,8", "levels": 2, "condition": "label"}
+    with pytest.raises(ConfigError, match="levels=2 needs condition none"):
+        load_config("mlp", overrides=fields)
+
+
+def test_another_network_takes_away_the_widths_of_the_preset(tmp_path):
+    shape = (64, 64, 3)
+    config = load_config("conv", overrides={"network": "residual"})
+    assert config.widths == ()
+    assert config.architecture(shape).widths == (32, 64, 128, 256)
+    # Its own widths, or the same network, keep what is set.
+    config = load_config("conv", overrides={"network": "residual", "widths": "8,9"})
+    assert config.architecture(shape).widths == (8, 9)
+    assert load_config("conv", overrides={"network": "conv"}).widths == (32, 64, 256)
+    file = tmp_path / "config.yaml"
+    file.write_text("network: residual\nwidths: [8, 9, 10]\n")
+    assert load_config("conv", file=str(file)).widths == (8, 9, 10)
+    assert load_config("conv", file=str(file), overrides={"network": "conv"}).widths == ()

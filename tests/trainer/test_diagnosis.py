@@ -7,6 +7,8 @@ import tensorflow as tf
 from components.base.manifest import load_artifact
 from components.metrics import constant_baseline
 from components.metrics.constant_baseline import constant_elbo, mean_image
+from components.model.likelihoods.bernoulli import BERNOULLI, BINARIZED
+from components.model.likelihoods.gaussian import GAUSSIAN
 from tests.conftest import tiny_train_config
 from trainer import diagnosis, stage
 from trainer.optimization import schedules
@@ -56,6 +58,34 @@ def test_a_loss_that_has_exploded_is_found(nats, is_found):
     assert len(diverged(*nats)) == is_found
 
 
+def test_a_density_of_images_has_no_baseline_and_may_have_negative_nats(example_set):
+    assert diagnosis.baseline_elbo(GAUSSIAN, example_set, "train", None) is None
+    bernoulli, binarized = (
+        diagnosis.baseline_elbo(family, example_set, "train", None)
+        for family in (BERNOULLI, BINARIZED)
+    )
+    assert bernoulli == binarized
+    for nats, is_found in (((-300, -500, -400), False), ((-300, -500, 1), True)):
+        rows = run_of(*nats)
+        notes = diagnosis.findings(rows[1], history=rows, constant_elbo=None, warmup_steps=0)
+        assert len(notes) == is_found
+
+
+@pytest.mark.parametrize(
+    ("nats", "is_found"),
+    [
+        ((60, 45, 90.1), True),
+        ((60, 45, 89.9), False),
+        ((-100, -300, -1), False),  # Losses of densities may be negative.
+        ((-100, -300, 1), True),
+    ],
+)
+def test_a_loss_that_has_exploded_is_found_without_a_constant_image(nats, is_found):
+    rows = run_of(*nats)
+    found = diagnosis.findings(rows[0], history=rows, constant_elbo=None, warmup_steps=0)
+    assert len(found) == is_found
+
+
 def test_the_finding_says_where_the_loss_rose_from_and_what_is_published():
     (note,) = diverged(60, 45, 1e9, kept=2)
     assert note == (
@@ -96,7 +126,9 @@ def test_a_warm_up_that_does_not_end_is_found(warmup_steps, count):
 @pytest.mark.parametrize("has_heldout", [True, False])
 def test_the_baseline_predicts_the_mean_of_the_training_images(example_set, has_heldout):
     train, heldout = example_set.images("train"), example_set.images("validation")
-    elbo = diagnosis.baseline_elbo(example_set, "train", heldout if has_heldout else None)
+    elbo = diagnosis.baseline_elbo(
+        BERNOULLI, example_set, "train", heldout if has_heldout else None
+    )
     mean = mean_image([train])
     expected = constant_elbo(mean, mean_image([heldout]) if has_heldout else mean)
     assert elbo == pytest.approx(expected, rel=1e-12)
@@ -114,8 +146,8 @@ def test_a_large_training_split_is_not_read_completely(example_set, monkeypatch)
                 rows.append(len(batches[0]))
                 yield type("Batch", (), {"images": batches[0]})
 
-    elbo = diagnosis.baseline_elbo(ManyBatches(), "train", None)
-    assert elbo == pytest.approx(diagnosis.baseline_elbo(example_set, "train", None))
+    elbo = diagnosis.baseline_elbo(BERNOULLI, ManyBatches(), "train", None)
+    assert elbo == pytest.approx(diagnosis.baseline_elbo(BERNOULLI, example_set, "train", None))
     assert 10_000 <= sum(rows) < 10_000 + len(batches[0])
 
 
@@ -136,6 +168,15 @@ def test_a_healthy_model_has_no_notes(examples_dir, tmp_path, capsys):
     assert "warning" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("likelihood", "is_compared"), [("binarized", True), ("gaussian", False)])
+def test_only_a_bernoulli_is_compared_with_a_constant_image(
+    likelihood, is_compared, examples_dir, tmp_path
+):
+    # After one epoch, such a network is worse than a constant image.
+    notes = notes_of(examples_dir, tmp_path / "model", **QUICK, likelihood=likelihood)
+    assert any("that of a constant image" in note for note in notes) == is_compared
+
+
 def test_a_huge_beta_collapses_the_posterior(examples_dir, tmp_path, capsys):
     notes = notes_of(examples_dir, tmp_path / "model", beta=1e4, keep="last")
     assert any("is near 0, so the latents carry no information" in note for note in notes)
@@ -146,10 +187,10 @@ def test_a_huge_beta_collapses_the_posterior(examples_dir, tmp_path, capsys):
 def test_a_decoder_that_ignores_its_latents_is_no_better_than_a_constant(
     examples_dir, tmp_path, monkeypatch
 ):
-    from components.model.vae import VAE
+    from components.model.inference import OneLevel
 
-    likelihood = VAE.likelihood
-    monkeypatch.setattr(VAE, "likelihood", lambda self, z: likelihood(self, 0.0 * z))
+    decode = OneLevel.decode
+    monkeypatch.setattr(OneLevel, "decode", lambda self, z: decode(self, 0.0 * z))
     notes = notes_of(examples_dir, tmp_path / "model", beta=10.0)
     assert any("is no better than that of a constant image" in note for note in notes)
     assert any("is near 0" in note for note in notes)
@@ -187,6 +228,6 @@ def test_the_baseline_is_in_the_units_of_the_elbo(example_set):
     vae.set_weights([*weights, np.log(mean / (1 - mean)).reshape(bias.shape)])
     scores = likelihood.estimate_elbo(vae, heldout, seed=0)
     assert scores.rate.max() == 0
-    baseline = diagnosis.baseline_elbo(example_set, "train", heldout)
+    baseline = diagnosis.baseline_elbo(BERNOULLI, example_set, "train", heldout)
     assert baseline == pytest.approx(scores.elbo.mean(dtype=np.float64), rel=1e-5)
     assert constant_baseline.constant_elbo(mean, mean_image([heldout])) == pytest.approx(baseline)

@@ -23,13 +23,20 @@ def mlp(example_set) -> dict[str, str]:
     return described(load_config("mlp"), example_set)
 
 
-def test_the_costs_of_the_mlp_preset(mlp):
+def test_the_costs_of_the_mlp_preset(mlp, example_set):
     kernels = 784 * 256 + 256 * 4 + 2 * 256 + 256 * 784
     parameters = kernels + 256 + 4 + 256 + 784
     assert mlp["network"] == f"mlp of widths 256 and 2 latents: {parameters:,} parameters"
     # Two operations per weight: forward, and backward to the kernels and to the inputs.
-    assert mlp["work"] == f"{6 * kernels / 1e6:.1f} MFLOP per example, 0.24 GFLOP per step"
+    flops = 6 * kernels
+    images = 50 * example_set.num_examples("train")
+    assert mlp["work"] == (
+        f"{flops / 1e6:.1f} MFLOP per example, 0.24 GFLOP per step, {flops * images:.2g} FLOP in "
+        "all: encoder 50%, decoder 50%"
+    )
     assert mlp["devices"] == "1 x CPU"
+    assert mlp["parts"] == "bernoulli likelihood, factorized head, standard_normal prior"
+    assert mlp["objective"] == "the ELBO"
     assert mlp["precision"] == "float32, compiled by XLA"
     assert mlp["learning rate"] == (
         "rmsprop, 0.002: rises from 0 over 30 steps, then falls along half a cosine to 0"
@@ -38,9 +45,18 @@ def test_the_costs_of_the_mlp_preset(mlp):
     assert mlp["beta"] == "1"
 
 
+def test_a_hierarchy_has_latents_at_each_position(example_set):
+    fields = {"network": "residual", "levels": "2", "latents": "3", "widths": "4,8,8"}
+    lines = described(load_config("mlp", overrides=fields), example_set)
+    assert lines["network"].startswith(
+        "residual of widths 4, 8, 8 and 3 latents at each position of 2 levels: "
+    )
+
+
 def test_the_memory_of_the_mlp_preset(mlp, example_set):
     # Parameters, gradients and mean squares in float32; activations of 100 examples.
-    parameters, activations = 4 * 404_244, 4 * 100 * (784 + 256 + 4 + 256 + 784 + 784)
+    elements = 256 + 256 + 4 + 5 * 2 + 256 + 256 + 784 + 784 + 784
+    parameters, activations = 4 * 404_244, 4 * 100 * elements
     # An epoch has fewer than 100 steps, so a call has as many steps as an epoch.
     images = ceil_div(example_set.num_examples("train"), 100) * 100 * 784
     assert mlp["memory"] == (
@@ -89,8 +105,9 @@ def test_another_run(example_set):
         in (lines["data"])
     )
     assert "average " in lines["memory"]
-    # Encoder: 14 x 14 x 4, flattened, 8, two outputs of 32. Decoder: 8, 784, reshaped, two images.
-    elements = 784 + 784 + 8 + 64 + 8 + 784 + 784 + 784 + 784
+    # Convolutions and dense layers before and after activation: 14 x 14 x 4 and 8. Two outputs of
+    # 32 latents, five exponentials of latents, the logits, and two terms of each pixel.
+    elements = 2 * 784 + 2 * 8 + 64 + 5 * 32 + 2 * 8 + 2 * 784 + 784 + 2 * 784
     assert f"activations {5 * 2 * elements / 1e3:.2f} kB" in lines["memory"]
     assert lines["learning rate"].startswith("adam, 0.001: one cycle")
     assert lines["beta"] == "4, rising from 0 over the first half of each of 4 cycles"
@@ -161,3 +178,13 @@ def test_what_a_run_rejects_is_rejected(example_set):
         shards = {"test": example_set.shards["test"]}
         counts = dataclasses.replace(example_set.counts, shards=shards)
         described(tiny_train_config(), dataclasses.replace(example_set, counts=counts))
+
+
+def test_the_labels_of_a_conditional_model_are_described(example_set):
+    lines = described(load_config("mlp", overrides={"condition": "label"}), example_set)
+    kernels = 784 * 256 + 256 * 4 + 12 * 256 + 256 * 784
+    parameters = kernels + 256 + 4 + 256 + 784
+    assert lines["network"] == (
+        f"mlp of widths 256 and 2 latents, given one of 10 labels: {parameters:,} parameters"
+    )
+    assert lines["work"].startswith(f"{6 * kernels / 1e6:.1f} MFLOP per example")

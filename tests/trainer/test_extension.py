@@ -69,7 +69,7 @@ def test_with_constant_schedules_the_result_is_that_of_the_longer_run(
     assert_same_run(model, four_epochs)
     assert fingerprint(model) == fingerprint(four_epochs)
     assert load_artifact(model, stage="train").manifest.config["epochs"] == 4
-    assert extension_note(model).startswith("trained for 2 epochs, then extended to 4: ")
+    assert extension_note(model).startswith("planned for 2 epochs, then extended to 4: ")
     assert sorted(path.name for path in model.parent.iterdir()) == ["model"]
     assert len(list((model / "tensorboard/train").iterdir())) == 2
 
@@ -78,7 +78,7 @@ def test_a_model_can_be_extended_again(examples_dir, model, four_epochs):
     for epochs in (3, 4):
         train(examples_dir, model, epochs=epochs, extend=True)
     assert_same_run(model, four_epochs)
-    assert extension_note(model).startswith("trained for 2 epochs, then extended to 3, then 4: ")
+    assert extension_note(model).startswith("planned for 2 epochs, then extended to 3, then 4: ")
 
 
 def test_the_remaining_steps_follow_the_schedules_of_the_longer_run(examples_dir, tmp_path):
@@ -119,7 +119,7 @@ def test_a_killed_extension_leaves_the_model_and_is_resumed(
     train(examples_dir, model, epochs=4, extend=True)
     assert f"train: resuming from step {STEPS * (2 + num_saves)}\n" in capsys.readouterr().err
     assert_same_run(model, four_epochs)
-    assert extension_note(model).startswith("trained for 2 epochs, then extended to 4: ")
+    assert extension_note(model).startswith("planned for 2 epochs, then extended to 4: ")
 
 
 @pytest.mark.parametrize("num_files", range(5))
@@ -309,7 +309,7 @@ def test_the_trace_of_an_extension(tmp_path):
     assert extension.notes(draft, epochs=9) == []
     (draft / extension.EXTENDED_FILE).write_text(json.dumps([2, 5]))
     (note,) = extension.notes(draft, epochs=9)
-    assert note.startswith("trained for 2 epochs, then extended to 5, then 9: ")
+    assert note.startswith("planned for 2 epochs, then extended to 5, then 9: ")
     extension.forget(draft)
     extension.forget(draft)
     assert extension.notes(draft, epochs=9) == []

@@ -112,7 +112,8 @@ def test_help_lists_the_settings(run_command, capsys, arguments):
     assert ended.value.code == 0
     text = capsys.readouterr().out
     assert text.startswith("usage: python -m trainer")
-    for option in ("--preset", "--config", "--latents", "--optimizer adam|adamw|lamb|lion|rmsprop"):
+    optimizers = "--optimizer adam|adamw|lamb|lion|muon|rmsprop"
+    for option in ("--preset", "--config", "--latents", optimizers):
         assert option in text
     assert "beta * rate; 1: the negative ELBO [1.0]" in " ".join(text.split())
     assert "largest learning rate of the run [" not in text

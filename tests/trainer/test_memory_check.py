@@ -5,7 +5,7 @@ import pytest
 from components.base import memory
 from components.base.errors import ConfigError
 from components.model import costs
-from components.model.vae import VAE
+from components.model.objective import ImportanceWeighted
 from tests.conftest import tiny_train_config
 from trainer import memory_check, stage
 from trainer.config import RunOptions
@@ -19,9 +19,14 @@ def check(config, kinds=("CPU",)):
     )
 
 
+def planned(config) -> costs.Costs:
+    micro_batch = memory_check.micro_batch_size(config, replicas=1)
+    return memory_check.planned_costs(config, SHAPE, micro_batch=micro_batch)
+
+
 def needed(config) -> costs.Memory:
     return memory_check.replica_memory(
-        memory_check._planned_costs(config, SHAPE),
+        planned(config),
         config,
         replicas=1,
         precision="float32",
@@ -30,12 +35,14 @@ def needed(config) -> costs.Memory:
     )
 
 
-@pytest.mark.parametrize("network", ["mlp", "conv", "keras_conv"])
-def test_the_planned_costs_are_those_of_the_model(network):
-    config = tiny_train_config(network=network, widths=(8, 12))
-    vae = VAE(image_shape=SHAPE, network=network, latents=config.latents, widths=(8, 12))
-    expected = costs.count(vae.encoder, vae.decoder)
-    assert memory_check._planned_costs(config, SHAPE) == expected
+def test_the_planned_costs_are_those_of_the_model():
+    """An encoder of learned images is paid for once in each micro-batch."""
+    config = tiny_train_config(
+        network="conv", widths=(8, 12), prior="vamp", prior_components=30, batch_size=10,
+        objective="importance_weighted", objective_samples=3, accumulate=2,
+    )  # fmt: skip
+    expected = costs.count(config.architecture(SHAPE), ImportanceWeighted(3), batch_size=5)
+    assert planned(config) == expected
 
 
 def test_the_need_consists_of_weights_activations_and_images():
@@ -44,6 +51,14 @@ def test_the_need_consists_of_weights_activations_and_images():
     assert memory_check.micro_batch_size(config, 1) == 17
     assert need.data == 7 * 3 * 17 * 784
     assert need.slots == 2 * need.parameters == 2 * need.average
+
+
+def test_muons_matrices_need_one_slot_and_its_vectors_two():
+    need = needed(tiny_train_config(network="mlp", widths=(8,), latents=3, optimizer="muon"))
+    matrices = 784 * 8 + 8 * 6 + 3 * 8 + 8 * 784
+    vectors = 8 + 6 + 8 + 784
+    assert need.parameters == 4 * (matrices + vectors)
+    assert need.slots == 4 * (matrices + 2 * vectors)
 
 
 def test_a_run_that_fits_is_not_mentioned(monkeypatch, capsys):
@@ -117,7 +132,7 @@ def test_each_gpu_has_a_memory_of_its_own(monkeypatch, capsys):
     config = tiny_train_config()
     monkeypatch.setattr(memory, "free_memory", lambda: 1)
     need = memory_check.replica_memory(
-        memory_check._planned_costs(config, SHAPE),
+        planned(config),
         config,
         replicas=2,
         precision="float32",

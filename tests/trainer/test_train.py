@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.base.errors import WorkError
+from components.base.errors import ConfigError, WorkError
 from components.base.manifest import load_artifact
 from components.metrics import likelihood
 from components.model import vae
-from tests.conftest import ROOT, module_command, tiny_train_config
+from pipeline.prepare.stage import prepare
+from tests.conftest import ROOT, module_command, tiny_prepare_config, tiny_train_config
 from trainer import build, stage
 from trainer.config import RunOptions
 from trainer.optimization import schedules
@@ -330,3 +331,13 @@ def test_a_killed_and_stopped_run_gives_bit_identical_results(examples_dir, tmp_
     assert f"train: resuming from step {step}\n" in capsys.readouterr().err
     train(examples_dir, tmp_path / "uninterrupted", **LONG)
     assert_same_run(output, tmp_path / "uninterrupted")
+
+
+def test_a_conditional_model_of_images_without_labels_is_refused(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (60, 8, 8), np.uint8)
+    np.savez(tmp_path / "data.npz", images=images)
+    examples = tmp_path / "examples"
+    prepare(tiny_prepare_config(dataset=str(tmp_path / "data.npz")), output=examples)
+    with pytest.raises(ConfigError, match="this one has 1: unlabelled; set condition to none"):
+        train(examples, tmp_path / "model", condition="label")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.npz", "examples"]

@@ -79,7 +79,8 @@ def test_several_hosts_are_rejected(monkeypatch):
 
 def load(replicas: int) -> TrainFunction:
     config = tiny_train_config(batch_size=10, replicas=replicas)
-    return load_trainer(config, verify._images("", 10))
+    images, _, _ = verify._examples("", 10)
+    return load_trainer(config, images)
 
 
 def test_an_error_in_the_gradients_of_uneven_batches_is_detected(monkeypatch):
@@ -107,11 +108,15 @@ def test_an_error_in_the_gradients_of_uneven_batches_is_detected(monkeypatch):
 
 @pytest.mark.parametrize(("batch_size", "count"), [(10, 51), (100, 501), (300, 301), (1000, None)])
 def test_the_last_batch_has_one_example(example_set, examples_dir, batch_size, count):
-    images = verify._images(str(examples_dir), batch_size)
-    np.testing.assert_array_equal(images, example_set.images("train")[:count])
-    synthetic = verify._images("", batch_size)
-    assert len(synthetic) == 5 * batch_size + 1
-    assert synthetic.dtype == np.uint8
+    images, labels, class_names = verify._examples(str(examples_dir), batch_size)
+    expected = example_set.read("train")
+    np.testing.assert_array_equal(images, expected.images[:count])
+    np.testing.assert_array_equal(labels, expected.labels[:count])
+    assert class_names == example_set.class_names
+    synthetic, labels, class_names = verify._examples("", batch_size)
+    assert len(synthetic) == len(labels) == 5 * batch_size + 1
+    assert (synthetic.dtype, labels.dtype) == (np.uint8, np.int32)
+    assert set(labels.tolist()) <= set(range(len(class_names)))
 
 
 def test_nan_exceeds_every_tolerance():

@@ -20,7 +20,7 @@ summation.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -29,8 +29,8 @@ import tensorflow as tf
 
 from components.base.arithmetic import ceil_div
 from components.data.batches import Batches
-from components.model import objective
-from components.model.noise import standard_normal
+from components.model.noise import standard_normal, uniform
+from components.model.objective import Objective
 from components.model.pixels import to_unit
 from components.model.vae import VAE
 from trainer.devices.hosts import Host
@@ -40,6 +40,13 @@ from trainer.optimization.update import State, Update
 # AutoGraph would spend seconds looking for Python control flow to convert, and there is none.
 _function = functools.partial(tf.function, autograph=False)
 
+# The streams of random numbers of a step: for the latents, and for the pixels of binarized images.
+_LATENTS, _PIXELS = 0, 1
+
+# Tensors by name with a row for each example of a batch: `pixels` (uint8 images) and, for a
+# conditional model, `labels` (int32); in a call, those of several steps.
+Examples = dict[str, tf.Tensor]
+
 
 @dataclasses.dataclass(frozen=True)
 class StepConfig:
@@ -47,8 +54,9 @@ class StepConfig:
 
     Attributes:
       update: the update of the weights.
+      objective: the bound whose gradient is followed.
       beta: weight of the rate in the loss, by step.
-      free_bits: part of each latent dimension's rate that is not penalized, in nats.
+      free_bits: floor of each rate in the loss, in nats: see `Objective`.
       seed: seed of the noise.
       accumulate: number of micro-batches that a replica splits its share of a batch into. Their
         gradients are computed one after the other and added up, which saves memory.
@@ -57,6 +65,7 @@ class StepConfig:
     """
 
     update: Update
+    objective: Objective
     beta: Schedule
     free_bits: float = 0.0
     seed: int = 0
@@ -118,9 +127,11 @@ class Loop:
             pad_to=(self.step_config.steps_per_call, self._padded_batch_size),
             columns=self._columns,
         )
-        images = self._distribute(chunk.images)
-        counts = tf.constant(chunk.counts)
-        return self._call(images, counts, tf.constant(num_steps)).numpy()[:num_steps]
+        arrays = {"pixels": chunk.images}
+        if chunk.labels is not None:
+            arrays["labels"] = chunk.labels
+        examples, counts = self._distribute(arrays), tf.constant(chunk.counts)
+        return self._call(examples, counts, tf.constant(num_steps)).numpy()[:num_steps]
 
     def state_arrays(self) -> dict[str, np.ndarray]:
         """The values of the training state by name, for a checkpoint."""
@@ -131,24 +142,25 @@ class Loop:
         for name, variable in self.state.named().items():
             variable.assign(arrays[name])
 
-    def _distribute(self, images: np.ndarray) -> Any:
-        """Copies each local replica's share of the images to its device.
+    def _distribute(self, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Copies each local replica's share of the examples to its device.
 
         Args:
-          images: uint8, shape [steps, host batch, height, width, channels].
+          arrays: by name, each of shape [steps, host batch, ...].
         """
         devices = self._strategy.extended.worker_devices
 
-        def share(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
+        def share(context: tf.distribute.experimental.ValueContext) -> dict[str, tf.Tensor]:
             local_replica = context.replica_id_in_sync_group % len(devices)
             start = local_replica * self._replica_batch_size
+            columns = slice(start, start + self._replica_batch_size)
             with tf.device(devices[local_replica]):
-                return tf.constant(images[:, start : start + self._replica_batch_size])
+                return {name: tf.constant(array[:, columns]) for name, array in arrays.items()}
 
         return self._strategy.experimental_distribute_values_from_function(share)
 
     def _build(self) -> Callable[..., tf.Tensor]:
-        """The function of (images, counts, num_steps) that runs the steps of a call."""
+        """The function of (examples, counts, num_steps) that runs the steps of a call."""
         if self._strategy.num_replicas_in_sync == 1:
             return self._build_single()
         return self._build_replicated()
@@ -159,9 +171,10 @@ class Loop:
     def _build_single(self) -> Callable[..., tf.Tensor]:
         steps_per_call = self.step_config.steps_per_call
 
-        def run_steps(state: State, images: tf.Tensor, counts: tf.Tensor, num_steps: tf.Tensor):
+        def run_steps(state: State, examples: Examples, counts: tf.Tensor, num_steps: tf.Tensor):
             def body(index, state, sums):
-                gradients, step_sums = self._gradients(state, images[index], counts[index], 0)
+                batch = _at(examples, index)
+                gradients, step_sums = self._gradients(state, batch, counts[index], 0)
                 state = self.step_config.update(state, gradients)
                 return index + 1, state, sums.write(index, step_sums)
 
@@ -176,14 +189,14 @@ class Loop:
         # assigned after it, once per call.
         run_steps = self._compiled_if_configured(run_steps)
 
-        def replica_call(images, counts, num_steps):
-            state, sums = run_steps(self.state.read(), images, counts, num_steps)
+        def replica_call(examples, counts, num_steps):
+            state, sums = run_steps(self.state.read(), examples, counts, num_steps)
             self._assign(state)
             return sums
 
         @_function
-        def call(images, counts, num_steps):
-            return self._strategy.run(replica_call, args=(images, counts, num_steps))
+        def call(examples, counts, num_steps):
+            return self._strategy.run(replica_call, args=(examples, counts, num_steps))
 
         return call
 
@@ -193,11 +206,12 @@ class Loop:
         compute_gradients = self._compiled_if_configured(self._gradients)
         update = self._compiled_if_configured(self.step_config.update)
 
-        def replica_step(images, counts, index):
+        def replica_step(examples, counts, index):
             context = tf.distribute.get_replica_context()
             replica = context.replica_id_in_sync_group
             state = self.state.read()
-            gradients, sums = compute_gradients(state, images[index], counts[index], replica)
+            batch = _at(examples, index)
+            gradients, sums = compute_gradients(state, batch, counts[index], replica)
             # Each replica has divided by the size of the global batch, so the sum of the gradients
             # is the gradient of the batch's mean loss. It is taken before the update, which clips
             # the norm of the whole gradient and checks all of it for overflow: so every replica
@@ -207,9 +221,9 @@ class Loop:
             return sums
 
         @_function
-        def call(images, counts, num_steps):
+        def call(examples, counts, num_steps):
             def body(index, all_sums):
-                sums = self._strategy.run(replica_step, args=(images, counts, index))
+                sums = self._strategy.run(replica_step, args=(examples, counts, index))
                 # After the reduction, the sums are the same on every replica.
                 first_sums = self._strategy.experimental_local_results(sums)[0]
                 return index + 1, all_sums.write(index, first_sums)
@@ -223,14 +237,13 @@ class Loop:
         return call
 
     def _gradients(
-        self, state: State, pixels: tf.Tensor, count: tf.Tensor, replica: int | tf.Tensor
+        self, state: State, examples: Examples, count: tf.Tensor, replica: int | tf.Tensor
     ) -> tuple[list[tf.Tensor], tf.Tensor]:
         """One replica's part of the gradients of a step.
 
         Args:
           state: tensors.
-          pixels: uint8, shape [replica batch, height, width, channels]: the replica's share of the
-            batch.
+          examples: the replica's share of the batch.
           count: number of examples in the global batch, without padding.
           replica: index of the replica among all replicas.
 
@@ -239,20 +252,25 @@ class Loop:
           of rate and distortion over the replica's examples, in nats, shape [2].
         """
         first = replica * self._replica_batch_size
-        noise = self._noise(state.step)[first : first + self._replica_batch_size]
         is_example = first + tf.range(self._replica_batch_size) < count
+        draws = {
+            name: numbers[first : first + self._replica_batch_size]
+            for name, numbers in self._draws(state.step).items()
+        }
+        tensors = {"is_example": is_example, **examples, **draws}
         if self.step_config.accumulate == 1:
-            return self._micro_batch_gradients(state, (pixels, noise, is_example), count)
+            return self._micro_batch_gradients(state, tensors, count)
         # Reshaped to [micro-batches, examples, ...] and indexed, since XLA needs slices of constant
         # size.
         leading = [self.step_config.accumulate, self._micro_batch_size]
-        tensors = [
-            tf.reshape(tensor, leading + tensor.shape[1:]) for tensor in (pixels, noise, is_example)
-        ]
+        tensors = {
+            name: tf.reshape(tensor, leading + tensor.shape[1:]) for name, tensor in tensors.items()
+        }
 
         def body(index, gradients, sums):
-            micro_batch = [tensor[index] for tensor in tensors]
-            more_gradients, more_sums = self._micro_batch_gradients(state, micro_batch, count)
+            more_gradients, more_sums = self._micro_batch_gradients(
+                state, _at(tensors, index), count
+            )
             gradients = [a + b for a, b in zip(gradients, more_gradients, strict=True)]
             return index + 1, gradients, sums + more_sums
 
@@ -267,47 +285,75 @@ class Loop:
         return gradients, sums
 
     def _micro_batch_gradients(
-        self, state: State, micro_batch: Sequence[tf.Tensor], count: tf.Tensor
+        self, state: State, micro_batch: Examples, count: tf.Tensor
     ) -> tuple[list[tf.Tensor], tf.Tensor]:
         """A micro-batch's part of the gradients of a step. Returns what `_gradients` does.
 
         Args:
           state: tensors.
-          micro_batch: pixels, noise, and a mask that is false for padding.
+          micro_batch: examples, what `_draws` gives, and a mask `is_example` that is false for
+            padding.
           count: number of examples in the global batch, without padding.
         """
-        pixels, noise, is_example = micro_batch
-        pixels = tf.ensure_shape(pixels, [self._micro_batch_size, *self._model.image_shape])
-        noise = tf.ensure_shape(noise, [self._micro_batch_size, self._model.latents])
+        is_example = micro_batch["is_example"]
+        objective, size = self.step_config.objective, self._micro_batch_size
+        pixels = tf.ensure_shape(micro_batch["pixels"], [size, *self._model.image_shape])
+        noise = tf.ensure_shape(
+            micro_batch["noise"], [size, objective.samples * self._model.latents]
+        )
+        labels = micro_batch.get("labels")
+        if labels is not None:
+            labels = tf.ensure_shape(labels, [size])
+        images = to_unit(pixels)
+        if "uniforms" in micro_batch:
+            # A pixel is 1 with its intensity as the probability, drawn anew at every step.
+            uniforms = tf.ensure_shape(micro_batch["uniforms"], images.shape)
+            images = tf.cast(uniforms < images, tf.float32)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(state.weights)
             variables = self._model.trainable_variables
             # Within this scope, the model computes with the state's tensors in place of its own
             # variables. That makes the loss a function of tensors.
             with keras.StatelessScope(list(zip(variables, state.weights, strict=True))):
-                rates, distortion = self._model.rates_and_distortion(to_unit(pixels), noise)
-            beta, free_bits = self.step_config.beta(state.step), self.step_config.free_bits
-            losses = objective.loss(rates, distortion, beta=beta, free_bits=free_bits)
+                losses = objective(
+                    self._model,
+                    images,
+                    noise,
+                    labels,
+                    beta=self.step_config.beta(state.step),
+                    free_bits=self.step_config.free_bits,
+                )
             # Padding contributes neither to the sums nor to the gradients.
-            loss = tf.reduce_sum(tf.where(is_example, losses, 0.0)) / tf.cast(count, tf.float32)
-            scaled_loss = loss * state.loss_scale
+            total = tf.reduce_sum(tf.where(is_example, losses.loss, 0.0))
+            scaled_loss = total / tf.cast(count, tf.float32) * state.loss_scale
         sums = [
             tf.reduce_sum(tf.where(is_example, nats, 0.0))
-            for nats in (tf.reduce_sum(rates, axis=-1), distortion)
+            for nats in (losses.rate, losses.distortion)
         ]
         return tape.gradient(scaled_loss, state.weights), tf.stack(sums)
 
-    def _noise(self, step: tf.Tensor) -> tf.Tensor:
-        """Standard normal noise of a step, shape [padded batch, latents].
+    def _draws(self, step: tf.Tensor) -> Examples:
+        """The random numbers of a step, each of shape [padded batch, ...].
 
-        Every replica draws the noise of the global batch and takes its share, so that an example
-        gets the same noise for any number of replicas.
+        Every replica draws those of the global batch and takes its share, so that an example gets
+        the same numbers for any number of replicas.
+
+        Returns:
+          noise: standard normal, shape [padded batch, samples * latents]; and, for binarized
+          images, uniforms: shape [padded batch, height, width, channels].
         """
-        batch_size = self._batches.batch_size
-        noise = standard_normal(
-            (batch_size, self._model.latents), seed=self.step_config.seed, step=step
-        )
-        return tf.pad(noise, [[0, self._padded_batch_size - batch_size], [0, 0]])
+        batch_size, seed = self._batches.batch_size, self.step_config.seed
+        samples = self.step_config.objective.samples
+        shape: tuple[int, ...] = (batch_size, samples * self._model.latents)
+        draws = {"noise": standard_normal(shape, seed=seed, step=step, stream=_LATENTS)}
+        if self._model.family.binarizes:
+            shape = (batch_size, *self._model.image_shape)
+            draws["uniforms"] = uniform(shape, seed=seed, step=step, stream=_PIXELS)
+        padding = self._padded_batch_size - batch_size
+        return {
+            name: tf.pad(numbers, [[0, padding]] + [[0, 0]] * (len(numbers.shape) - 1))
+            for name, numbers in draws.items()
+        }
 
     def _assign(self, state: State) -> None:
         """Assigns tensors to the state's variables, in replica context.
@@ -326,3 +372,8 @@ class Loop:
                 )
 
         tf.distribute.get_replica_context().merge_call(assign, args=(tf.nest.flatten(state),))
+
+
+def _at(tensors: Examples, index: tf.Tensor) -> Examples:
+    """The part of every tensor at an index of the first dimension."""
+    return {name: tensor[index] for name, tensor in tensors.items()}

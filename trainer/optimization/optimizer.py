@@ -22,9 +22,8 @@ Tensors = list[tf.Tensor]
 class Optimizer(Protocol):
     """An update rule for one parameter, such as a kernel or a bias."""
 
-    @property
-    def num_slots(self) -> int:
-        """Number of slots: tensors of the parameter's shape that the rule keeps between steps."""
+    def num_slots(self, shape: Sequence[int]) -> int:
+        """Number of slots of a parameter: tensors of its shape, kept from one step to the next."""
 
     def update(
         self, parameter: tf.Tensor, gradient: tf.Tensor, slots: Tensors, rate, step: tf.Tensor
@@ -46,7 +45,9 @@ class RMSprop:
 
     decay: float = 0.9
     epsilon: float = 1e-7
-    num_slots: int = 1
+
+    def num_slots(self, shape: Sequence[int]) -> int:
+        return 1
 
     def update(self, parameter, gradient, slots, rate, step):
         del step
@@ -65,7 +66,9 @@ class Adam:
     beta_1: float = 0.9
     beta_2: float = 0.999
     epsilon: float = 1e-7
-    num_slots: int = 2
+
+    def num_slots(self, shape: Sequence[int]) -> int:
+        return 2
 
     def update(self, parameter, gradient, slots, rate, step):
         mean, mean_square = self._moments(gradient, slots)
@@ -114,7 +117,9 @@ class Lion:
 
     beta_1: float = 0.9
     beta_2: float = 0.99
-    num_slots: int = 1
+
+    def num_slots(self, shape: Sequence[int]) -> int:
+        return 1
 
     def update(self, parameter, gradient, slots, rate, step):
         del step
@@ -139,9 +144,8 @@ class WeightDecay:
     rule: Optimizer
     weight_decay: float
 
-    @property
-    def num_slots(self) -> int:
-        return self.rule.num_slots
+    def num_slots(self, shape: Sequence[int]) -> int:
+        return self.rule.num_slots(shape)
 
     def update(self, parameter, gradient, slots, rate, step):
         if parameter.shape.rank >= 2:

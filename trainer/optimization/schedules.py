@@ -19,7 +19,7 @@ _FIRST_DIVISOR = 25.0
 _LAST_DIVISOR = 25.0 * 1e4
 
 # The fraction of a cycle in which beta rises.
-_BETA_RISING_FRACTION = 0.5
+_CYCLE_RISING_FRACTION = 0.5
 
 
 class Schedule(abc.ABC):
@@ -120,11 +120,13 @@ class BetaSchedule(Schedule):
     Attributes:
       beta: the largest value.
       total_steps: number of steps of the run.
+      warmup_steps: number of steps in which beta rises, for the schedule that rises once.
       cycles: number of cycles, for the schedule that has them.
     """
 
     beta: float
     total_steps: int
+    warmup_steps: int = 0
     cycles: int = 1
 
 
@@ -140,17 +142,20 @@ class ConstantBeta(BetaSchedule):
 
 
 class LinearBeta(BetaSchedule):
-    """From 0 in a straight line to beta at half the run, then constant (Bowman et al., 2016).
+    """From 0 in a straight line to beta, then constant (Bowman et al., 2016).
 
     The decoder learns to use the latents before it has to pay for their rate.
     """
 
     @property
     def description(self) -> str:
-        return f"{self.beta:g}, rising from 0 over the first half of the run"
+        steps = f"{self.warmup_steps:,} of {self.total_steps:,} steps"
+        return f"{self.beta:g}, rising from 0 over {steps}"
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
-        return self.beta * _rise(step, self.total_steps, cycles=1)
+        steps = tf.cast(step, tf.float32)
+        progress = steps / self.warmup_steps if self.warmup_steps else tf.ones_like(steps)
+        return self.beta * tf.minimum(1.0, progress)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,12 +180,7 @@ class CyclicalBeta(BetaSchedule):
         return f"{self.beta:g}, rising from 0 over the first half of each of {self.cycles:,} cycles"
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
-        return self.beta * _rise(step, self.total_steps, cycles=self.cycles)
-
-
-def _rise(step: tf.Tensor, total_steps: int, *, cycles: int) -> tf.Tensor:
-    """From 0 to 1 in the first half of each cycle, then 1."""
-    # In integers: rounding could take the first step of a cycle for the last of the one before.
-    position = tf.cast(tf.cast(step, tf.int64) * cycles % total_steps, tf.float32)
-    progress = position / total_steps
-    return tf.minimum(1.0, progress / _BETA_RISING_FRACTION)
+        # In integers: rounding could take the first step of a cycle for the last of the one before.
+        position = tf.cast(step, tf.int64) * self.cycles % self.total_steps
+        progress = tf.cast(position, tf.float32) / self.total_steps
+        return self.beta * tf.minimum(1.0, progress / _CYCLE_RISING_FRACTION)

@@ -82,9 +82,12 @@ class Update:
         def zeros(weight: tf.Variable) -> tf.Variable:
             return variable(tf.zeros(weight.shape))
 
+        def slots(weight: tf.Variable) -> list[tf.Variable]:
+            return [zeros(weight) for _ in range(self.optimizer.num_slots(weight.shape))]
+
         return State(
             weights=weights,
-            slots=[[zeros(weight) for _ in range(self.optimizer.num_slots)] for weight in weights],
+            slots=[slots(weight) for weight in weights],
             averages=[variable(weight.numpy()) for weight in weights] if self.ema_decay else [],
             step=variable(0, tf.int64),
             updates=variable(0, tf.int64),

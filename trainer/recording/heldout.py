@@ -1,9 +1,11 @@
 """The held-out evaluation: the ELBO and pictures of the model, as it would be published."""
 
 import numpy as np
+import tensorflow as tf
 
 from components.metrics import likelihood
-from components.model.pixels import to_unit
+from components.model.decode import decode, reconstruct
+from components.model.pixels import part_of
 from components.model.vae import VAE
 from trainer.recording.tensorboard import HeldoutPictures
 
@@ -18,15 +20,20 @@ class HeldoutEvaluation:
       model: a model of the run's architecture. A float32 copy of it is evaluated, like the model
         that is published.
       images: uint8, shape [N, height, width, channels].
+      labels: of the images, integers of shape [N], for a conditional model.
       seed: seed of the draws of z, which are the same in every evaluation.
     """
 
-    def __init__(self, model: VAE, images: np.ndarray, *, seed: int):
+    def __init__(
+        self, model: VAE, images: np.ndarray, labels: np.ndarray | None = None, *, seed: int
+    ):
         self._model = model.in_float32()
         self._images = images
+        self._labels = labels
         self._seed = seed
         rng = np.random.default_rng(np.random.SeedSequence([seed, _NUM_SAMPLES]))
-        self._z = rng.standard_normal((_NUM_SAMPLES, model.latents), np.float32)
+        noise_size = model.latent_model.prior_noise
+        self._noise = rng.standard_normal((_NUM_SAMPLES, noise_size), np.float32)
 
     def measure(self, weights: list[np.ndarray]) -> tuple[dict[str, float], HeldoutPictures]:
         """Evaluates the model with some weights.
@@ -36,15 +43,23 @@ class HeldoutEvaluation:
           TensorBoard shows.
         """
         self._model.set_weights(weights)
-        scores = likelihood.estimate_elbo(self._model, self._images, seed=self._seed)
+        scores = likelihood.estimate_elbo(self._model, self._images, self._labels, seed=self._seed)
         rate, distortion = (
             float(nats.mean(dtype=np.float64)) for nats in (scores.rate, scores.distortion)
         )
+        z = self._model.sample_prior(tf.constant(self._noise)).numpy()
+        # The samples of a conditional model are of one class after the other.
+        sample_labels = np.arange(_NUM_SAMPLES) % max(self._model.architecture.classes, 1)
         originals = self._images[:_NUM_RECONSTRUCTIONS]
+        labels = part_of(self._labels, 0, _NUM_RECONSTRUCTIONS)
         pictures = HeldoutPictures(
-            rates=scores.rates.mean(axis=0, dtype=np.float64),
+            rates=(
+                scores.rates.mean(axis=0, dtype=np.float64)
+                if self._model.latent_model.has_closed_form_rates
+                else None
+            ),
             originals=originals,
-            reconstructions=self._model(to_unit(originals)).numpy(),
-            samples=self._model.likelihood(self._z).mean().numpy(),
+            reconstructions=reconstruct(self._model, originals, labels),
+            samples=decode(self._model, z, sample_labels),
         )
         return {"loss": distortion + rate, "rate": rate, "distortion": distortion}, pictures

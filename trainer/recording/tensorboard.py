@@ -35,14 +35,14 @@ class HeldoutPictures:
 
     Attributes:
       rates: mean rate of each latent dimension over the held-out examples, in nats, shape
-        [latents].
+        [latents]; None if the rates are known by level only.
       originals: some held-out images, uint8, shape [K, height, width, channels].
       reconstructions: their reconstructions, in [0, 1], same shape.
       samples: images decoded from draws of the prior, in [0, 1], shape
         [M, height, width, channels]; the draws are the same in every evaluation.
     """
 
-    rates: np.ndarray
+    rates: np.ndarray | None
     originals: np.ndarray
     reconstructions: np.ndarray
     samples: np.ndarray
@@ -147,12 +147,13 @@ def _scalars(values: dict[str, float]) -> Iterator[Summary]:
 
 
 def _pictures(pictures: HeldoutPictures) -> Iterator[Summary]:
-    yield scalar_pb(
-        "active_dimensions",
-        active_units(pictures.rates),
-        description=f"Number of latent dimensions whose rate is over {ACTIVE_NATS} nats.",
-    )
-    yield histogram_pb("rate_by_dimension", pictures.rates)
+    if pictures.rates is not None:
+        yield scalar_pb(
+            "active_dimensions",
+            active_units(pictures.rates),
+            description=f"Number of latent dimensions whose rate is over {ACTIVE_NATS} nats.",
+        )
+        yield histogram_pb("rate_by_dimension", pictures.rates)
     columns = min(len(pictures.originals), _MAX_COLUMNS)
     originals = _grid(to_unit(pictures.originals), columns)
     reconstructions = _grid(pictures.reconstructions, columns)

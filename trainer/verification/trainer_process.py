@@ -21,14 +21,25 @@ class TrainerProcess:
     Args:
       config: settings of the training.
       images: training images, uint8, shape [N, height, width, channels].
+      labels: of the images, int32 [N], for a conditional model.
+      classes: number of labels that the model is conditioned on.
     """
 
-    def __init__(self, config: TrainConfig, images: np.ndarray):
+    def __init__(
+        self,
+        config: TrainConfig,
+        images: np.ndarray,
+        labels: np.ndarray | None = None,
+        *,
+        classes: int = 0,
+    ):
         self._replicas = config.replicas
         context = multiprocessing.get_context("spawn")
         self._connection, child_connection = context.Pipe()
         self._process = context.Process(
-            target=serve, args=(child_connection, config, images), daemon=True
+            target=serve,
+            args=(child_connection, config, images, labels, classes),
+            daemon=True,
         )
         with child_processes.without_signals():
             self._process.start()
@@ -63,7 +74,13 @@ class TrainerProcess:
         return answer
 
 
-def serve(connection: Connection, config: TrainConfig, images: np.ndarray) -> None:
+def serve(
+    connection: Connection,
+    config: TrainConfig,
+    images: np.ndarray,
+    labels: np.ndarray | None = None,
+    classes: int = 0,
+) -> None:
     """Answers requests to train until the other end of the connection is closed."""
     child_processes.end_with_parent()
     # Before the first request, so that all processes load TensorFlow at the same time.
@@ -74,22 +91,30 @@ def serve(connection: Connection, config: TrainConfig, images: np.ndarray) -> No
             request = connection.recv()
             answer: TrainResult | UserError
             try:
-                train = train or load_trainer(config, images)
+                train = train or load_trainer(config, images, labels, classes=classes)
                 answer = train(*request)
             except UserError as error:
                 answer = error
             connection.send(answer)
 
 
-def load_trainer(config: TrainConfig, images: np.ndarray) -> TrainFunction:
+def load_trainer(
+    config: TrainConfig,
+    images: np.ndarray,
+    labels: np.ndarray | None = None,
+    *,
+    classes: int = 0,
+) -> TrainFunction:
     """Claims this process's devices, and returns a function that trains on the images."""
     # These modules import TensorFlow.
     from components.data.batches import Batches
     from components.data.image_store import InMemoryImages
     from trainer import build
 
-    batches = Batches(InMemoryImages(images), batch_size=config.batch_size, seed=config.seed)
-    run = build.build_run_on(build.claim_devices(config), config, batches)
+    batches = Batches(
+        InMemoryImages(images), batch_size=config.batch_size, seed=config.seed, labels=labels
+    )
+    run = build.build_run_on(build.claim_devices(config), config, batches, classes=classes)
     loop, step_config = run.loop, run.loop.step_config
 
     def train(state: StateArrays | None, num_steps: int) -> TrainResult:

@@ -1,12 +1,32 @@
+import dataclasses
+
 from components.base.earlier_versions import with_earlier, without_earlier
 from components.base.manifest import identity
+from components.model.architecture import Architecture
+from pipeline.evaluate.config import EvaluateConfig
+from trainer.config import TrainConfig
 
 
 def test_a_missing_setting_has_the_value_that_does_what_the_earlier_version_did():
-    assert with_earlier("train", {"latents": 2}) == {"latents": 2, "warmup_share": 1.0}
-    now = {"latents": 2, "warmup_share": 0.1}
+    earlier = with_earlier("train", {"latents": 2})
+    assert (earlier["latents"], earlier["warmup_share"]) == (2, 1.0)
+    now = {**earlier, "latents": 2, "warmup_share": 0.1}
     assert with_earlier("train", now) == now
     assert with_earlier("prepare", {"dataset": "x"}) == {"dataset": "x"}
+
+
+def test_earlier_models_are_those_of_the_defaults():
+    """The share of the warm-up is the one default that changed what a run does."""
+    earlier = with_earlier("train", {}) | {"warmup_share": 0.1}
+    settings = dataclasses.asdict(TrainConfig())
+    assert earlier.items() <= settings.items()
+    defaults = {
+        field.name
+        for field in dataclasses.fields(Architecture)
+        if field.default is not dataclasses.MISSING
+    }
+    assert defaults - {"classes"} <= earlier.keys()
+    assert with_earlier("evaluate", {}).items() <= dataclasses.asdict(EvaluateConfig()).items()
 
 
 def test_a_setting_that_does_what_the_earlier_version_did_may_be_left_out():

@@ -160,3 +160,32 @@ def test_closing_stops_the_thread():
     assert thread in threading.enumerate()
     batches.close()
     assert not thread.is_alive()
+
+
+LABELS = np.random.default_rng(0).integers(1, 1000, 23).astype(np.int32)
+
+
+def test_labels_are_those_of_the_images_and_padding_is_0():
+    batches = Batches(InMemoryImages(IMAGES), batch_size=5, seed=0, labels=LABELS)
+    for first, steps in [(0, 3), (3, 2), (5, 3), (3, 5), (9, 3)]:
+        chunk = batches.chunk(first, steps, pad_to=(6, 7))
+        assert (chunk.labels.dtype, chunk.labels.shape) == (np.int32, (6, 7))
+        is_example = np.arange(7) < chunk.counts[:, np.newaxis]
+        of_images = LABELS[chunk.images[..., 0, 0, 0]]
+        np.testing.assert_array_equal(chunk.labels, np.where(is_example, of_images, 0))
+
+
+@pytest.mark.parametrize("first", [0, 4])
+def test_labels_of_columns_are_those_of_their_images(first):
+    whole, left, right = (
+        Batches(InMemoryImages(IMAGES), batch_size=5, seed=0, labels=LABELS)
+        .chunk(first, 1, pad_to=(1, 6), columns=columns)
+        .labels
+        for columns in (slice(None), slice(0, 3), slice(3, 6))
+    )
+    assert whole.any()
+    np.testing.assert_array_equal(np.concatenate([left, right], axis=1), whole)
+
+
+def test_batches_without_labels_have_none():
+    assert make_batches().chunk(0, 1, pad_to=(1, 5)).labels is None

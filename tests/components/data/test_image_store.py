@@ -44,7 +44,8 @@ def write_dataset(template: PreparedDataset, directory: epath.Path) -> PreparedD
         images = np.random.default_rng(number).integers(0, 256, (length, *SHAPE), np.uint8)
         # No two images are equal.
         images[:, 0, 0, 0] = np.arange(first, first + length)
-        batch = ExampleBatch(ids, images, np.arange(length, dtype=np.int64))
+        labels = np.arange(length, dtype=np.int64) % len(template.class_names)
+        batch = ExampleBatch(ids, images, labels)
         data = codec.encode(batch)
         (directory / f"shard-{number}").write_bytes(data)
         shards.append(ShardCount(f"shard-{number}", length))

@@ -206,7 +206,16 @@ def test_the_description_is_one_line(example_set):
     )
 
 
-def test_the_head_of_a_split_is_its_first_images(example_set):
-    images = example_set.read("train").images
-    for count in (1, 7, len(images), len(images) + 1):
-        np.testing.assert_array_equal(example_set.head("train", count), images[:count])
+def test_the_head_of_a_split_is_its_first_examples(example_set):
+    whole = example_set.read("train")
+    for count in (1, 7, len(whole), len(whole) + 1):
+        head = example_set.head("train", count)
+        assert head.ids == whole.ids[:count]
+        np.testing.assert_array_equal(head.images, whole.images[:count])
+        np.testing.assert_array_equal(head.labels, whole.labels[:count])
+
+
+def test_the_labels_of_a_split_are_those_of_its_examples(example_set):
+    labels = example_set.labels("train")
+    assert labels.dtype == np.int32
+    np.testing.assert_array_equal(labels, example_set.read("train").labels)

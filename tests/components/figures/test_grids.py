@@ -7,7 +7,7 @@ from PIL import Image
 from components.figures import grids
 from components.figures.grids import image_grid, latent_grid, reconstructions
 from components.figures.mosaic import mosaic
-from tests.components.figures.drawing import AXIS_LABELS, TITLES, colored_box, read
+from tests.components.figures.drawing import AXIS_LABELS, TITLES, colored_box, is_colored, read
 
 
 @pytest.mark.parametrize("size", [28, 64])
@@ -132,3 +132,21 @@ def test_a_reduced_image_keeps_its_mean(tmp_path):
 ])  # fmt: skip
 def test_fewer_quantiles_are_evenly_spaced(count, shown, expected):
     assert grids._spread(count, shown).tolist() == list(expected)
+
+
+def test_names_of_rows_are_beside_their_rows(tmp_path):
+    images = np.zeros((3, 4, 28, 28, 3), np.uint8)
+    images[..., 0] = 255
+    names = ["shirt", "", "a class of a long name"]
+    image_grid(images, path=tmp_path / "plain.png", **TITLES)
+    image_grid(images, row_names=names, path=tmp_path / "named.png", **TITLES)
+    plain, named = read(tmp_path / "plain.png"), read(tmp_path / "named.png")
+    np.testing.assert_array_equal(colored_box(named), colored_box(plain))
+    rows, columns = np.nonzero(is_colored(named))
+    left = named[rows.min() : rows.max() + 1, : columns.min()]
+    inked = (left < 200).any(axis=(1, 2))
+    height = len(inked) // 3
+    shares = [inked[start : start + height].any() for start in (0, height, 2 * height)]
+    assert shares == [True, False, True]
+    with pytest.raises(ValueError, match=r"row_names must contain 3 names\. Received: 1"):
+        image_grid(images, row_names=["shirt"], path=tmp_path / "none.png", **TITLES)

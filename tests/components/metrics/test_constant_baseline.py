@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from components.metrics.constant_baseline import constant_elbo, mean_image
-from components.model.distributions import Bernoulli
+from components.model.likelihoods.bernoulli import Bernoulli
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (50, 3, 4, 2), np.uint8)

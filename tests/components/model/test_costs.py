@@ -4,44 +4,25 @@ import pytest
 import tensorflow as tf
 
 from components.model import costs
+from components.model.architecture import Architecture
 from components.model.costs import Costs
+from components.model.objective import Elbo, ImportanceWeighted, Objective
 from components.model.vae import VAE
 
-
-def keras_example() -> tuple[keras.Sequential, keras.Sequential]:
-    """The convolutional VAE of the Keras documentation, with its two heads as one layer."""
-    layers = keras.layers
-    encoder = keras.Sequential(
-        [
-            keras.Input((28, 28, 1)),
-            layers.Conv2D(32, 3, 2, "same", activation="relu"),
-            layers.Conv2D(64, 3, 2, "same", activation="relu"),
-            layers.Flatten(),
-            layers.Dense(16, "relu"),
-            layers.Dense(4),
-        ]
-    )
-    decoder = keras.Sequential(
-        [
-            keras.Input((2,)),
-            layers.Dense(7 * 7 * 64, "relu"),
-            layers.Reshape((7, 7, 64)),
-            layers.Conv2DTranspose(64, 3, 2, "same", activation="relu"),
-            layers.Conv2DTranspose(32, 3, 2, "same", activation="relu"),
-            layers.Conv2DTranspose(1, 3, padding="same"),
-        ]
-    )
-    return encoder, decoder
+ELBO = Elbo()
 
 
-def vae(**settings) -> VAE:
-    return VAE(**({"image_shape": (28, 28, 1), "network": "mlp", "latents": 2} | settings))
+def counted(
+    network: str = "mlp", *, objective: Objective = ELBO, batch_size: int = 1, **settings
+) -> Costs:
+    settings = {"image_shape": (28, 28, 1), "latents": 2, "widths": (256,)} | settings
+    architecture = Architecture(network=network, **settings)
+    return costs.count(architecture, objective, batch_size=batch_size)
 
 
 def tensorflow_flops(network: keras.Model) -> int:
     """The operations of matrix products and convolutions, by TensorFlow's profiler."""
-    spec = tf.TensorSpec((1, *network.input_shape[1:]))
-    graph = tf.function(network).get_concrete_function(spec).graph
+    graph = traced(network)
     builder = tf.compat.v1.profiler.ProfileOptionBuilder
     options = builder(builder.float_operation()).with_empty_output().build()
     profile = tf.compat.v1.profiler.profile(graph, cmd="op", options=options)
@@ -55,89 +36,137 @@ def tensorflow_flops(network: keras.Model) -> int:
     return total
 
 
+def traced(network: keras.Model) -> tf.Graph:
+    """The graph of a call on one example."""
+    spec = tf.TensorSpec((1, *network.input_shape[1:]))
+    return tf.function(network).get_concrete_function(spec).graph
+
+
 def test_the_mlp_agrees_with_a_count_by_hand():
-    model = vae(widths=(256,))
-    counted = costs.count(model.encoder, model.decoder)
-    kernels = 784 * 256 + 256 * 4 + 2 * 256 + 256 * 784
-    assert counted.forward_flops == 2 * kernels
-    assert counted.training_flops == 2_417_664
-    assert counted.parameters == kernels + 256 + 4 + 256 + 784 == model.count_params()
-    # Encoder: flatten, hidden, mean and log-variance. Decoder: hidden, logits, reshape.
-    assert counted.activations == 784 + 256 + 4 + 256 + 784 + 784
+    mlp = counted()
+    encoder, decoder = 784 * 256 + 256 * 4, 2 * 256 + 256 * 784
+    assert mlp.flops_by_part == {"encoder": 2 * encoder, "decoder": 2 * decoder}
+    assert mlp.training_flops == 6 * (encoder + decoder) == 2_417_664
+    assert mlp.parameters == encoder + decoder + 256 + 4 + 256 + 784
+    # Each hidden layer before and after its activation function; the outputs; the exponentials of a
+    # draw, of log q(z|x), and of three terms of a closed-form rate; and two terms of each pixel.
+    assert mlp.activations == 2 * 256 + 4 + 2 * 256 + 784 + 5 * 2 + 2 * 784
 
 
-def test_the_keras_example_agrees_with_a_count_by_hand():
-    counted = costs.count(*keras_example())
-    products = (
-        14 * 14 * 9 * 32 + 7 * 7 * 9 * 32 * 64 + 3136 * 16 + 16 * 4
-        + 2 * 3136 + 7 * 7 * 9 * 64 * 64 + 14 * 14 * 9 * 64 * 32 + 28 * 28 * 9 * 32
+def test_the_model_of_the_keras_example_agrees_with_a_count_by_hand():
+    example = counted("keras_conv", widths=(32, 64, 16))
+    encoder = 14 * 14 * 9 * 32 + 7 * 7 * 9 * 32 * 64 + 3136 * 16 + 16 * 4
+    decoder = (
+        2 * 3136 + 7 * 7 * 9 * 64 * 64 + 14 * 14 * 9 * 64 * 32 + 28 * 28 * 9 * 32
     )  # fmt: skip
-    assert counted.forward_flops == 2 * products
-    assert counted.training_flops == 39_965_568
-    encoded = 14 * 14 * 32 + 7 * 7 * 64 + 3136 + 16 + 4
-    assert counted.activations == encoded + 2 * 3136 + 14 * 14 * 64 + 28 * 28 * 32 + 28 * 28
+    assert example.flops_by_part == {"encoder": 2 * encoder, "decoder": 2 * decoder}
+    assert example.training_flops == 39_965_568
+
+
+def test_a_causal_head_agrees_with_a_count_by_hand():
+    model = counted(
+        head="causal",
+        head_layers=2,
+        feature_channels=7,
+        image_shape=(6, 5, 3),
+        likelihood="gaussian",
+    )
+    neighbors, outputs, features = 40, 3, 7
+    by_pixel = neighbors * 3 * (outputs + features)
+    by_pixel += 2 * (2 * 3) * features * features + features * features + features * outputs
+    assert model.flops_by_part["head"] == 2 * (6 * 5) * by_pixel
+    # The decoder gives features in place of outputs.
+    assert model.flops_by_part["decoder"] == 2 * (2 * 256 + 256 * 6 * 5 * features)
+
+
+@pytest.mark.parametrize("latents", [4, 5])
+def test_a_flow_agrees_with_a_count_by_hand(latents):
+    model = counted(prior="real_nvp", latents=latents)
+    halves = latents // 2, latents - latents // 2
+    products = sum(2 * (kept * 128 + 128 * 128 + 128 * 2 * (latents - kept)) for kept in halves)
+    assert model.flops_by_part["prior"] == 2 * products
+
+
+def test_more_draws_multiply_all_that_comes_after_a_draw():
+    settings = {"prior": "real_nvp", "head": "causal", "image_shape": (6, 5, 1)}
+    one = counted(**settings).flops_by_part
+    five = counted(objective=ImportanceWeighted(5), **settings).flops_by_part
+    assert five.pop("encoder") == one.pop("encoder")
+    assert five == {part: 5 * flops for part, flops in one.items()}
+
+
+def test_the_work_for_learned_images_is_shared_by_a_batch():
+    model = counted(prior="vamp", prior_components=30, batch_size=10)
+    encoder = model.flops_by_part["encoder"]
+    assert encoder == 2 * (784 * 256 + 256 * 4)
+    assert model.flops_by_part["prior"] == 30 * encoder / 10
+
+
+@pytest.mark.parametrize("batch_size", [1, 10])
+def test_the_costs_of_an_example_do_not_depend_on_the_batch_size(batch_size):
+    assert counted(batch_size=batch_size) == counted(batch_size=7)
 
 
 @pytest.mark.parametrize(
     "settings",
     [
-        {"widths": (256,)},
         {"widths": (31, 17), "latents": 5, "image_shape": (9, 7, 3)},
+        {"network": "gated_mlp", "widths": (12,)},
         {"network": "conv", "widths": (8, 16, 32)},
         # The decoder crops its output, because the strides do not divide the image size.
-        {"network": "conv", "widths": (4, 6, 10), "image_shape": (9, 7, 3)},
+        {"network": "keras_conv", "widths": (4, 6, 10), "image_shape": (9, 7, 3)},
+        {"network": "residual", "widths": (4, 6, 10), "image_shape": (9, 7, 3)},
     ],
 )
 def test_flops_agree_with_tensorflows_profiler(settings):
-    model = vae(**settings)
-    for network in (model.encoder, model.decoder):
-        assert costs.count(network).forward_flops == tensorflow_flops(network)
+    settings = {"image_shape": (28, 28, 1), "network": "mlp", "latents": 2} | settings
+    model = VAE(**settings)
+    parts = counted(**settings).flops_by_part
+    for name, network in (("encoder", model.encoder), ("decoder", model.decoder)):
+        assert parts[name] == tensorflow_flops(network)
+        assert costs.count_operations(traced(network)) == {"other": parts[name]}
 
 
-def test_flops_of_the_keras_example_agree_with_tensorflows_profiler():
-    for network in keras_example():
-        assert costs.count(network).forward_flops == tensorflow_flops(network)
-
-
-def test_nested_networks_are_counted_once():
-    encoder, decoder = keras_example()
-    nested = keras.Sequential([encoder, keras.layers.Lambda(lambda x: x[:, :2]), decoder])
-    separate, together = costs.count(encoder, decoder), costs.count(nested)
-    assert together.parameters == separate.parameters
-    assert together.forward_flops == separate.forward_flops
-    # The Lambda layer gives two numbers.
-    assert together.activations == separate.activations + 2
-
-
-def test_an_unknown_layer_with_a_kernel_is_named_in_the_error():
-    network = keras.Sequential([keras.Input((8, 3)), keras.layers.Conv1D(4, 2)])
-    with pytest.raises(ValueError, match="Conv1D"):
-        costs.count(network)
+def test_the_weights_are_those_of_the_model():
+    settings = {"head": "four_pass", "prior": "mixture", "likelihood": "gaussian"}
+    settings |= {"image_shape": (8, 8, 1), "network": "residual", "latents": 2, "widths": (4, 8)}
+    model = VAE(**settings)
+    shapes = tuple(tuple(weight.shape) for weight in model.trainable_weights)
+    assert (1,) in shapes  # The shared scale.
+    assert counted(**settings).weight_shapes == shapes
+    assert counted(**settings).parameters == model.count_params()
 
 
 def test_memory_agrees_with_a_count_by_hand():
     memory = costs.memory(
-        Costs(parameters=10, forward_flops=1, activations=7),
+        Costs(weight_shapes=((2, 4), (2,)), flops_by_part={"encoder": 1}, activations=7),
         micro_batch=3,
-        num_slots=2,
+        num_slots=len,
         averages=True,
         data_bytes=1000,
         activation_bytes=2,
     )
-    assert (memory.parameters, memory.gradients, memory.slots, memory.average) == (40, 40, 80, 40)
+    assert (memory.parameters, memory.gradients, memory.slots, memory.average) == (40, 40, 72, 40)
     assert memory.activations == 3 * 7 * 2
-    assert memory.total == 200 + 42 + 1000
+    assert memory.total == 192 + 42 + 1000
 
 
 def test_the_memory_of_slots_is_that_of_adam():
-    encoder, _ = keras_example()
+    model = VAE(image_shape=(28, 28, 1), network="conv", latents=2, widths=(4, 8))
     optimizer = keras.optimizers.Adam()
-    optimizer.build(encoder.trainable_variables)
+    optimizer.build(model.trainable_variables)
     slot_bytes = sum(
         np.asarray(v).nbytes
         for v in optimizer.variables
         if v.name not in ("iteration", "learning_rate")
     )
-    memory = costs.memory(costs.count(encoder), micro_batch=1, num_slots=2)
+    planned = counted("conv", widths=(4, 8))
+    memory = costs.memory(planned, micro_batch=1, num_slots=lambda shape: 2)
     assert memory.slots == slot_bytes
     assert memory.average == 0
+
+
+def test_labels_are_inputs_of_the_decoder():
+    without, with_labels = counted().flops_by_part, counted(classes=10).flops_by_part
+    assert with_labels.pop("decoder") == without.pop("decoder") + 2 * 10 * 256
+    assert with_labels == without

@@ -1,10 +1,9 @@
 import math
 
 import numpy as np
-import pytest
 import tensorflow as tf
 
-from components.model.distributions import Bernoulli, Normal, standard_normal_like
+from components.model.distributions import Normal, standard_normal_like
 
 RNG = np.random.default_rng(0)
 
@@ -75,6 +74,14 @@ def test_the_kl_divergence_agrees_with_a_monte_carlo_estimate():
     assert (np.abs(terms.mean(axis=0) - kl) < 5 * standard_error).all()
 
 
+def test_the_log_density_of_a_normal_agrees_with_its_definition():
+    p = normal()
+    z = RNG.normal(size=(4, 3)).astype(np.float32)
+    log_prob = p.log_prob(z)
+    assert log_prob.shape == (4,)
+    np.testing.assert_allclose(log_prob, log_density(p, z).sum(axis=-1), rtol=1e-5)
+
+
 def test_samples_have_the_mean_and_variance_of_the_distribution():
     p = normal(1)
     z = p.sample(tf.constant(RNG.normal(size=(200_000, 3)), tf.float32)).numpy()
@@ -87,30 +94,12 @@ def test_a_sample_without_noise_is_the_mode():
     np.testing.assert_array_equal(p.sample(tf.zeros((1, 3))), p.mode())
 
 
-@pytest.mark.parametrize("intensity", [0.0, 0.2, 0.5, 1.0])
-def test_the_bernoulli_log_probability_is_the_negative_cross_entropy(intensity):
-    logits = tf.constant(RNG.normal(size=(2, 3, 3, 1)), tf.float32)
-    x = tf.fill((2, 3, 3, 1), intensity)
-    p = tf.sigmoid(logits).numpy().astype(np.float64)
-    expected = (intensity * np.log(p) + (1 - intensity) * np.log1p(-p)).sum((1, 2, 3))
-    np.testing.assert_allclose(Bernoulli(logits).log_prob(x), expected, rtol=1e-5)
-    assert Bernoulli(logits).log_prob(x).shape == (2,)
-
-
-def test_the_bernoulli_log_probability_has_the_gradients_of_its_definition():
-    logits = tf.constant([[-30.0, -2.0, 0.0, 0.5, 30.0]])
-    x = tf.constant([[0.0, 0.3, 1.0, 0.9, 0.5]])
-    with tf.GradientTape() as tape:
-        tape.watch([logits, x])
-        log_prob = Bernoulli(logits).log_prob(x)
-    by_logits, by_x = tape.gradient(log_prob, [logits, x])
-    probabilities = 1 / (1 + np.exp(-logits.numpy().astype(np.float64)))
-    np.testing.assert_allclose(by_logits, x - probabilities, atol=1e-6)
-    np.testing.assert_allclose(by_x, logits)
-
-
-def test_the_bernoulli_log_probability_is_finite_at_certainty():
-    certain = Bernoulli(tf.constant([100.0, -100.0])[tf.newaxis])
-    np.testing.assert_allclose(certain.log_prob(tf.constant([[1.0, 0.0]])), [0.0], atol=1e-6)
-    np.testing.assert_allclose(certain.log_prob(tf.constant([[0.0, 1.0]])), [-200.0])
-    np.testing.assert_allclose(certain.mean(), [[1.0, 0.0]], atol=1e-6)
+def test_a_distribution_without_gradient_has_the_same_values_and_constant_parameters():
+    p = normal()
+    z = tf.constant(RNG.normal(size=(4, 3)), tf.float32)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([p.mean, p.log_variance, z])
+        log_prob, constant = p.log_prob(z), p.without_gradient().log_prob(z)
+    np.testing.assert_array_equal(constant, log_prob)
+    assert tape.gradient(constant, [p.mean, p.log_variance]) == [None, None]
+    np.testing.assert_array_equal(tape.gradient(constant, z), tape.gradient(log_prob, z))

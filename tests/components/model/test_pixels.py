@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.model.pixels import batch_size, to_unit
+from components.model.pixels import batch_size, part_of, to_unit
 
 PIXELS = np.arange(256, dtype=np.uint8)
 
@@ -46,3 +46,9 @@ def test_arrays_need_no_tensorflow():
 )
 def test_large_images_have_small_batches(shape, size):
     assert batch_size(shape) == size
+
+
+def test_a_part_of_labels_is_that_of_a_batch_and_none_has_none():
+    assert part_of(np.arange(7), 3, 3).tolist() == [3, 4, 5]
+    assert part_of(np.arange(7), 6, 3).tolist() == [6]
+    assert part_of(None, 3, 3) is None

@@ -52,7 +52,7 @@ def test_the_latent_grid_says_what_its_axes_are(
     monkeypatch.setattr(
         figures.grids, "latent_grid", lambda images, **arguments: texts.update(arguments)
     )
-    monkeypatch.setattr(writer, "_decode", lambda z, grid: np.zeros((*grid, 2, 2, 1)))
+    monkeypatch.setattr(writer, "_decode", lambda z, labels, grid: np.zeros((*grid, 2, 2, 1)))
     rng = np.random.default_rng(0)
     writer.draw_latent_space(rng.standard_normal((50, latents), np.float32), np.arange(50) % 10)
     assert texts["title"] == title
@@ -119,3 +119,60 @@ def test_classes_are_drawn_in_natural_order_and_in_letters_of_the_font(tmp_path,
     assert drawn["class_names"] == ["1", "2", "10", "class 3"]
     assert drawn["args"][1].tolist() == [0, 2, 1, 3]
     assert drawn["subtitle"].endswith("1 class name is shown as numbers: the font lacks letters")
+
+
+NAMES = ["10", "9", "100"]
+
+
+@pytest.fixture
+def conditional_writer(tmp_path) -> FigureWriter:
+    """Of a model whose images of label k are of intensity k / 10, whatever the latents are."""
+    model = vae.VAE(image_shape=(2, 2, 1), network="mlp", latents=2, widths=(3,), classes=3)
+    model.set_weights([np.zeros_like(weight) for weight in model.get_weights()])
+    intensities = np.array([0.1, 0.2, 0.3])
+    hidden, _, output, _ = model.decoder.weights
+    hidden.assign(np.concatenate([np.zeros((2, 3)), np.eye(3)]))
+    output.assign(np.repeat(np.log(intensities / (1 - intensities))[:, np.newaxis], 4, axis=1))
+    names = sorted(NAMES)  # 10, 100, 9: shown as 9, 10, 100
+    return FigureWriter(tmp_path, vae=model, scores=SCORES, class_names=names)
+
+
+@pytest.fixture
+def drawn(monkeypatch) -> dict[str, dict]:
+    """The arguments of the grids that are drawn, by the name of the function."""
+    calls = {}
+    for name in ("image_grid", "latent_grid", "reconstructions"):
+
+        def record(*images, name=name, **arguments):
+            calls[name] = {"images": images, **arguments}
+
+        monkeypatch.setattr(figures.grids, name, record)
+    return calls
+
+
+def tenths(images: np.ndarray) -> list[int]:
+    """The intensity of the first pixel of the first image of each row, in tenths."""
+    return np.rint(images[:, 0, 0, 0, 0] / 25.5).astype(int).tolist()
+
+
+def test_samples_of_a_conditional_model_are_a_row_for_each_class(conditional_writer, drawn):
+    conditional_writer.draw_samples(seed=0)
+    (images,) = drawn["image_grid"]["images"]
+    assert images.shape == (3, 20, 2, 2, 1)
+    assert drawn["image_grid"]["row_names"] == ["9", "10", "100"]
+    assert tenths(images) == [3, 1, 2]
+
+
+def test_the_latent_grid_of_a_conditional_model_is_of_the_first_class(conditional_writer, drawn):
+    conditional_writer.draw_latent_space(np.zeros((3, 2), np.float32), np.arange(3))
+    (images,) = drawn["latent_grid"]["images"]
+    assert set(tenths(images)) == {3}
+    assert drawn["latent_grid"]["subtitle"].endswith(" · given 9")
+
+
+def test_reconstructions_of_a_conditional_model_are_of_their_own_labels(conditional_writer, drawn):
+    labels = np.array([1, 2, 0, 1])
+    batch = ExampleBatch([str(n) for n in range(4)], np.zeros((4, 2, 2, 1), np.uint8), labels)
+    conditional_writer.draw_reconstructions(batch)
+    assert drawn["reconstructions"]["class_names"] == ["9", "10", "100"]
+    assert tenths(drawn["reconstructions"]["images"][1]) == [3, 1, 2]

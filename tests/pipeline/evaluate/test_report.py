@@ -4,6 +4,7 @@ from etils import epath
 
 from components.base.manifest import Artifact, Manifest
 from pipeline.evaluate import report
+from pipeline.evaluate.scores import ScoringProtocol
 from tests.pipeline.evaluate.test_scores import SCORES
 from trainer.recording.epoch_metrics import EpochMetrics
 from trainer.train_counts import TrainCounts
@@ -20,8 +21,8 @@ COUNTS = TrainCounts(
 )
 
 
-def render(*notes: str, dataset: str = "cats") -> str:
-    scores = dataclasses.replace(SCORES, dataset=dataset)
+def render(*notes: str, dataset: str = "cats", scores=SCORES) -> str:
+    scores = dataclasses.replace(scores, dataset=dataset)
     manifest = Manifest(1, "train", {"latents": 2}, {}, {}, COUNTS.as_json(), [])
     return report.render(scores, Artifact(epath.Path("model"), manifest), notes)
 
@@ -43,3 +44,9 @@ def test_texts_are_escaped():
 def test_notes_are_shown_if_there_are_any():
     assert 'class="note">' in render("a note")
     assert 'class="note">' not in render()
+
+
+def test_what_a_conditional_model_is_given_is_said():
+    of_labels = dataclasses.replace(SCORES, protocol=ScoringProtocol(given="label"))
+    assert "the label of every example given" in render(scores=of_labels)
+    assert "given" not in render()

@@ -8,7 +8,7 @@ from etils import epath
 from components.base.errors import WorkError
 from components.base.manifest import Artifact, Manifest
 from components.metrics.mean import Mean
-from pipeline.evaluate.scores import METRICS, Scores, metric_title
+from pipeline.evaluate.scores import METRICS, Scores, ScoringProtocol, bits_per_dim
 
 SCORES = Scores(
     dataset="cats",
@@ -16,9 +16,13 @@ SCORES = Scores(
     split="test",
     examples=1234,
     draws=4,
-    elbo=Mean(-30.0, 0.5),
-    rate=Mean(10.0, 0.25),
-    distortion=Mean(20.0, 0.125),
+    means={
+        "elbo": Mean(-30.0, 0.5),
+        "rate": Mean(10.0, 0.25),
+        "distortion": Mean(20.0, 0.125),
+        "nll": Mean(29.0, 0.5),
+    },
+    protocol=ScoringProtocol(importance_samples=100),
 )
 
 
@@ -27,7 +31,10 @@ def test_the_json_value_is_that_of_metrics_json():
         '{"dataset": "cats", "preset": "mlp", "split": "test", "examples": 1234, "draws": 4, '
         '"unit": "nats per example", "elbo": {"mean": -30.0, "half_width_95": 0.5}, '
         '"rate": {"mean": 10.0, "half_width_95": 0.25}, '
-        '"distortion": {"mean": 20.0, "half_width_95": 0.125}}'
+        '"distortion": {"mean": 20.0, "half_width_95": 0.125}, '
+        '"nll": {"mean": 29.0, "half_width_95": 0.5}, '
+        '"protocol": {"likelihood": null, "given": null, "binarization_seed": null, '
+        '"importance_samples": 100, "weights": null, "examples_in_split": null}}'
     )
 
 
@@ -42,25 +49,47 @@ def test_scores_are_restored_from_the_manifest():
 
 
 @pytest.mark.parametrize(
-    "change", [{"elbo": -30.0}, {"examples": "many"}, {"more": 1}, {"rate": {"mean": 1.0}}]
+    "change",
+    [
+        {"elbo": -30.0},
+        {"examples": "many"},
+        {"more": 1},
+        {"rate": {"mean": 1.0}},
+        {"protocol": {"importance_samples": "many"}},
+        {"protocol": {"more": 1}},
+    ],
 )
 def test_other_counts_are_an_error_of_one_line(change):
     with pytest.raises(WorkError, match=r"^evaluation/manifest.json is damaged: counts\.\S+ is "):
         Scores.of(artifact(SCORES.as_json() | change))
 
 
+def test_an_evaluation_of_an_earlier_version_has_no_protocol():
+    counts = SCORES.as_json()
+    del counts["protocol"], counts["nll"]
+    scores = Scores.of(artifact(counts))
+    assert scores.protocol == ScoringProtocol()
+    assert list(scores.means) == ["elbo", "rate", "distortion"]
+
+
 def test_metrics_are_found_by_name():
-    assert [SCORES.metric(name).value for name in METRICS] == [-30.0, 10.0, 20.0]
-    with pytest.raises(AttributeError):
+    assert [SCORES.metric(name).value for name in SCORES.means] == [-30.0, 10.0, 20.0, 29.0]
+    with pytest.raises(KeyError):
         SCORES.metric("loss")
+    assert SCORES.means.keys() <= METRICS.keys()
 
 
-def test_metrics_have_titles():
-    assert [metric_title(name) for name in METRICS] == ["ELBO", "rate", "distortion"]
+def test_bits_per_dim_of_a_uniform_guess_over_256_levels():
+    nats = Mean(784 * math.log(256), math.log(256))
+    bits = bits_per_dim(nats, 784)
+    assert bits.value == pytest.approx(8)
+    assert bits.half_width == pytest.approx(8 / 784)
 
 
 def test_the_json_value_holds_no_infinity():
-    single = dataclasses.replace(SCORES, examples=1, elbo=Mean(-30.0, math.inf))
+    single = dataclasses.replace(
+        SCORES, examples=1, means={**SCORES.means, "elbo": Mean(-30.0, math.inf)}
+    )
     text = json.dumps(single.as_json(), allow_nan=False)
     assert json.loads(text)["elbo"] == {"mean": -30.0, "half_width_95": None}
     assert Scores.of(artifact(json.loads(text))) == single

@@ -10,6 +10,7 @@ from components.base import tensorflow_setup
 from components.base.errors import ConfigError, WorkError
 from components.data import codec
 from components.metrics import likelihood
+from components.metrics.importance import log_likelihoods
 from components.metrics.mean import Mean
 from components.model import embeddings, vae
 from pipeline.evaluate.config import EvaluateConfig
@@ -40,6 +41,25 @@ def test_the_scores_are_those_of_the_test_split(evaluation, model_dir, example_s
     assert scores["elbo"]["mean"] == pytest.approx(
         -scores["rate"]["mean"] - scores["distortion"]["mean"]
     )
+
+
+def test_importance_samples_give_the_log_likelihood_of_the_first_examples(
+    examples_dir, model_dir, tmp_path
+):
+    config = EvaluateConfig(importance_samples=5, limit_examples=20)
+    output = tmp_path / "evaluation"
+    evaluate(config, examples=examples_dir, model=model_dir, output=output)
+    scores = json.loads((output / "metrics.json").read_text())
+    estimates = np.load(output / "log_likelihoods.npy")
+    assert len(estimates) == scores["examples"] == 20
+    assert scores["nll"]["mean"] == pytest.approx(-estimates.mean())
+    assert scores["nll"]["mean"] < -scores["elbo"]["mean"]
+    assert scores["protocol"]["importance_samples"] == 5
+    assert scores["protocol"]["examples_in_split"] == 100
+    assert "bits_per_dim" not in scores  # A cross-entropy of intensities is no probability.
+    page = (output / "report.html").read_text()
+    assert "negative log-likelihood" in page
+    assert "only the first 20 of 100 examples" in page
 
 
 def test_every_split_has_embeddings(evaluation, example_set):
@@ -239,3 +259,30 @@ def test_a_model_of_images_of_another_shape_is_refused(model_dir, tmp_path, monk
             output=tmp_path / "evaluation",
         )
     assert not (tmp_path / "evaluation").exists()
+
+
+def test_a_conditional_model_is_evaluated_given_the_labels(examples_dir, example_set, tmp_path):
+    from pipeline.prepare.stage import prepare
+    from tests.conftest import tiny_prepare_config, tiny_train_config
+    from trainer import stage
+
+    model_path, output = tmp_path / "model", tmp_path / "evaluation"
+    stage.run("mlp", tiny_train_config(condition="label"), examples=examples_dir, output=model_path)
+    config = EvaluateConfig(draws=1, importance_samples=3, limit_examples=60)
+    evaluate(config, examples=examples_dir, model=model_path, output=output)
+    scores = json.loads((output / "metrics.json").read_text())
+    assert scores["protocol"]["given"] == "label"
+    model, test = vae.load(model_path / "model.keras"), example_set.read("test")
+    assert model.architecture.classes == 10
+    labels = test.labels[:60]
+    elbo = likelihood.estimate_elbo(model, test.images[:60], labels, seed=0)
+    assert scores["elbo"]["mean"] == pytest.approx(elbo.elbo.mean(), rel=1e-6)
+    estimates = log_likelihoods(model, test.images[:60], labels, samples=3, seed=0)
+    assert scores["nll"]["mean"] == pytest.approx(-np.concatenate(list(estimates)).mean(), rel=1e-6)
+    assert len(list((output / "figures").iterdir())) == len(FIGURES)
+    np.savez(tmp_path / "data.npz", images=noise(60, 28, 28), labels=np.arange(60) % 3)
+    others = tmp_path / "others"
+    prepare(tiny_prepare_config(dataset=str(tmp_path / "data.npz")), output=others)
+    with pytest.raises(ConfigError, match=r"labels of 10 classes, but .*others has 3; evaluate"):
+        evaluate(config, examples=others, model=model_path, output=tmp_path / "none")
+    assert not (tmp_path / "none").exists()

@@ -61,6 +61,11 @@ def test_the_initial_state_has_the_weights_and_zeros():
     assert [state[name] for name in list(state)[-4:]] == [0, 0, 2.0**10, 0]
 
 
+def test_the_number_of_slots_may_depend_on_a_weights_shape():
+    names = [name for name in start(make("muon")).named() if name.startswith("slots/")]
+    assert names == ["slots/0000/0", "slots/0001/0", "slots/0001/1"]
+
+
 def test_without_ema_decay_and_float16_there_are_no_averages_and_the_scale_is_1():
     state = run(make("rmsprop"), gradients(2))
     assert state.averages == []

@@ -64,3 +64,19 @@ def test_one_image_is_enough():
     losses, pictures = HeldoutEvaluation(make(), IMAGES[:1], seed=0).measure(make().get_weights())
     assert np.isfinite(losses["loss"])
     assert len(pictures.originals) == len(pictures.reconstructions) == 1
+
+
+def test_a_conditional_model_is_evaluated_with_the_labels():
+    keras.utils.set_random_seed(0)
+    model = VAE(image_shape=(8, 8, 3), network="mlp", latents=3, widths=(8,), classes=5)
+    labels = np.random.default_rng(0).integers(0, 5, len(IMAGES))
+    evaluation = HeldoutEvaluation(model, IMAGES, labels, seed=5)
+    losses, pictures = evaluation.measure(model.get_weights())
+    scores = likelihood.estimate_elbo(model, IMAGES, labels, seed=5)
+    assert losses["loss"] == pytest.approx(-scores.elbo.mean(), rel=1e-6)
+    expected = model(to_unit(IMAGES[:32]), labels[:32])
+    np.testing.assert_allclose(pictures.reconstructions, expected, rtol=1e-5)
+    # One class after the other.
+    z = model.sample_prior(evaluation._noise)
+    samples = model.likelihood(z, np.arange(64) % 5).mean()
+    np.testing.assert_allclose(pictures.samples, samples, rtol=1e-4, atol=1e-6)

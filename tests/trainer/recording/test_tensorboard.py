@@ -1,4 +1,5 @@
 import contextlib
+import dataclasses
 import io
 import resource
 from collections.abc import Iterator
@@ -116,6 +117,13 @@ def test_rates_are_a_histogram_and_a_number_of_active_dimensions(tmp_path, rng):
     assert buckets[0, 0] == 0.0
     assert buckets[-1, 1] == 1.0
     assert buckets[:, 2].sum() == len(RATES)
+
+
+def test_rates_by_level_are_not_shown_as_rates_of_dimensions(tmp_path, rng):
+    write(tmp_path, 10, dataclasses.replace(random_pictures(rng), rates=None))
+    tags = events(tmp_path, "heldout").Tags()["tensors"]
+    assert "reconstructions" in tags
+    assert not {"active_dimensions", "rate_by_dimension"} & set(tags)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -46,3 +46,14 @@ def test_a_killed_process_is_an_error():
         process._process.kill()
         with pytest.raises(WorkError, match="process of 3 replicas ended with exit code -9;"):
             process.train(None, 1)
+
+
+def test_a_conditional_model_trains_on_the_labels():
+    config = tiny_train_config(batch_size=10)
+    labels = (np.arange(51) % 3).astype(np.int32)
+    first, second = (
+        load_trainer(config, IMAGES, given, classes=3)(None, 6).losses
+        for given in (labels, labels[::-1])
+    )
+    assert np.isfinite(first).all()
+    assert (first[1:] != second[1:]).all()

@@ -1,0 +1,1 @@
+"""Decoder heads: how the pixels of an image depend on one another, given the latents."""

@@ -1,0 +1,1 @@
+"""The network architectures of a VAE, each an encoder and a decoder."""

@@ -1,0 +1,1 @@
+"""The priors p(z) of a VAE, one module each."""

@@ -1,0 +1,27 @@
+"""The prior N(0, I)."""
+
+import tensorflow as tf
+
+from components.model.distributions import Normal, standard_normal_like
+from components.model.priors.prior import Prior
+
+
+class StandardNormal(Prior):
+    """The standard normal distribution, which has no weights.
+
+    It is the one prior whose divergence from a posterior has a closed form.
+    """
+
+    has_closed_form = True
+
+    def log_prob(self, z: tf.Tensor) -> tf.Tensor:
+        """The log-density of latents [batch, latents], in nats, shape [batch]."""
+        return standard_normal_like(z).log_prob(z)
+
+    def sample(self, noise: tf.Tensor) -> tf.Tensor:
+        """The noise itself, shape [batch, latents]."""
+        return noise
+
+    def kl_by_dimension(self, posterior: Normal) -> tf.Tensor:
+        """The term of each latent in KL(posterior || prior), in nats, shape [batch, latents]."""
+        return posterior.kl_by_dimension(standard_normal_like(posterior.mean))

@@ -1,0 +1,89 @@
+"""What holds for every family of likelihoods."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from components.model.likelihoods.likelihood import Family, sum_over_event
+from components.model.noise import uniform
+from components.model.registry import LIKELIHOODS
+
+RNG = np.random.default_rng(0)
+
+
+def random_outputs(family: Family, shape: tuple[int, int, int], channels: int) -> tf.Tensor:
+    return tf.constant(RNG.normal(size=(*shape, family.num_outputs(channels))), tf.float32)
+
+
+def random_uniforms(family: Family, shape: tuple[int, int, int], channels: int) -> tf.Tensor:
+    return uniform((*shape, family.num_uniforms(channels)), seed=1, step=tf.constant(0, tf.int64))
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("shape", [(2, 4, 5), (3, 1, 1)])
+def test_shapes_and_types(name, channels, shape):
+    family = LIKELIHOODS[name]
+    likelihood = family.distribution(tf.cast(random_outputs(family, shape, channels), tf.bfloat16))
+    mean = likelihood.mean()
+    x = likelihood.sample(random_uniforms(family, shape, channels))
+    assert mean.shape == x.shape == (*shape, channels)
+    assert (mean.numpy() >= 0).all()
+    assert (mean.numpy() <= 1).all()
+    by_pixel = likelihood.log_prob_by_pixel(x)
+    assert by_pixel.shape == shape
+    assert likelihood.log_prob(x).shape == shape[:1]
+    assert mean.dtype == x.dtype == by_pixel.dtype == likelihood.log_prob(x).dtype == tf.float32
+    np.testing.assert_allclose(likelihood.log_prob(x), by_pixel.numpy().sum((1, 2)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_pixel_depends_on_its_own_outputs_alone(name, channels):
+    family = LIKELIHOODS[name]
+    outputs = random_outputs(family, (2, 3, 3), channels)
+    uniforms = random_uniforms(family, (2, 3, 3), channels)
+    whole = family.distribution(outputs)
+    one = family.distribution(outputs[:, 1:2, 2:])
+    x = whole.sample(uniforms)
+    # Vectorized and scalar instructions may round differently.
+    np.testing.assert_allclose(one.sample(uniforms[:, 1:2, 2:]), x[:, 1:2, 2:], rtol=1e-4)
+    np.testing.assert_allclose(
+        one.log_prob(x[:, 1:2, 2:]), whole.log_prob_by_pixel(x)[:, 1, 2], rtol=1e-4, atol=1e-5
+    )
+    np.testing.assert_allclose(one.mean(), whole.mean()[:, 1:2, 2:], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_values_are_the_same_with_and_without_xla(name, channels):
+    family = LIKELIHOODS[name]
+    shape = (2, 3, 3)
+    outputs = random_outputs(family, shape, channels)
+    uniforms = random_uniforms(family, shape, channels)
+    x = family.distribution(outputs).sample(uniforms)
+
+    def values(outputs: tf.Tensor, uniforms: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        with tf.GradientTape() as tape:
+            tape.watch(outputs)
+            likelihood = family.distribution(outputs)
+            log_prob = likelihood.log_prob(x)
+        gradient = tape.gradient(log_prob, outputs)
+        return log_prob, gradient, likelihood.mean(), likelihood.sample(uniforms)
+
+    compiled = tf.function(values, jit_compile=True, autograph=False)(outputs, uniforms)
+    for with_xla, without in zip(compiled, values(outputs, uniforms), strict=True):
+        np.testing.assert_allclose(with_xla, without, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_a_family_is_a_value(name):
+    family = LIKELIHOODS[name]
+    assert hash(family) == hash(type(family)(**vars(family)))
+    assert family == type(family)(**vars(family))
+    # The data of a binarizing family have two levels.
+    assert family.levels == 2 or not family.binarizes
+
+
+def test_the_sum_over_the_event_keeps_the_batch():
+    np.testing.assert_array_equal(sum_over_event(tf.ones((2, 3, 4, 5))), [60, 60])
