@@ -68,10 +68,10 @@ def learned(model: Path) -> dict[str, bytes]:
 
 READERS = {
     "embed": Reader(EMBED, "new", ("examples", "model"), 50, published_files),
-    "evaluate": Reader(EVALUATE, "new", ("examples", "model"), 32, published_files),
+    "evaluate": Reader(EVALUATE, "new", ("examples", "model"), 28, published_files),
     "train": Reader(f"{TRAIN} 2", "new", ("examples",), 32, learned),
-    "extend": Reader(f"{TRAIN} 3 --extend", "model", ("model",), 32, learned),
-    "resume": Reader(f"{TRAIN} 3", "stopped", ("stopped.draft",), 48, learned),
+    "extend": Reader(f"{TRAIN} 3 --extend", "model", ("model",), 28, learned),
+    "resume": Reader(f"{TRAIN} 3", "stopped", ("stopped.draft",), 32, learned),
     "retry": Reader(
         f"{PREPARE} --retry_quarantined", "examples", ("examples",), 28, published_files
     ),
