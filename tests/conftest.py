@@ -35,8 +35,10 @@ from trainer import build, stage  # noqa: E402
 from trainer.config import load_config  # noqa: E402
 from trainer.devices import strategy  # noqa: E402
 
-# Under nohup, this signal is ignored, and the processes that tests start would inherit that.
+# Under nohup, or in the background of a script, these signals are ignored, and the processes that
+# tests start would inherit that.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Two logical devices, for tests of several replicas in this process.
 strategy.split_cpu(2)

@@ -190,7 +190,9 @@ def test_a_decoder_that_ignores_its_latents_is_no_better_than_a_constant(
     from components.model.inference import OneLevel
 
     decode = OneLevel.decode
-    monkeypatch.setattr(OneLevel, "decode", lambda self, z: decode(self, 0.0 * z))
+    monkeypatch.setattr(
+        OneLevel, "decode", lambda self, z, condition=None: decode(self, 0.0 * z, condition)
+    )
     notes = notes_of(examples_dir, tmp_path / "model", beta=10.0)
     assert any("is no better than that of a constant image" in note for note in notes)
     assert any("is near 0" in note for note in notes)
