@@ -10,7 +10,6 @@ import dataclasses
 import io
 import json
 import random
-import re
 import shutil
 import signal
 import sys
@@ -233,12 +232,17 @@ class Attacker:
 
 
 def is_manifest_of_equal_run(file: Path, original: Path) -> bool:
-    """Whether two files are manifests that differ in the duration of the run alone."""
+    """Whether two files are manifests that differ in the duration of the run alone.
+
+    They are compared as values, since the last digit of a long number may make no difference.
+    """
     if file.name != "manifest.json":
         return False
-    duration = re.compile(rb'"wall_seconds": [0-9.eE]+')
-    first, second = (duration.sub(b"", path.read_bytes()) for path in (file, original))
-    return first == second
+    try:
+        first, second = (json.loads(path.read_bytes()) for path in (file, original))
+    except ValueError:
+        return False
+    return {**first, "wall_seconds": 0} == {**second, "wall_seconds": 0}
 
 
 def main(run: str, command: str) -> None:
