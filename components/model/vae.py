@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from components.model.activations import activation
 from components.model.architecture import Architecture
 from components.model.distributions import Normal
 from components.model.heads.head import DecodedLikelihood, Head, HeadSettings, Parameters
@@ -66,7 +67,7 @@ class VAE(keras.Model):
             widths=architecture.widths,
             outputs=architecture.feature_channels if head.reads_features else num_outputs,
             head_reads_features=head.reads_features,
-            activation=architecture.activation,
+            activation=activation(architecture.activation),
             encoder_blocks=architecture.encoder_blocks,
             decoder_blocks=architecture.decoder_blocks,
             features=architecture.feature_channels,
@@ -79,7 +80,7 @@ class VAE(keras.Model):
                 outputs=num_outputs,
                 features=settings.outputs,
                 layers=architecture.head_layers,
-                activation=architecture.activation,
+                activation=activation(architecture.activation),
                 dtype=dtype,
             )
         )

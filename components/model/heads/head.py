@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import keras
 import tensorflow as tf
 
+from components.model.activations import Activation
 from components.model.likelihoods.likelihood import Family, Likelihood
 
 # Draws that are averaged for the mean of an image whose pixels depend on one another.
@@ -27,7 +28,7 @@ class HeadSettings:
       outputs: number of the likelihood's parameters at each pixel.
       features: channels of the decoder's features at each pixel.
       layers: number of layers over features and decoded pixels together.
-      activation: name of a Keras activation function.
+      activation: activation function of the inner layers, or its name in Keras.
       dtype: Keras dtype policy of the inner layers.
     """
 
@@ -35,7 +36,7 @@ class HeadSettings:
     outputs: int
     features: int
     layers: int
-    activation: str
+    activation: str | Activation
     dtype: str
 
 

@@ -12,6 +12,7 @@ import keras
 
 from components.base.arithmetic import ceil_div
 from components.base.shapes import Shape
+from components.model.activations import Activation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +26,7 @@ class NetworkSettings:
       outputs: number of the decoder's outputs at every pixel.
       head_reads_features: whether the outputs are features, for a head that computes the
         likelihood's parameters of them. Otherwise they are these parameters, in float32.
-      activation: name of a Keras activation function.
+      activation: activation function of the inner layers, or its name in Keras.
       encoder_blocks: number of residual blocks of the encoder at its lowest resolution.
       decoder_blocks: number of residual blocks of the decoder at every resolution.
       features: channels of the decoder at full resolution, for networks that have a choice.
@@ -38,7 +39,7 @@ class NetworkSettings:
     widths: tuple[int, ...]
     outputs: int
     head_reads_features: bool = False
-    activation: str = "relu"
+    activation: str | Activation = "relu"
     encoder_blocks: int = 0
     decoder_blocks: int = 1
     features: int = 32
