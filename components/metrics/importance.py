@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from components.metrics.likelihood import observed
+from components.metrics.elbo import observed
 from components.model.pixels import batch_size, part_of, to_unit
 from components.model.vae import VAE
 

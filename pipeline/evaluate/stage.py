@@ -196,12 +196,10 @@ def _measure(
     model: "VAE", examples: ExampleBatch, config: EvaluateConfig, directory: epath.Path
 ) -> dict[str, Mean]:
     """The mean of each metric over examples, by its name."""
-    from components.metrics import likelihood
+    from components.metrics.elbo import estimate_elbo
 
     images, labels = examples.images, examples.labels
-    elbo = likelihood.estimate_elbo(
-        model, images, labels, seed=config.draws_seed, samples=config.draws
-    )
+    elbo = estimate_elbo(model, images, labels, seed=config.draws_seed, samples=config.draws)
     means = {
         "elbo": Mean.of(elbo.elbo),
         "rate": Mean.of(elbo.rate),

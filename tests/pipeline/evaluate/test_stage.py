@@ -9,7 +9,7 @@ from PIL import Image
 from components.base import tensorflow_setup
 from components.base.errors import ConfigError, WorkError
 from components.data import codec
-from components.metrics import likelihood
+from components.metrics.elbo import estimate_elbo
 from components.metrics.importance import log_likelihoods
 from components.metrics.mean import Mean
 from components.model import embeddings, vae
@@ -31,9 +31,7 @@ def test_the_scores_are_those_of_the_test_split(evaluation, model_dir, example_s
     scores = json.loads((evaluation / "metrics.json").read_text())
     assert (scores["split"], scores["examples"], scores["preset"]) == ("test", 100, "mlp")
     examples = example_set.read("test")
-    elbo = likelihood.estimate_elbo(
-        vae.load(model_dir / "model.keras"), examples.images, seed=0, samples=4
-    )
+    elbo = estimate_elbo(vae.load(model_dir / "model.keras"), examples.images, seed=0, samples=4)
     for name in ("elbo", "rate", "distortion"):
         expected = Mean.of(getattr(elbo, name))
         assert scores[name]["mean"] == pytest.approx(expected.value, rel=1e-6)
@@ -275,7 +273,7 @@ def test_a_conditional_model_is_evaluated_given_the_labels(examples_dir, example
     model, test = vae.load(model_path / "model.keras"), example_set.read("test")
     assert model.architecture.classes == 10
     labels = test.labels[:60]
-    elbo = likelihood.estimate_elbo(model, test.images[:60], labels, seed=0)
+    elbo = estimate_elbo(model, test.images[:60], labels, seed=0)
     assert scores["elbo"]["mean"] == pytest.approx(elbo.elbo.mean(), rel=1e-6)
     estimates = log_likelihoods(model, test.images[:60], labels, samples=3, seed=0)
     assert scores["nll"]["mean"] == pytest.approx(-np.concatenate(list(estimates)).mean(), rel=1e-6)
