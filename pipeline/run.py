@@ -80,8 +80,8 @@ def run(
             *(f"note: {note}" for note in evaluation_artifact.manifest.notes),
             f"{scores.dataset}, preset {scores.preset}, {scores.split} ELBO "
             f"{scores.metric('elbo')} nats "
-            f"(rate {scores.metric('rate').value:.2f}, "
-            f"distortion {scores.metric('distortion').value:.2f})",
+            f"(rate {scores.metric('rate').value:z.2f}, "
+            f"distortion {scores.metric('distortion').value:z.2f})",
             *_likelihood(scores),
             scores.how_measured(),
             f"report: {evaluation / REPORT}",
