@@ -82,14 +82,14 @@ def run(
             f"{scores.metric('elbo')} nats "
             f"(rate {scores.metric('rate').value:z.2f}, "
             f"distortion {scores.metric('distortion').value:z.2f})",
-            *_likelihood(scores),
+            *_further(scores),
             scores.how_measured(),
             f"report: {evaluation / REPORT}",
         ]
     )
 
 
-def _likelihood(scores: Scores) -> list[str]:
+def _further(scores: Scores) -> list[str]:
     """The lines of the metrics that only some evaluations have."""
     lines = []
     if "nll" in scores.means:
@@ -100,6 +100,9 @@ def _likelihood(scores: Scores) -> list[str]:
         )
     if "bits_per_dim" in scores.means:
         lines.append(f"{scores.split} {scores.metric('bits_per_dim').value:.3f} bits per dimension")
+    # An evaluation of an earlier version is up to date, and has none.
+    if "psnr" in scores.means:
+        lines.append(f"{scores.split} PSNR of reconstructions {scores.metric('psnr')} dB")
     return lines
 
 

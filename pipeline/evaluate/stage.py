@@ -135,7 +135,7 @@ def _write_evaluation(
         examples=len(scored),
         draws=config.draws,
         means=_measure(model, scored, config, directory),
-        protocol=_protocol(model, trained, config, num_examples=len(split_examples)),
+        protocol=_protocol(model, trained, config, scored, num_examples=len(split_examples)),
     )
     (directory / METRICS_FILE).write_text(json.dumps(scores.as_json(), indent=2) + "\n")
 
@@ -197,6 +197,7 @@ def _measure(
 ) -> dict[str, Mean]:
     """The mean of each metric over examples, by its name."""
     from components.metrics.elbo import estimate_elbo
+    from components.metrics.psnr import evenly_spaced, psnr
 
     images, labels = examples.images, examples.labels
     elbo = estimate_elbo(model, images, labels, seed=config.draws_seed, samples=config.draws)
@@ -218,13 +219,23 @@ def _measure(
         means["nll"] = bound = Mean.of(-estimates)
     if model.family.levels == _BYTE_LEVELS:
         means["bits_per_dim"] = bits_per_dim(bound, math.prod(model.image_shape))
+    rows = evenly_spaced(model, len(images))
+    if len(rows) < len(images):
+        console.say(f"evaluate: reconstructing {console.counted(len(rows), 'example')}")
+    means["psnr"] = Mean.of(psnr(model, images, labels, rows=rows))
     return means
 
 
 def _protocol(
-    model: "VAE", trained: Artifact, config: EvaluateConfig, *, num_examples: int
+    model: "VAE",
+    trained: Artifact,
+    config: EvaluateConfig,
+    examples: ExampleBatch,
+    *,
+    num_examples: int,
 ) -> ScoringProtocol:
-    """How the likelihood was measured."""
+    """How the examples of a split of `num_examples` were scored."""
+    from components.metrics.psnr import evenly_spaced
     from components.model.noise import EVALUATION_SEED
 
     return ScoringProtocol(
@@ -235,4 +246,5 @@ def _protocol(
         importance_samples=config.importance_samples or None,
         weights="moving average" if trained.setting("ema_decay", float) else "of the kept epoch",
         examples_in_split=num_examples,
+        psnr_examples=len(evenly_spaced(model, len(examples))),
     )

@@ -31,6 +31,9 @@ def test_scores_and_settings_are_shown():
     page = render()
     for part in ("-30.00", "-30.50 to -29.50", "5,678 parameters", "1,234 test", "2 x GPU"):
         assert part in page
+    psnr = '<td class="number">18.50<td class="number">18.38 to 18.62<td>dB'
+    assert f"<tr><td>PSNR of reconstructions{psnr}" in page
+    assert "334 evenly spaced examples for the PSNR" in page
     assert "<tr><td>latents<td>2" in page
 
 

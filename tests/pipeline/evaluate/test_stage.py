@@ -13,6 +13,7 @@ from components.metrics.elbo import estimate_elbo
 from components.metrics.importance import log_likelihoods
 from components.metrics.mean import Mean
 from components.model import embeddings, vae
+from components.model.pixels import to_unit
 from pipeline.evaluate.config import EvaluateConfig
 from pipeline.evaluate.stage import evaluate
 from tests.manifests import edit_manifest
@@ -39,6 +40,21 @@ def test_the_scores_are_those_of_the_test_split(evaluation, model_dir, example_s
     assert scores["elbo"]["mean"] == pytest.approx(
         -scores["rate"]["mean"] - scores["distortion"]["mean"]
     )
+
+
+def test_the_psnr_is_that_of_the_reconstructions_of_the_test_split(
+    evaluation, model_dir, example_set
+):
+    model, images = vae.load(model_dir / "model.keras"), example_set.read("test").images
+    errors = model(to_unit(images)).numpy().astype(np.float64) - images / 255
+    expected = -10 * np.log10(np.square(errors).mean(axis=(1, 2, 3)))
+    scores = json.loads((evaluation / "metrics.json").read_text())
+    assert scores["psnr"]["mean"] == pytest.approx(expected.mean(), abs=1e-4)
+    assert scores["psnr"]["half_width_95"] == pytest.approx(Mean.of(expected).half_width, abs=1e-4)
+    assert scores["protocol"]["psnr_examples"] == 100
+    page = (evaluation / "report.html").read_text()
+    assert f"{expected.mean():.2f}" in page
+    assert "evenly spaced" not in page
 
 
 def test_importance_samples_give_the_log_likelihood_of_the_first_examples(
@@ -237,6 +253,25 @@ def test_unusual_test_splits_have_scores_and_figures(
     page = (directory / "report.html").read_text()
     assert "inf" not in page.replace("info", "")
     assert [path.name for path in (directory.parent / "model/checkpoints").iterdir()]
+
+
+def test_if_pixels_are_decoded_in_turn_the_psnr_is_of_a_part_of_the_examples(
+    evaluate_arrays, monkeypatch, capsys
+):
+    from components.data.prepared_dataset import PreparedDataset
+    from components.metrics import psnr
+
+    monkeypatch.setattr(psnr, "_MAX_TURNS", 5 * 8 * 8)
+    images = {"train": noise(60, 8, 8), "test": noise(20, 8, 8)}
+    output = evaluate_arrays(images, {}, head="causal", head_layers=1, feature_channels=2)
+    scores = json.loads((output / "metrics.json").read_text())
+    assert scores["protocol"]["psnr_examples"] == 5
+    test = PreparedDataset.open(output.parent / "examples").images("test")[[0, 4, 8, 12, 16]]
+    reconstructions = vae.load(output.parent / "model/model.keras")(to_unit(test)).numpy()
+    expected = -10 * np.log10(np.square(reconstructions - test / 255).mean(axis=(1, 2, 3)))
+    assert scores["psnr"]["mean"] == pytest.approx(expected.mean(), abs=1e-3)
+    assert "evaluate: reconstructing 5 examples\n" in capsys.readouterr().err
+    assert "5 evenly spaced examples for the PSNR" in (output / "report.html").read_text()
 
 
 def test_a_model_of_images_of_another_shape_is_refused(model_dir, tmp_path, monkeypatch):
