@@ -103,6 +103,9 @@ def _further(scores: Scores) -> list[str]:
     # An evaluation of an earlier version is up to date, and has none.
     if "psnr" in scores.means:
         lines.append(f"{scores.split} PSNR of reconstructions {scores.metric('psnr')} dB")
+    if "knn_accuracy" in scores.means:
+        accuracy = scores.metric("knn_accuracy")
+        lines.append(f"accuracy of the nearest neighbors of embeddings {accuracy.value:.2%}")
     return lines
 
 

@@ -9,6 +9,7 @@ from components.base.manifest import Artifact
 from components.metrics.mean import Mean
 
 NATS, BITS, DECIBELS = "nats per example", "bits per dimension", "dB"
+LABELS = "fraction of labels"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +35,7 @@ METRICS = {
     "nll": Metric("negative log-likelihood", NATS),
     "bits_per_dim": Metric("bits per dimension", BITS, digits=3),
     "psnr": Metric("PSNR of reconstructions", DECIBELS),
+    "knn_accuracy": Metric("accuracy of the nearest neighbors", LABELS, digits=4),
 }
 
 
@@ -49,6 +51,9 @@ class ScoringProtocol:
       weights: which weights were evaluated, in words.
       examples_in_split: number of examples of the split, scored or not.
       psnr_examples: number of scored examples whose reconstructions the PSNR is of, evenly spaced.
+      knn_k: number of nearest neighbors that predict a label.
+      knn_splits: which splits they, their number and the predicted examples are from, in words.
+      knn_examples: number of examples whose labels were predicted.
     """
 
     likelihood: str | None = None
@@ -58,6 +63,9 @@ class ScoringProtocol:
     weights: str | None = None
     examples_in_split: int | None = None
     psnr_examples: int | None = None
+    knn_k: int | None = None
+    knn_splits: str | None = None
+    knn_examples: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +85,8 @@ class Scores:
         nll: -log p(x), estimated from above with importance samples, where they were asked for.
         bits_per_dim: the nll or, without it, the negative ELBO, for likelihoods over 256 levels.
         psnr: of reconstructions, in dB.
+        knn_accuracy: the fraction of labels that the nearest neighbors of embeddings predict, where
+          there are labels.
       protocol: how they were measured.
     """
 
@@ -110,6 +120,11 @@ class Scores:
             parts.append(
                 f"{protocol.psnr_examples:,} evenly spaced examples for the PSNR, since the pixels "
                 "of an image are decoded in turn"
+            )
+        if protocol.knn_k:
+            parts.append(
+                f"{protocol.knn_k} nearest neighbors among the embeddings, {protocol.knn_splits}, "
+                f"for the labels of {protocol.knn_examples:,} examples"
             )
         if protocol.examples_in_split and self.examples < protocol.examples_in_split:
             parts.append(
@@ -175,6 +190,7 @@ class _ScoresRecord:
     nll: _MeanRecord | None = None
     bits_per_dim: _MeanRecord | None = None
     psnr: _MeanRecord | None = None
+    knn_accuracy: _MeanRecord | None = None
     # Evaluations of earlier versions have none.
     protocol: ScoringProtocol = ScoringProtocol()
 

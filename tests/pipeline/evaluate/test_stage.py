@@ -12,6 +12,7 @@ from components.data import codec
 from components.metrics.elbo import estimate_elbo
 from components.metrics.importance import log_likelihoods
 from components.metrics.mean import Mean
+from components.metrics.nearest_neighbors import LabeledVectors, best_k, correct
 from components.model import embeddings, vae
 from components.model.pixels import to_unit
 from pipeline.evaluate.config import EvaluateConfig
@@ -57,6 +58,22 @@ def test_the_psnr_is_that_of_the_reconstructions_of_the_test_split(
     assert "evenly spaced" not in page
 
 
+def test_the_neighbors_are_those_of_the_embeddings(evaluation, example_set):
+    splits = {}
+    for split in example_set.splits:
+        (file,) = (evaluation / "embeddings").glob(f"*-{split}-*.parquet")
+        read = embeddings.read(file)
+        splits[split] = LabeledVectors(read.means, read.labels)
+    k = best_k(splits["train"], splits["validation"])
+    expected = Mean.of(correct(splits["train"], splits["test"], [k])[0])
+    scores = json.loads((evaluation / "metrics.json").read_text())
+    assert scores["knn_accuracy"]["mean"] == pytest.approx(expected.value)
+    assert scores["knn_accuracy"]["half_width_95"] == pytest.approx(expected.half_width)
+    assert scores["protocol"]["knn_k"] == k
+    assert scores["protocol"]["knn_examples"] == 100
+    assert f"{k} nearest neighbors among the embeddings" in (evaluation / "report.html").read_text()
+
+
 def test_importance_samples_give_the_log_likelihood_of_the_first_examples(
     examples_dir, model_dir, tmp_path
 ):
@@ -68,6 +85,7 @@ def test_importance_samples_give_the_log_likelihood_of_the_first_examples(
     assert len(estimates) == scores["examples"] == 20
     assert scores["nll"]["mean"] == pytest.approx(-estimates.mean())
     assert scores["nll"]["mean"] < -scores["elbo"]["mean"]
+    assert scores["protocol"]["psnr_examples"] == scores["protocol"]["knn_examples"] == 20
     assert scores["protocol"]["importance_samples"] == 5
     assert scores["protocol"]["examples_in_split"] == 100
     assert "bits_per_dim" not in scores  # A cross-entropy of intensities is no probability.
@@ -247,6 +265,7 @@ def test_unusual_test_splits_have_scores_and_figures(
         json.loads((directory / file).read_text(), parse_constant=reject_constant)
     scores = json.loads((directory / "metrics.json").read_text())
     assert (scores["elbo"]["half_width_95"] is None) == (len(test_images) == 1)
+    assert ("knn_accuracy" in scores) == (num_classes > 1)
     for name in FIGURES:
         with Image.open(directory / "figures" / f"{name}.png") as image:
             assert max(image.size) < 4096 + 1000
@@ -261,8 +280,8 @@ def test_if_pixels_are_decoded_in_turn_the_psnr_is_of_a_part_of_the_examples(
     from components.data.prepared_dataset import PreparedDataset
     from components.metrics import psnr
 
-    monkeypatch.setattr(psnr, "_MAX_TURNS", 5 * 8 * 8)
-    images = {"train": noise(60, 8, 8), "test": noise(20, 8, 8)}
+    monkeypatch.setattr(psnr, "_MAX_TURNS", 5 * 4 * 4)
+    images = {"train": noise(60, 4, 4), "test": noise(20, 4, 4)}
     output = evaluate_arrays(images, {}, head="causal", head_layers=1, feature_channels=2)
     scores = json.loads((output / "metrics.json").read_text())
     assert scores["protocol"]["psnr_examples"] == 5
