@@ -80,16 +80,16 @@ def run(
             *(f"note: {note}" for note in evaluation_artifact.manifest.notes),
             f"{scores.dataset}, preset {scores.preset}, {scores.split} ELBO "
             f"{scores.metric('elbo')} nats "
-            f"(rate {scores.metric('rate').value:.2f}, "
-            f"distortion {scores.metric('distortion').value:.2f})",
-            *_likelihood(scores),
+            f"(rate {scores.metric('rate').value:z.2f}, "
+            f"distortion {scores.metric('distortion').value:z.2f})",
+            *_further(scores),
             scores.how_measured(),
             f"report: {evaluation / REPORT}",
         ]
     )
 
 
-def _likelihood(scores: Scores) -> list[str]:
+def _further(scores: Scores) -> list[str]:
     """The lines of the metrics that only some evaluations have."""
     lines = []
     if "nll" in scores.means:
@@ -100,6 +100,12 @@ def _likelihood(scores: Scores) -> list[str]:
         )
     if "bits_per_dim" in scores.means:
         lines.append(f"{scores.split} {scores.metric('bits_per_dim').value:.3f} bits per dimension")
+    # An evaluation of an earlier version is up to date, and has none.
+    if "psnr" in scores.means:
+        lines.append(f"{scores.split} PSNR of reconstructions {scores.metric('psnr')} dB")
+    if "knn_accuracy" in scores.means:
+        accuracy = scores.metric("knn_accuracy")
+        lines.append(f"accuracy of the nearest neighbors of embeddings {accuracy.value:.2%}")
     return lines
 
 

@@ -40,13 +40,15 @@ def run(
       extend: continue the finished model in `output`, which has fewer epochs.
 
     Raises:
-      ConfigError: `examples` is not an artifact of prepare, `output` holds a different artifact or
-        one that cannot be extended, or TF_CONFIG is malformed.
+      ConfigError: `examples` is not an artifact of prepare or lacks the labels that the config asks
+        for, `output` holds a different artifact or one that cannot be extended, or TF_CONFIG is
+        malformed.
       WorkError: the training failed.
       Stopped: SIGTERM or Ctrl-C; the work so far is saved, and the same call continues it.
     """
     is_chief = host().is_chief  # First, so that a malformed TF_CONFIG is reported at once.
     dataset = PreparedDataset.open(examples)
+    config.classes(dataset.class_names)  # Refuses a dataset without the labels that it needs.
     plan = artifacts.ArtifactPlan(
         stage="train",
         directory=epath.Path(output),
@@ -72,10 +74,10 @@ def run(
 
 def _outcome(artifact: Artifact) -> str:
     counts = artifact.counts(TrainCounts)
-    outcome = f"final train loss {counts.final.train['loss']:.2f} nats"
+    outcome = f"final train loss {counts.final.train['loss']:z.2f} nats"
     if counts.kept.heldout is None:
         return outcome
-    elbo = f"held-out ELBO {-counts.kept.heldout['loss']:.2f} nats"
+    elbo = f"held-out ELBO {-counts.kept.heldout['loss']:z.2f} nats"
     return f"{outcome}; kept epoch {counts.kept.epoch}, {elbo}"
 
 
@@ -86,6 +88,7 @@ def dry_run(config: TrainConfig, options: RunOptions, *, examples: epath.PathLik
       ConfigError: as `run` does.
     """
     dataset = PreparedDataset.open(examples)
+    config.classes(dataset.class_names)
     tensorflow_setup.load()
     from trainer.dry_run import describe
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from components.metrics.likelihood import observed
+from components.metrics.elbo import observed
+from components.model.objective import weighted_draws
 from components.model.pixels import batch_size, part_of, to_unit
 from components.model.vae import VAE
 
@@ -98,4 +99,4 @@ def _log_weights(
 def _log_weights_of_batch(
     vae: VAE, batch: tf.Tensor, noise: tf.Tensor, labels: tf.Tensor | None, samples: int
 ) -> tf.Tensor:
-    return vae.log_weights(to_unit(batch), noise, labels, samples=samples)
+    return weighted_draws(vae, to_unit(batch), noise, labels, samples=samples).log_weights

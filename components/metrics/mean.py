@@ -21,10 +21,10 @@ class Mean:
     half_width: float
 
     def __str__(self) -> str:
-        """The mean, and the half-width if there is one: `-12.34 ± 0.56`."""
+        """The mean, and the half-width if there is one: `-12.34 ± 0.56`; never `-0.00`."""
         if math.isinf(self.half_width):
-            return f"{self.value:.2f}"
-        return f"{self.value:.2f} ± {self.half_width:.2f}"
+            return f"{self.value:z.2f}"
+        return f"{self.value:z.2f} ± {self.half_width:.2f}"
 
     @staticmethod
     def of(values: np.ndarray) -> "Mean":

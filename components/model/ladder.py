@@ -158,7 +158,7 @@ class Ladder:
         stop_posterior: bool = False,
         through_z: ThroughZ | None = None,
     ) -> Inference:
-        _check_unconditional(condition)
+        del condition  # There is none: a VAE with levels has no classes.
         # The gradient of log q(z_l | x, z_<l) through z_<l would be lost with its parameters.
         if stop_posterior or through_z is not None:
             raise ValueError("the posterior of a hierarchy cannot be held constant")
@@ -181,7 +181,7 @@ class Ladder:
         )
 
     def decode(self, z: tf.Tensor, condition: tf.Tensor | None = None) -> tf.Tensor:
-        _check_unconditional(condition)
+        del condition
         parts = tf.split(z, self._sizes, axis=-1)
         return self._descend(None, tf.shape(z)[0], lambda level, prior, posterior: parts[level])
 
@@ -228,12 +228,6 @@ class Ladder:
                 z = tf.reshape(choose(index, prior, posterior), [-1, *level.latent_shape])
                 hidden = hidden + level.merge(tf.cast(z, hidden.dtype))
             return self._decoder.features(hidden)
-
-
-def _check_unconditional(condition: tf.Tensor | None) -> None:
-    # The levels below the first would give the label to their priors and posteriors.
-    if condition is not None:
-        raise ValueError("a hierarchy of latents takes no condition")
 
 
 def _flat(parameters: tf.Tensor, size: int) -> Normal:

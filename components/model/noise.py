@@ -1,6 +1,6 @@
 """The random numbers of training as pure functions of (seed, step), and binarized evaluation sets.
 
-Evaluation draws its latents itself: see `components.metrics.likelihood`.
+Evaluation draws its latents itself: see `components.metrics.elbo`.
 
 `tf.random.stateless_normal` gives different numbers with XLA than without, so the noise would
 depend on the device and on the network. The random bits are the same in both, so this module takes

@@ -5,7 +5,7 @@ distortion of the ELBO, so that runs with different objectives can be compared.
 """
 
 import dataclasses
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import tensorflow as tf
 
@@ -131,31 +131,75 @@ class ImportanceWeighted:
         beta: tf.Tensor,
         free_bits: float,
     ) -> Losses:
-        k = self.samples
-        noise = tf.reshape(noise, [-1, vae.latents])
         shares = _GradientShares()
-        inference = vae.infer(
+        draws = weighted_draws(
+            vae,
             images,
-            noise,
+            tf.reshape(noise, [-1, vae.latents]),
             labels,
-            samples=k,
+            samples=self.samples,
+            beta=beta,
+            free_bits=free_bits,
             stop_posterior=self.doubly_reparameterized,
             through_z=shares if self.doubly_reparameterized else None,
         )
-        distortion = vae.distortion(tf.repeat(images, k, axis=0), inference.features)
-        rates = inference.sampled_rates
-        # log w = log p(x|z) + beta (log p(z) - log q(z|x))
-        log_weights = -(distortion + beta * _floored_rate(rates, free_bits))
-        log_weights = tf.reshape(log_weights, [-1, k])
         # The bound is log 1/k Σ w, and the gradient of log Σ w is Σ w / Σ w times that of log w.
-        loss = tf.math.log(float(k)) - tf.reduce_logsumexp(log_weights, axis=-1)
-        shares_of_weight = tf.stop_gradient(tf.nn.softmax(log_weights))
+        loss = tf.math.log(float(self.samples)) - tf.reduce_logsumexp(draws.log_weights, axis=-1)
+        shares_of_weight = tf.stop_gradient(tf.nn.softmax(draws.log_weights))
         shares.values = tf.reshape(1.0 - beta + beta * shares_of_weight, [-1, 1])
         return Losses(
             loss,
-            tf.reduce_mean(tf.reshape(tf.reduce_sum(rates, axis=-1), [-1, k]), axis=-1),
-            tf.reduce_mean(tf.reshape(distortion, [-1, k]), axis=-1),
+            tf.reduce_mean(draws.rates, axis=-1),
+            tf.reduce_mean(draws.distortions, axis=-1),
         )
+
+
+class WeightedDraws(NamedTuple):
+    """Draws of z from q(z|x) with their importance weights, in nats, shape [batch, samples].
+
+    Attributes:
+      log_weights: log p(x|z) + beta (log p(z) - log q(z|x)).
+      rates: log q(z|x) - log p(z).
+      distortions: -log p(x|z).
+    """
+
+    log_weights: tf.Tensor
+    rates: tf.Tensor
+    distortions: tf.Tensor
+
+
+def weighted_draws(
+    vae: VAE,
+    images: tf.Tensor,
+    noise: tf.Tensor,
+    labels: tf.Tensor | None = None,
+    *,
+    samples: int,
+    beta: tf.Tensor | float = 1.0,
+    free_bits: float = 0.0,
+    **options: Any,
+) -> WeightedDraws:
+    """Draws from q(z|x) with their weights.
+
+    The mean of the weights of an image, with beta 1 and no free bits, estimates p(x).
+
+    Args:
+      vae: the model.
+      images: in [0, 1], shape [batch, height, width, channels].
+      noise: standard normal, shape [batch * samples, latents].
+      labels: of the images, integers of shape [batch], for a conditional model.
+      samples: number of draws for each image.
+      beta: as for an `Objective`.
+      free_bits: as for an `Objective`.
+      **options: of `LatentModel.infer`.
+    """
+    inference = vae.infer(images, noise, labels, samples=samples, **options)
+    distortion = vae.distortion(tf.repeat(images, samples, axis=0), inference.features)
+    rates = inference.sampled_rates
+    # log w = log p(x|z) + beta (log p(z) - log q(z|x))
+    log_weights = -(distortion + beta * _floored_rate(rates, free_bits))
+    by_draw = (log_weights, tf.reduce_sum(rates, axis=-1), distortion)
+    return WeightedDraws(*(tf.reshape(values, [-1, samples]) for values in by_draw))
 
 
 def _floored_rate(rates: tf.Tensor, free_bits: float) -> tf.Tensor:

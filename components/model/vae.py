@@ -89,6 +89,7 @@ class VAE(keras.Model):
     def _build_latent_model(self, settings: NetworkSettings) -> LatentModel:
         architecture = self.architecture
         if architecture.levels > 1:
+            # The levels below the first would give the label to their priors and posteriors.
             if architecture.classes:
                 raise ValueError("a hierarchy of latents is not conditioned on labels")
             self.encoder = ladder_encoder(settings)
@@ -197,27 +198,6 @@ class VAE(keras.Model):
         # ELBO = E_q[log p(x|z)] - KL(q(z|x) || p(z)) = -(distortion + rate)
         inference = self.infer(images, noise, labels)
         return inference.rates, self.distortion(images, inference.features)
-
-    def log_weights(
-        self,
-        images: tf.Tensor,
-        noise: tf.Tensor,
-        labels: tf.Tensor | None = None,
-        *,
-        samples: int,
-    ) -> tf.Tensor:
-        """log p(x, z) - log q(z|x) of draws from q(z|x), in nats, shape [batch, samples].
-
-        Args:
-          images: shape [batch, height, width, channels], in [0, 1].
-          noise: standard normal, shape [batch * samples, latents].
-          labels: of the images, for a conditional model.
-          samples: number of draws for each image.
-        """
-        inference = self.infer(images, noise, labels, samples=samples)
-        distortion = self.distortion(tf.repeat(images, samples, axis=0), inference.features)
-        rate = tf.reduce_sum(inference.sampled_rates, axis=-1)
-        return tf.reshape(-(distortion + rate), [-1, samples])
 
     def call(self, images: tf.Tensor, labels: tf.Tensor | None = None) -> tf.Tensor:
         """Reconstructions in [0, 1], of the shape of `images`.

@@ -119,7 +119,7 @@ class FigureWriter:
             name: [epoch.heldout[name] if epoch.heldout else None for epoch in epochs]
             for name in names
         }
-        final = f"final train loss {epochs[-1].train['loss']:.2f} nats"
+        final = f"final train loss {epochs[-1].train['loss']:z.2f} nats"
         curves.learning_curves(
             [epoch.epoch for epoch in epochs],
             train={name: [epoch.train[name] for epoch in epochs] for name in names},

@@ -56,7 +56,7 @@ def estimate(
         for block in blocks:
             done = np.concatenate([done, block])
             _write(path, done)
-            nll = f"{-done.mean():.2f}"
+            nll = f"{-done.mean():z.2f}"
             progress.advance(
                 len(block),
                 label="log-likelihood",

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from components.base.manifest import Artifact
 from components.metrics.mean import Mean
-from pipeline.evaluate.scores import BITS, METRICS, Scores
+from pipeline.evaluate.scores import METRICS, Scores
 from trainer.train_counts import TrainCounts
 
 _PAGE = """<!doctype html>
@@ -88,11 +88,11 @@ def render(scores: Scores, model: Artifact, notes: Sequence[str]) -> str:
 def _score_row(name: str, score: Mean) -> str:
     mean, half_width = score.value, score.half_width
     metric = METRICS[name]
-    digits = 3 if metric.unit == BITS else 2
-    interval = f"{mean - half_width:.{digits}f} to {mean + half_width:.{digits}f}"
+    digits = metric.digits
+    interval = f"{mean - half_width:z.{digits}f} to {mean + half_width:z.{digits}f}"
     if math.isinf(half_width):
         interval = "unknown: a single example"
     return (
-        f'<tr><td>{metric.title}<td class="number">{mean:.{digits}f}<td class="number">{interval}'
+        f'<tr><td>{metric.title}<td class="number">{mean:z.{digits}f}<td class="number">{interval}'
         f"<td>{metric.unit}"
     )

@@ -8,7 +8,8 @@ from typing import Any
 from components.base.manifest import Artifact
 from components.metrics.mean import Mean
 
-NATS, BITS = "nats per example", "bits per dimension"
+NATS, BITS, DECIBELS = "nats per example", "bits per dimension", "dB"
+LABELS = "fraction of labels"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,10 +19,12 @@ class Metric:
     Attributes:
       title: the name in text.
       unit: the unit in text.
+      digits: how many digits are shown behind the point.
     """
 
     title: str
     unit: str
+    digits: int = 2
 
 
 # All metrics, in the order in which they are shown. An evaluation has some of them.
@@ -30,13 +33,15 @@ METRICS = {
     "rate": Metric("rate", NATS),
     "distortion": Metric("distortion", NATS),
     "nll": Metric("negative log-likelihood", NATS),
-    "bits_per_dim": Metric("bits per dimension", BITS),
+    "bits_per_dim": Metric("bits per dimension", BITS, digits=3),
+    "psnr": Metric("PSNR of reconstructions", DECIBELS),
+    "knn_accuracy": Metric("accuracy of the nearest neighbors", LABELS, digits=4),
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class ScoringProtocol:
-    """How the likelihood was measured: what else decides its value. None where it does not apply.
+    """How the scores were measured: what else decides their values. None where it does not apply.
 
     Attributes:
       likelihood: name of the model's likelihood.
@@ -45,6 +50,10 @@ class ScoringProtocol:
       importance_samples: number of draws per example for the log-likelihood.
       weights: which weights were evaluated, in words.
       examples_in_split: number of examples of the split, scored or not.
+      psnr_examples: number of scored examples whose reconstructions the PSNR is of, evenly spaced.
+      knn_k: number of nearest neighbors that predict a label.
+      knn_splits: which splits they, their number and the predicted examples are from, in words.
+      knn_examples: number of examples whose labels were predicted.
     """
 
     likelihood: str | None = None
@@ -53,6 +62,10 @@ class ScoringProtocol:
     importance_samples: int | None = None
     weights: str | None = None
     examples_in_split: int | None = None
+    psnr_examples: int | None = None
+    knn_k: int | None = None
+    knn_splits: str | None = None
+    knn_examples: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +84,10 @@ class Scores:
         distortion: -E_q[log p(x|z)].
         nll: -log p(x), estimated from above with importance samples, where they were asked for.
         bits_per_dim: the nll or, without it, the negative ELBO, for likelihoods over 256 levels.
-      protocol: how the likelihood was measured.
+        psnr: of reconstructions, in dB.
+        knn_accuracy: the fraction of labels that the nearest neighbors of embeddings predict, where
+          there are labels.
+      protocol: how they were measured.
     """
 
     dataset: str
@@ -100,6 +116,16 @@ class Scores:
             parts.append(f"{samples:,} importance samples per example for the log-likelihood")
         if protocol.binarization_seed is not None:
             parts.append(f"pixels binarized once, with seed {protocol.binarization_seed}")
+        if protocol.psnr_examples and protocol.psnr_examples < self.examples:
+            parts.append(
+                f"{protocol.psnr_examples:,} evenly spaced examples for the PSNR, since the pixels "
+                "of an image are decoded in turn"
+            )
+        if protocol.knn_k:
+            parts.append(
+                f"{protocol.knn_k} nearest neighbors among the embeddings, {protocol.knn_splits}, "
+                f"for the labels of {protocol.knn_examples:,} examples"
+            )
         if protocol.examples_in_split and self.examples < protocol.examples_in_split:
             parts.append(
                 f"only the first {self.examples:,} of {protocol.examples_in_split:,} examples, "
@@ -163,6 +189,8 @@ class _ScoresRecord:
     distortion: _MeanRecord
     nll: _MeanRecord | None = None
     bits_per_dim: _MeanRecord | None = None
+    psnr: _MeanRecord | None = None
+    knn_accuracy: _MeanRecord | None = None
     # Evaluations of earlier versions have none.
     protocol: ScoringProtocol = ScoringProtocol()
 

@@ -29,6 +29,7 @@ from trainer.recording.epoch_metrics import (
 
 if TYPE_CHECKING:
     from components.model.vae import VAE
+    from pipeline.evaluate.neighbors import NeighborScores
 
 REPORT = "report.html"
 METRICS_FILE = "metrics.json"
@@ -127,6 +128,17 @@ def _write_evaluation(
     means = _embed(dataset, trained, split, directory / "embeddings")
 
     console.say(f"evaluate: scoring {console.counted(len(scored), f'{split} example')}")
+    metrics = _measure(model, scored, config, directory)
+    protocol = _protocol(model, trained, config, scored, num_examples=len(split_examples))
+    neighbors = _score_neighbors(dataset, config, directory / "embeddings")
+    if neighbors is not None:
+        metrics["knn_accuracy"] = Mean.of(neighbors.correct)
+        protocol = dataclasses.replace(
+            protocol,
+            knn_k=neighbors.k,
+            knn_splits=neighbors.splits,
+            knn_examples=len(neighbors.correct),
+        )
     scores = Scores(
         # Names may come from strangers, and hold characters that no font and no page has.
         dataset=console.visible(dataset.name),
@@ -134,8 +146,8 @@ def _write_evaluation(
         split=split,
         examples=len(scored),
         draws=config.draws,
-        means=_measure(model, scored, config, directory),
-        protocol=_protocol(model, trained, config, num_examples=len(split_examples)),
+        means=metrics,
+        protocol=protocol,
     )
     (directory / METRICS_FILE).write_text(json.dumps(scores.as_json(), indent=2) + "\n")
 
@@ -196,12 +208,11 @@ def _measure(
     model: "VAE", examples: ExampleBatch, config: EvaluateConfig, directory: epath.Path
 ) -> dict[str, Mean]:
     """The mean of each metric over examples, by its name."""
-    from components.metrics import likelihood
+    from components.metrics.elbo import estimate_elbo
+    from components.metrics.psnr import evenly_spaced, psnr
 
     images, labels = examples.images, examples.labels
-    elbo = likelihood.estimate_elbo(
-        model, images, labels, seed=config.draws_seed, samples=config.draws
-    )
+    elbo = estimate_elbo(model, images, labels, seed=config.draws_seed, samples=config.draws)
     means = {
         "elbo": Mean.of(elbo.elbo),
         "rate": Mean.of(elbo.rate),
@@ -220,13 +231,37 @@ def _measure(
         means["nll"] = bound = Mean.of(-estimates)
     if model.family.levels == _BYTE_LEVELS:
         means["bits_per_dim"] = bits_per_dim(bound, math.prod(model.image_shape))
+    rows = evenly_spaced(model, len(images))
+    if len(rows) < len(images):
+        console.say(f"evaluate: reconstructing {console.counted(len(rows), 'example')}")
+    means["psnr"] = Mean.of(psnr(model, images, labels, rows=rows))
     return means
 
 
+def _score_neighbors(
+    dataset: PreparedDataset, config: EvaluateConfig, embedded: epath.Path
+) -> "NeighborScores | None":
+    """The predictions of labels by the nearest neighbors of embeddings; None without labels."""
+    from pipeline.apply.embed import parquet_name
+    from pipeline.evaluate import neighbors
+
+    files = {
+        split: [embedded / parquet_name(shard.file) for shard in dataset.shards[split]]
+        for split in dataset.splits
+    }
+    return neighbors.score_files(files, dataset.class_names, limit=config.limit_examples or None)
+
+
 def _protocol(
-    model: "VAE", trained: Artifact, config: EvaluateConfig, *, num_examples: int
+    model: "VAE",
+    trained: Artifact,
+    config: EvaluateConfig,
+    examples: ExampleBatch,
+    *,
+    num_examples: int,
 ) -> ScoringProtocol:
-    """How the likelihood was measured."""
+    """How the examples of a split of `num_examples` were scored."""
+    from components.metrics.psnr import evenly_spaced
     from components.model.noise import EVALUATION_SEED
 
     return ScoringProtocol(
@@ -237,4 +272,5 @@ def _protocol(
         importance_samples=config.importance_samples or None,
         weights="moving average" if trained.setting("ema_decay", float) else "of the kept epoch",
         examples_in_split=num_examples,
+        psnr_examples=len(evenly_spaced(model, len(examples))),
     )

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from components.base.errors import WorkError
@@ -22,6 +24,8 @@ def test_the_three_stages_run_once_and_are_skipped_the_second_time(tmp_path, cap
     stages = ("prepare", "train", "evaluate")
     assert all(line.startswith(s) for s, line in zip(stages, summary.splitlines(), strict=False))
     assert "synthetic_garments, preset mlp, test ELBO -" in summary
+    assert re.search(r"\ntest PSNR of reconstructions \d+\.\d\d ± \d\.\d\d dB\n", summary)
+    assert re.search(r"\naccuracy of the nearest neighbors of embeddings \d+\.\d\d%\n", summary)
     assert f"report: {tmp_path / 'run/evaluation/report.html'}" in summary
     published = sorted(p.name for p in (tmp_path / "run").iterdir())
     assert published == ["evaluation", "examples", "model"]

@@ -220,7 +220,7 @@ def test_a_warm_up_over_the_whole_run_is_said_at_its_end(examples_dir, tmp_path,
 
 def test_the_baseline_is_in_the_units_of_the_elbo(example_set):
     """The ELBO of a constant image is that of a model with this constant, in nats per image."""
-    from components.metrics import likelihood
+    from components.metrics.elbo import estimate_elbo
     from components.model.vae import VAE
 
     heldout = example_set.images("validation")
@@ -228,7 +228,7 @@ def test_the_baseline_is_in_the_units_of_the_elbo(example_set):
     mean = np.clip(mean_image([example_set.images("train")]), 1e-6, 1 - 1e-6)
     *weights, bias = [np.zeros_like(weight) for weight in vae.get_weights()]
     vae.set_weights([*weights, np.log(mean / (1 - mean)).reshape(bias.shape)])
-    scores = likelihood.estimate_elbo(vae, heldout, seed=0)
+    scores = estimate_elbo(vae, heldout, seed=0)
     assert scores.rate.max() == 0
     baseline = diagnosis.baseline_elbo(BERNOULLI, example_set, "train", heldout)
     assert baseline == pytest.approx(scores.elbo.mean(dtype=np.float64), rel=1e-5)

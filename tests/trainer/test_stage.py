@@ -1,12 +1,15 @@
 import re
 
+import numpy as np
 import pytest
 
+from components.base import tensorflow_setup
 from components.base.errors import ConfigError
 from components.base.manifest import load_artifact
 from pipeline.prepare.stage import prepare
 from tests.conftest import tiny_prepare_config, tiny_train_config
 from trainer import stage
+from trainer.config import RunOptions
 
 # Not compiled by XLA, which saves seconds per run.
 QUICK = {"epochs": 1, "network": "conv", "widths": (2, 4)}
@@ -45,3 +48,17 @@ def test_an_output_is_up_to_date_for_its_config_and_rejected_for_another(
 def test_the_output_of_another_stage_is_rejected_as_input(model_dir, tmp_path):
     with pytest.raises(ConfigError, match="an artifact of the prepare stage is needed"):
         stage.run("mlp", tiny_train_config(), examples=model_dir, output=tmp_path / "model")
+
+
+def test_a_dataset_without_labels_is_refused_before_tensorflow_is_loaded(tmp_path, monkeypatch):
+    images = np.zeros((60, 8, 8), np.uint8)
+    images[:, 0, 0] = np.arange(60)
+    np.savez(tmp_path / "data.npz", images=images)
+    prepare(tiny_prepare_config(dataset=str(tmp_path / "data.npz")), output=tmp_path / "examples")
+    monkeypatch.setattr(tensorflow_setup, "load", lambda: pytest.fail("TensorFlow was loaded"))
+    config = tiny_train_config(condition="label")
+    with pytest.raises(ConfigError, match="condition label needs a dataset of two or more classes"):
+        stage.run("mlp", config, examples=tmp_path / "examples", output=tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+    with pytest.raises(ConfigError, match="condition label needs a dataset of two or more classes"):
+        stage.dry_run(config, RunOptions(), examples=tmp_path / "examples")

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from components.base.errors import ConfigError, WorkError
 from components.base.manifest import load_artifact
-from components.metrics import likelihood
+from components.metrics.elbo import estimate_elbo
 from components.model import vae
 from pipeline.prepare.stage import prepare
 from tests.conftest import ROOT, module_command, tiny_prepare_config, tiny_train_config
@@ -80,7 +80,7 @@ def test_metrics_are_per_example_and_the_loss_is_their_sum(model_dir):
 
 
 def test_the_held_out_elbo_is_that_of_the_published_model(model_dir, example_set):
-    scores = likelihood.estimate_elbo(
+    scores = estimate_elbo(
         vae.load(model_dir / "model.keras"), example_set.read("validation").images, seed=0
     )
     kept = load_artifact(model_dir, stage="train").manifest.counts["kept"]["heldout"]
@@ -208,7 +208,7 @@ def end_of(rows: list[EpochMetrics], *, patience: int) -> int:
 def assert_heldout(model_dir: Path, row: EpochMetrics, example_set) -> None:
     """Checks that the ELBO of the published model is that of the row."""
     model = vae.load(model_dir / "model.keras")
-    scores = likelihood.estimate_elbo(model, example_set.images("validation"), seed=0)
+    scores = estimate_elbo(model, example_set.images("validation"), seed=0)
     assert -row.heldout["loss"] == pytest.approx(scores.elbo.mean(), rel=1e-6)
 
 

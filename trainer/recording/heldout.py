@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from components.metrics import likelihood
+from components.metrics.elbo import estimate_elbo
 from components.model.decode import decode, reconstruct
 from components.model.pixels import part_of
 from components.model.vae import VAE
@@ -43,7 +43,7 @@ class HeldoutEvaluation:
           TensorBoard shows.
         """
         self._model.set_weights(weights)
-        scores = likelihood.estimate_elbo(self._model, self._images, self._labels, seed=self._seed)
+        scores = estimate_elbo(self._model, self._images, self._labels, seed=self._seed)
         rate, distortion = (
             float(nats.mean(dtype=np.float64)) for nats in (scores.rate, scores.distortion)
         )

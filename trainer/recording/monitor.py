@@ -116,16 +116,17 @@ class Monitor:
 
     def _figures(self, losses: dict[str, float]) -> dict[str, str]:
         """The figures after the progress bar: the loss and the last held-out ELBO, in nats."""
-        figures = {"loss": f"{losses['loss']:.2f}"}
+        figures = {"loss": f"{losses['loss']:z.2f}"}
         if heldout_losses := [row.heldout["loss"] for row in self.history if row.heldout]:
-            figures["ELBO"] = f"{-heldout_losses[-1]:.2f}"
+            figures["ELBO"] = f"{-heldout_losses[-1]:z.2f}"
         return figures
 
     def _line(
         self, epoch: int, step: int, losses: dict[str, float], heldout: dict[str, float] | None
     ) -> str:
-        elbo = f", held-out ELBO {-heldout['loss']:.2f}" if heldout else ""
+        # The estimate of a rate near 0 can be negative: z shows 0.0 where -0.0 would be shown.
+        elbo = f", held-out ELBO {-heldout['loss']:z.2f}" if heldout else ""
         return (
-            f"train: epoch {epoch}/{self._epochs}, step {step:,}, loss {losses['loss']:.2f} "
-            f"(rate {losses['rate']:.1f}, distortion {losses['distortion']:.1f}){elbo} nats"
+            f"train: epoch {epoch}/{self._epochs}, step {step:,}, loss {losses['loss']:z.2f} "
+            f"(rate {losses['rate']:z.1f}, distortion {losses['distortion']:z.1f}){elbo} nats"
         )

@@ -39,6 +39,9 @@ class CausalHead(Head):
     def call(self, features: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         return self._all_outputs(features, _scaled(x), inside=None)
 
+    def turns(self, height: int, width: int) -> int:
+        return height * width
+
     def sample(
         self, features: tf.Tensor, uniforms: tf.Tensor, parameters: Parameters
     ) -> tuple[tf.Tensor, tf.Tensor]:

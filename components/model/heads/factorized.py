@@ -15,6 +15,10 @@ class FactorizedHead(Head):
         del x
         return features
 
+    def turns(self, height: int, width: int) -> int:
+        del height, width
+        return 1
+
     def sample(
         self, features: tf.Tensor, uniforms: tf.Tensor, parameters: Parameters
     ) -> tuple[tf.Tensor, tf.Tensor]:

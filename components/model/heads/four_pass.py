@@ -31,6 +31,10 @@ class FourPassHead(Head):
         outputs = [layer(features, quarters[:number]) for number, layer in enumerate(self._passes)]
         return self._image(outputs, height, width)
 
+    def turns(self, height: int, width: int) -> int:
+        del height, width
+        return len(PASSES)
+
     def sample(
         self, features: tf.Tensor, uniforms: tf.Tensor, parameters: Parameters
     ) -> tuple[tf.Tensor, tf.Tensor]:

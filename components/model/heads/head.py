@@ -70,6 +70,15 @@ class Head(keras.layers.Layer, abc.ABC):
         """
 
     @abc.abstractmethod
+    def turns(self, height: int, width: int) -> int:
+        """In how many turns an image is sampled.
+
+        Args:
+          height: of the image, in pixels.
+          width: of the image, in pixels.
+        """
+
+    @abc.abstractmethod
     def sample(
         self, features: tf.Tensor, uniforms: tf.Tensor, parameters: "Parameters"
     ) -> tuple[tf.Tensor, tf.Tensor]:

@@ -146,14 +146,6 @@ class LogisticMixtureFamily:
         """One for the category, and one for each channel."""
         return 1 + channels
 
-    def mean_outputs(self, channels: int) -> slice:
-        """The places of the means among the outputs.
-
-        A number that is added to these outputs shifts the means by as much, in units of intensity.
-        """
-        first = self.components + 1
-        return slice(first, first + channels * self.components)
-
     def distribution(self, outputs: tf.Tensor) -> LogisticMixture:
         """The mixtures with these parameters, [batch, height, width, num_outputs(channels)]."""
         channels = self._num_channels(outputs.shape[-1])

@@ -2,8 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from components.metrics import likelihood
 from components.metrics.active_units import active_units
+from components.metrics.elbo import estimate_elbo
 from components.model.vae import VAE
 
 
@@ -28,5 +28,5 @@ def test_dimensions_that_ignore_the_image_are_not_active(num_active):
     bias[:num_active] = 1
     model.encoder.layers[-1].set_weights([kernel, bias])
     images = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 1), np.uint8)
-    rates = likelihood.estimate_elbo(model, images, seed=0).rates
+    rates = estimate_elbo(model, images, seed=0).rates
     assert active_units(rates.mean(axis=0)) == num_active

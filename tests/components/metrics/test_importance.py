@@ -5,7 +5,8 @@ import keras
 import numpy as np
 import pytest
 
-from components.metrics import importance, likelihood
+from components.metrics import importance
+from components.metrics.elbo import estimate_elbo, observed
 from components.metrics.importance import log_likelihoods
 from components.model.vae import VAE
 
@@ -55,7 +56,7 @@ def test_one_draw_gives_the_elbo(linear_gaussian):
     draws = np.mean(
         [estimates(linear_gaussian, samples=1, seed=seed) for seed in range(30)], axis=0
     )
-    elbo = likelihood.estimate_elbo(linear_gaussian, IMAGES, seed=0, samples=200).elbo
+    elbo = estimate_elbo(linear_gaussian, IMAGES, seed=0, samples=200).elbo
     assert draws.mean() == pytest.approx(elbo.mean(), abs=0.05)
 
 
@@ -84,7 +85,7 @@ def test_smaller_batches_give_the_same_estimates(linear_gaussian, monkeypatch):
 
 def test_a_model_of_binarized_pixels_is_given_the_one_binarization():
     vae = VAE(image_shape=(1, 2, 1), network="mlp", latents=1, widths=(2,), likelihood="binarized")
-    binary = likelihood.observed(vae, IMAGES, first=0)
+    binary = observed(vae, IMAGES, first=0)
     assert set(np.unique(binary)) == {0, 255}
     # Pixels of 0 and 255 are binarized to themselves.
     np.testing.assert_array_equal(estimates(vae, samples=4), estimates(vae, binary, samples=4))

@@ -24,7 +24,12 @@ def test_the_interval_of_a_single_example_is_infinite():
 
 @pytest.mark.parametrize(
     ("values", "text"),
-    [([3.0], "3.00"), ([1.0, 1.0], "1.00 ± 0.00"), ([-1.0, -3.0], "-2.00 ± 1.96")],
+    [
+        ([3.0], "3.00"),
+        ([1.0, 1.0], "1.00 ± 0.00"),
+        ([-1.0, -3.0], "-2.00 ± 1.96"),
+        ([-0.001], "0.00"),
+    ],
 )
 def test_the_text_has_an_interval_if_there_is_one(values, text):
     assert str(Mean.of(np.array(values))) == text

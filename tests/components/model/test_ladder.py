@@ -194,12 +194,3 @@ def test_with_the_exact_posterior_every_draw_gives_the_log_likelihood_of_a_linea
     closed = tf.reduce_sum(inference.closed_form_rates, axis=-1).numpy().reshape(6, 50).mean(axis=1)
     sampled = inference.sampled_rates.numpy().sum(axis=-1).reshape(6, 50).mean(axis=1)
     np.testing.assert_allclose(closed, sampled, atol=0.5)
-
-
-def test_a_condition_is_refused():
-    ladder, condition = Ladder(*parts(2)), tf.ones((3, 4))
-    noise = normal(3, ladder.latents)
-    with pytest.raises(ValueError, match="takes no condition"):
-        ladder.infer(IMAGES, noise, condition=condition)
-    with pytest.raises(ValueError, match="takes no condition"):
-        ladder.decode(noise, condition)

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from components.model import vae
 from components.model.heads.head import DecodedLikelihood
+from components.model.objective import weighted_draws
 from components.model.registry import HEADS, LIKELIHOODS, NETWORKS, PRIORS
 from components.model.vae import VAE
 
@@ -111,7 +112,7 @@ def test_rates_and_distortion_agree_with_their_definitions():
 def test_a_log_weight_is_log_p_of_x_and_z_minus_log_q_of_z(name):
     model = make(**MODELS[name])
     images, noise = random_images(), random_noise(model, 10)
-    log_weights = model.log_weights(images, noise, LABELS, samples=2)
+    log_weights = weighted_draws(model, images, noise, LABELS, samples=2).log_weights
     assert log_weights.shape == (5, 2)
     for draw in range(2):
         inference = model.infer(images, noise[draw::2], LABELS)
@@ -186,7 +187,7 @@ def test_the_decoder_of_a_conditional_model_is_given_the_latents_and_the_one_hot
         lambda model, images, noise: model.likelihood(noise),
         lambda model, images, noise: model.infer(images, noise),
         lambda model, images, noise: model.rates_and_distortion(images, noise),
-        lambda model, images, noise: model.log_weights(images, noise, samples=1),
+        lambda model, images, noise: weighted_draws(model, images, noise, samples=1),
     ],
 )
 def test_a_conditional_model_needs_labels_to_decode(use):

@@ -31,6 +31,12 @@ def test_scores_and_settings_are_shown():
     page = render()
     for part in ("-30.00", "-30.50 to -29.50", "5,678 parameters", "1,234 test", "2 x GPU"):
         assert part in page
+    psnr = '<td class="number">18.50<td class="number">18.38 to 18.62<td>dB'
+    assert f"<tr><td>PSNR of reconstructions{psnr}" in page
+    assert "334 evenly spaced examples for the PSNR" in page
+    accuracy = '<td class="number">0.8750<td class="number">0.8438 to 0.9062<td>fraction of labels'
+    assert f"<tr><td>accuracy of the nearest neighbors{accuracy}" in page
+    assert "7 nearest neighbors among the embeddings, fitted on train, k chosen on" in page
     assert "<tr><td>latents<td>2" in page
 
 

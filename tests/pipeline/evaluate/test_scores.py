@@ -21,8 +21,16 @@ SCORES = Scores(
         "rate": Mean(10.0, 0.25),
         "distortion": Mean(20.0, 0.125),
         "nll": Mean(29.0, 0.5),
+        "psnr": Mean(18.5, 0.125),
+        "knn_accuracy": Mean(0.875, 0.03125),
     },
-    protocol=ScoringProtocol(importance_samples=100),
+    protocol=ScoringProtocol(
+        importance_samples=100,
+        psnr_examples=334,
+        knn_k=7,
+        knn_splits="fitted on train, k chosen on validation, scored on test",
+        knn_examples=1234,
+    ),
 )
 
 
@@ -33,8 +41,13 @@ def test_the_json_value_is_that_of_metrics_json():
         '"rate": {"mean": 10.0, "half_width_95": 0.25}, '
         '"distortion": {"mean": 20.0, "half_width_95": 0.125}, '
         '"nll": {"mean": 29.0, "half_width_95": 0.5}, '
+        '"psnr": {"mean": 18.5, "half_width_95": 0.125}, '
+        '"knn_accuracy": {"mean": 0.875, "half_width_95": 0.03125}, '
         '"protocol": {"likelihood": null, "given": null, "binarization_seed": null, '
-        '"importance_samples": 100, "weights": null, "examples_in_split": null}}'
+        '"importance_samples": 100, "weights": null, "examples_in_split": null, '
+        '"psnr_examples": 334, "knn_k": 7, '
+        '"knn_splits": "fitted on train, k chosen on validation, scored on test", '
+        '"knn_examples": 1234}}'
     )
 
 
@@ -66,14 +79,15 @@ def test_other_counts_are_an_error_of_one_line(change):
 
 def test_an_evaluation_of_an_earlier_version_has_no_protocol():
     counts = SCORES.as_json()
-    del counts["protocol"], counts["nll"]
+    del counts["protocol"], counts["nll"], counts["psnr"], counts["knn_accuracy"]
     scores = Scores.of(artifact(counts))
     assert scores.protocol == ScoringProtocol()
     assert list(scores.means) == ["elbo", "rate", "distortion"]
 
 
 def test_metrics_are_found_by_name():
-    assert [SCORES.metric(name).value for name in SCORES.means] == [-30.0, 10.0, 20.0, 29.0]
+    values = [SCORES.metric(name).value for name in SCORES.means]
+    assert values == [-30.0, 10.0, 20.0, 29.0, 18.5, 0.875]
     with pytest.raises(KeyError):
         SCORES.metric("loss")
     assert SCORES.means.keys() <= METRICS.keys()

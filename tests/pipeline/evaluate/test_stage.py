@@ -9,10 +9,12 @@ from PIL import Image
 from components.base import tensorflow_setup
 from components.base.errors import ConfigError, WorkError
 from components.data import codec
-from components.metrics import likelihood
+from components.metrics.elbo import estimate_elbo
 from components.metrics.importance import log_likelihoods
 from components.metrics.mean import Mean
+from components.metrics.nearest_neighbors import LabeledVectors, best_k, correct
 from components.model import embeddings, vae
+from components.model.pixels import to_unit
 from pipeline.evaluate.config import EvaluateConfig
 from pipeline.evaluate.stage import evaluate
 from tests.manifests import edit_manifest
@@ -31,9 +33,7 @@ def test_the_scores_are_those_of_the_test_split(evaluation, model_dir, example_s
     scores = json.loads((evaluation / "metrics.json").read_text())
     assert (scores["split"], scores["examples"], scores["preset"]) == ("test", 100, "mlp")
     examples = example_set.read("test")
-    elbo = likelihood.estimate_elbo(
-        vae.load(model_dir / "model.keras"), examples.images, seed=0, samples=4
-    )
+    elbo = estimate_elbo(vae.load(model_dir / "model.keras"), examples.images, seed=0, samples=4)
     for name in ("elbo", "rate", "distortion"):
         expected = Mean.of(getattr(elbo, name))
         assert scores[name]["mean"] == pytest.approx(expected.value, rel=1e-6)
@@ -41,6 +41,37 @@ def test_the_scores_are_those_of_the_test_split(evaluation, model_dir, example_s
     assert scores["elbo"]["mean"] == pytest.approx(
         -scores["rate"]["mean"] - scores["distortion"]["mean"]
     )
+
+
+def test_the_psnr_is_that_of_the_reconstructions_of_the_test_split(
+    evaluation, model_dir, example_set
+):
+    model, images = vae.load(model_dir / "model.keras"), example_set.read("test").images
+    errors = model(to_unit(images)).numpy().astype(np.float64) - images / 255
+    expected = -10 * np.log10(np.square(errors).mean(axis=(1, 2, 3)))
+    scores = json.loads((evaluation / "metrics.json").read_text())
+    assert scores["psnr"]["mean"] == pytest.approx(expected.mean(), abs=1e-4)
+    assert scores["psnr"]["half_width_95"] == pytest.approx(Mean.of(expected).half_width, abs=1e-4)
+    assert scores["protocol"]["psnr_examples"] == 100
+    page = (evaluation / "report.html").read_text()
+    assert f"{expected.mean():.2f}" in page
+    assert "evenly spaced" not in page
+
+
+def test_the_neighbors_are_those_of_the_embeddings(evaluation, example_set):
+    splits = {}
+    for split in example_set.splits:
+        (file,) = (evaluation / "embeddings").glob(f"*-{split}-*.parquet")
+        read = embeddings.read(file)
+        splits[split] = LabeledVectors(read.means, read.labels)
+    k = best_k(splits["train"], splits["validation"])
+    expected = Mean.of(correct(splits["train"], splits["test"], [k])[0])
+    scores = json.loads((evaluation / "metrics.json").read_text())
+    assert scores["knn_accuracy"]["mean"] == pytest.approx(expected.value)
+    assert scores["knn_accuracy"]["half_width_95"] == pytest.approx(expected.half_width)
+    assert scores["protocol"]["knn_k"] == k
+    assert scores["protocol"]["knn_examples"] == 100
+    assert f"{k} nearest neighbors among the embeddings" in (evaluation / "report.html").read_text()
 
 
 def test_importance_samples_give_the_log_likelihood_of_the_first_examples(
@@ -54,6 +85,7 @@ def test_importance_samples_give_the_log_likelihood_of_the_first_examples(
     assert len(estimates) == scores["examples"] == 20
     assert scores["nll"]["mean"] == pytest.approx(-estimates.mean())
     assert scores["nll"]["mean"] < -scores["elbo"]["mean"]
+    assert scores["protocol"]["psnr_examples"] == scores["protocol"]["knn_examples"] == 20
     assert scores["protocol"]["importance_samples"] == 5
     assert scores["protocol"]["examples_in_split"] == 100
     assert "bits_per_dim" not in scores  # A cross-entropy of intensities is no probability.
@@ -233,12 +265,32 @@ def test_unusual_test_splits_have_scores_and_figures(
         json.loads((directory / file).read_text(), parse_constant=reject_constant)
     scores = json.loads((directory / "metrics.json").read_text())
     assert (scores["elbo"]["half_width_95"] is None) == (len(test_images) == 1)
+    assert ("knn_accuracy" in scores) == (num_classes > 1)
     for name in FIGURES:
         with Image.open(directory / "figures" / f"{name}.png") as image:
             assert max(image.size) < 4096 + 1000
     page = (directory / "report.html").read_text()
     assert "inf" not in page.replace("info", "")
     assert [path.name for path in (directory.parent / "model/checkpoints").iterdir()]
+
+
+def test_if_pixels_are_decoded_in_turn_the_psnr_is_of_a_part_of_the_examples(
+    evaluate_arrays, monkeypatch, capsys
+):
+    from components.data.prepared_dataset import PreparedDataset
+    from components.metrics import psnr
+
+    monkeypatch.setattr(psnr, "_MAX_TURNS", 5 * 4 * 4)
+    images = {"train": noise(60, 4, 4), "test": noise(20, 4, 4)}
+    output = evaluate_arrays(images, {}, head="causal", head_layers=1, feature_channels=2)
+    scores = json.loads((output / "metrics.json").read_text())
+    assert scores["protocol"]["psnr_examples"] == 5
+    test = PreparedDataset.open(output.parent / "examples").images("test")[[0, 4, 8, 12, 16]]
+    reconstructions = vae.load(output.parent / "model/model.keras")(to_unit(test)).numpy()
+    expected = -10 * np.log10(np.square(reconstructions - test / 255).mean(axis=(1, 2, 3)))
+    assert scores["psnr"]["mean"] == pytest.approx(expected.mean(), abs=1e-3)
+    assert "evaluate: reconstructing 5 examples\n" in capsys.readouterr().err
+    assert "5 evenly spaced examples for the PSNR" in (output / "report.html").read_text()
 
 
 def test_a_model_of_images_of_another_shape_is_refused(model_dir, tmp_path, monkeypatch):
@@ -275,7 +327,7 @@ def test_a_conditional_model_is_evaluated_given_the_labels(examples_dir, example
     model, test = vae.load(model_path / "model.keras"), example_set.read("test")
     assert model.architecture.classes == 10
     labels = test.labels[:60]
-    elbo = likelihood.estimate_elbo(model, test.images[:60], labels, seed=0)
+    elbo = estimate_elbo(model, test.images[:60], labels, seed=0)
     assert scores["elbo"]["mean"] == pytest.approx(elbo.elbo.mean(), rel=1e-6)
     estimates = log_likelihoods(model, test.images[:60], labels, samples=3, seed=0)
     assert scores["nll"]["mean"] == pytest.approx(-np.concatenate(list(estimates)).mean(), rel=1e-6)

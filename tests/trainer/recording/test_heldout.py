@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from components.metrics import likelihood
+from components.metrics.elbo import estimate_elbo
 from components.model.pixels import to_unit
 from components.model.vae import VAE
 from trainer.recording.heldout import HeldoutEvaluation
@@ -19,7 +19,7 @@ def test_the_loss_is_the_negative_elbo_of_the_given_weights():
     model, other = make(seed=0), make(seed=1)
     before = model.get_weights()
     losses, pictures = HeldoutEvaluation(model, IMAGES, seed=5).measure(other.get_weights())
-    scores = likelihood.estimate_elbo(other, IMAGES, seed=5)
+    scores = estimate_elbo(other, IMAGES, seed=5)
     assert losses["rate"] == pytest.approx(scores.rate.mean(), rel=1e-6)
     assert losses["distortion"] == pytest.approx(scores.distortion.mean(), rel=1e-6)
     assert losses["loss"] == pytest.approx(-scores.elbo.mean(), rel=1e-6)
@@ -72,7 +72,7 @@ def test_a_conditional_model_is_evaluated_with_the_labels():
     labels = np.random.default_rng(0).integers(0, 5, len(IMAGES))
     evaluation = HeldoutEvaluation(model, IMAGES, labels, seed=5)
     losses, pictures = evaluation.measure(model.get_weights())
-    scores = likelihood.estimate_elbo(model, IMAGES, labels, seed=5)
+    scores = estimate_elbo(model, IMAGES, labels, seed=5)
     assert losses["loss"] == pytest.approx(-scores.elbo.mean(), rel=1e-6)
     expected = model(to_unit(IMAGES[:32]), labels[:32])
     np.testing.assert_allclose(pictures.reconstructions, expected, rtol=1e-5)

@@ -133,6 +133,13 @@ def test_the_line_of_an_epoch_has_its_losses_and_the_held_out_elbo(tmp_path, cap
     )
 
 
+def test_a_negative_estimate_near_0_has_no_sign(tmp_path, capsys):
+    losses = {"loss": -0.002, "rate": -0.04, "distortion": 0.038}
+    with monitor(tmp_path) as m:
+        m.record_epoch(EpochMetrics(1, 10, losses, None, learning_rate=1e-3, beta=1.0))
+    assert "loss 0.00 (rate 0.0, distortion 0.0) nats" in capsys.readouterr().err
+
+
 def test_a_long_epoch_has_lines_of_the_losses_so_far(tmp_path, capsys):
     clock = Clock()
     with monitor(tmp_path, clock=clock) as m:

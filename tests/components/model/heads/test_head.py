@@ -65,6 +65,13 @@ def test_outputs_are_float32_at_every_pixel(name, size, channels, outputs, dtype
     assert all(weight.dtype == "float32" for weight in head.weights)
 
 
+@pytest.mark.parametrize(("name", "turns"), [("factorized", 1), ("four_pass", 4), ("causal", 42)])
+def test_a_sequential_head_takes_several_turns_for_an_image(name, turns):
+    head = make(name)
+    assert head.turns(6, 7) == turns
+    assert head.is_sequential == (turns > 1)
+
+
 @pytest.mark.parametrize("name", SEQUENTIAL)
 def test_inner_layers_compute_in_mixed_precision(name):
     exact, mixed = (make(name, dtype=dtype) for dtype in ("float32", "mixed_bfloat16"))

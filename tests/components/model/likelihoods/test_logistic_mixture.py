@@ -17,6 +17,12 @@ def random_outputs(channels: int, family=LOGISTIC_MIXTURE, batch: int = 1) -> np
     return RNG.normal(size=(batch, 1, 1, family.num_outputs(channels))).astype(np.float32)
 
 
+def means_of(channels: int, family=LOGISTIC_MIXTURE) -> slice:
+    """The places of the means among the outputs; those of the log-scales follow."""
+    first = family.components + 1
+    return slice(first, first + channels * family.components)
+
+
 def log_sigmoid(a: np.ndarray) -> np.ndarray:
     return -np.logaddexp(0, -a)
 
@@ -69,8 +75,8 @@ def test_the_log_probability_is_that_of_the_definition(channels):
 @pytest.mark.parametrize("shift", [-3.0, 0.0, 3.0])
 def test_the_probabilities_of_all_levels_sum_to_one(raw_log_scale, shift):
     outputs = random_outputs(1)
-    outputs[..., LOGISTIC_MIXTURE.mean_outputs(1)] += shift
-    outputs[..., LOGISTIC_MIXTURE.mean_outputs(1).stop :] = raw_log_scale
+    outputs[..., means_of(1)] += shift
+    outputs[..., means_of(1).stop :] = raw_log_scale
     repeated = np.repeat(outputs, 256, axis=0)
     log_prob = LOGISTIC_MIXTURE.distribution(repeated).log_prob(LEVELS).numpy()
     assert abs(np.exp(log_prob.astype(np.float64)).sum() - 1) < 2e-4
@@ -145,10 +151,10 @@ def test_the_gradients_are_the_differences_of_the_definition():
         np.testing.assert_allclose(gradient, (higher - lower) / 2e-5, rtol=1e-3, atol=1e-3)
 
 
-def test_a_number_added_to_the_mean_outputs_shifts_the_means_by_it():
+def test_a_number_added_to_the_means_shifts_them_by_it():
     outputs = random_outputs(1)
     shifted = outputs.copy()
-    shifted[..., LOGISTIC_MIXTURE.mean_outputs(1)] += 20 / 255
+    shifted[..., means_of(1)] += 20 / 255
     x = tf.fill((1, 1, 1, 1), 100 / 255)
     np.testing.assert_allclose(
         LOGISTIC_MIXTURE.distribution(shifted).log_prob(x + 20 / 255),
@@ -201,7 +207,7 @@ def test_the_differences_of_two_channels_of_samples_have_their_probabilities():
 def test_the_mean_of_colors_inside_the_edges_is_that_of_samples():
     family = LogisticMixtureFamily(components=2)
     outputs = 0.05 * random_outputs(3, family)
-    outputs[..., family.mean_outputs(3).stop :][..., :6] -= 1.5
+    outputs[..., means_of(3, family).stop :][..., :6] -= 1.5
     outputs[..., -6:] = [0.5, -0.5, 0.2, 0.3, -0.2, -0.4]
     number = 200_000
     levels = draws(outputs, 3, number, family)
