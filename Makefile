@@ -53,7 +53,7 @@ slow: $(READY) ## run the long tests: killed stages, and Fashion-MNIST if it is 
 bench-prepare: $(READY) ## compare the prepare stage and its parts with peers (more than ten minutes)
 	$(BIN)/python -m benchmarks.prepare
 
-bench-train: $(READY) ## compare the trainer with its peers (about half an hour)
+bench-train: $(READY) ## measure every preset, and compare the trainer with its peers (about 40 minutes)
 	$(BIN)/python -m benchmarks.train
 
 lock: $(READY) ## update the lock files from pyproject.toml

@@ -76,13 +76,23 @@ class BenchmarkInputs:
     @functools.cached_property
     def shards(self) -> str:
         """A directory that our prepare stage published."""
-        arguments = ["--dataset", self.idx, "--validation_fraction", "0"]
-        return self._write("shards", "prepare", arguments=arguments)
+        return self._prepare("shards", self.idx)
+
+    @functools.cached_property
+    def photo_shards(self) -> str:
+        """The same of images of 64 x 64 pixels in color, a fifth as many."""
+        photos = self._write("photos.npz", "write_photos", images=ceil_div(self.train, 5))
+        return self._prepare("photo_shards", photos)
 
     def prepare_row(self, name: str, *arguments: str, missing: str = "") -> BenchmarkRow:
         """A row that runs our prepare stage."""
         task_arguments = {"arguments": arguments, "output": self.output}
         return BenchmarkRow(name, "prepare", task_arguments, is_ours=True, missing=missing)
+
+    def _prepare(self, name: str, source: str) -> str:
+        """The path of what our prepare stage makes of images, all of them for training."""
+        arguments = ["--dataset", source, "--validation_fraction", "0"]
+        return self._write(name, "prepare", arguments=arguments)
 
     def _write(self, name: str, task: str, **arguments: object) -> str:
         """The path of what a task writes."""

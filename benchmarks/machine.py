@@ -7,8 +7,8 @@ import time
 import zlib
 from collections.abc import Callable, Sequence
 from importlib import metadata
-from pathlib import Path
 
+from components.base import processor
 from pipeline.beam.worker_pool import num_cores
 
 PACKAGES = ("numpy", "apache-beam", "tensorflow", "tensorflow-datasets", "pillow")
@@ -28,7 +28,7 @@ def description(packages: Sequence[str] = PACKAGES) -> list[list[str]]:
     versions = ", ".join(f"{name} {installed.get(name, 'absent')}" for name in packages)
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     return [
-        ["CPU", f"{_cpu_model()}, {num_cores()} cores"],
+        ["CPU", f"{processor.model() or platform.machine()}, {num_cores()} cores"],
         ["memory", f"{memory:.1f} GiB"],
         ["system", platform.platform()],
         ["Python", f"{platform.python_version()}; {versions}"],
@@ -45,15 +45,6 @@ def matmul_rate() -> float:
     # `numpy()` waits for the product: on other devices `matmul` returns before it is computed.
     seconds = _fastest_call(lambda: tf.matmul(factor, factor).numpy())
     return 2 * _MATMUL_SIZE**3 / seconds
-
-
-def _cpu_model() -> str:
-    models = [
-        line
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ]
-    return models[0].partition(":")[2].strip() if models else platform.machine()
 
 
 def _core_speed() -> str:

@@ -18,14 +18,22 @@ from benchmarks.inputs import BenchmarkInputs
 from benchmarks.peers.common import SETTINGS
 from benchmarks.rows import BenchmarkRow, missing
 from benchmarks.tables import at_least, at_most, table
-from benchmarks.turns import measure, section
-from components.base import command_line
+from benchmarks.turns import ReportsOrReason, measure, section
+from components.base import command_line, processor
 from components.base.errors import ConfigError
+from trainer.config import preset_names
 
 MLP_PRESET = "mlp"
 CONV_PRESET = "keras_conv"
 IMAGES = 54_000
 CONV_BATCHES = 100
+# Few, since the largest presets train on some hundred images per second.
+PRESET_IMAGES = 6_400
+# The shards of `BenchmarkInputs` that a preset trains on, where it needs other images.
+PRESET_SHARDS = {"color": "photo_shards"}
+# The smallest share of the machine's limit that a preset is to reach.
+PRESET_SHARE = 0.45
+CONV_SHARE_IN_BFLOAT16 = 0.6
 SECONDS = 5.0
 
 
@@ -59,20 +67,17 @@ def mlp(inputs: BenchmarkInputs, seconds: float) -> str:
 def conv(inputs: BenchmarkInputs, seconds: float) -> str:
     """Our loop and the peers on the convolutional model, with fewer images."""
     batch_size = SETTINGS["conv"].batch_size
-    images = min(inputs.train, CONV_BATCHES * batch_size)
-    directory = inputs.directory / "conv"
-    directory.mkdir()
-    inputs = dataclasses.replace(
-        inputs, directory=directory, images=BenchmarkInputs.images_for(images)
-    )
+    inputs = _fewer(inputs, "conv", CONV_BATCHES * batch_size)
     examples = {"examples": inputs.shards, "seconds": seconds}
-    targets = {"keras": 2, "keras_xla": 2, "jax": 2, "torch": 2, "limit": 0.5}
+    targets = {"limit": _conv_share()}
+    if processor.has_bfloat16():
+        targets |= dict.fromkeys(("keras", "keras_xla", "jax", "torch"), 1.5)
     rows = [
         BenchmarkRow("ours", "ours", examples | {"preset": CONV_PRESET}),
         *_peer_rows("conv", examples, targets),
     ]
     title = (
-        f"The VAE of the Keras documentation, batch {batch_size}: {images:,} images of "
+        f"The VAE of the Keras documentation, batch {batch_size}: {inputs.train:,} images of "
         f"{inputs.subject}"
     )
     return section(title, rows, inputs.repeats)
@@ -119,6 +124,66 @@ def _peer_rows(
     ]  # fmt: skip
 
 
+def presets(inputs: BenchmarkInputs, seconds: float) -> str:
+    """Every preset, and the share of the machine's limit that it reaches."""
+    inputs = _fewer(inputs, "presets", PRESET_IMAGES)
+    rows = [
+        BenchmarkRow(
+            f"`{preset}`",
+            "preset",
+            {
+                "examples": getattr(inputs, PRESET_SHARDS.get(preset, "shards")),
+                "preset": preset,
+                "seconds": seconds,
+            },
+        )
+        for preset in preset_names()
+    ]
+    targets = {row.name: PRESET_SHARE for row in rows} | {f"`{CONV_PRESET}`": _conv_share()}
+    lines = [
+        _share_line(row.name, result, target=targets[row.name])
+        for row, result in zip(rows, measure(rows, inputs.repeats), strict=True)
+    ]
+    head = ("preset", "images/s", "GFLOP/s", "the limit, GFLOP/s", "share", "remarks")
+    title = "The presets: training FLOPs per second, and those of a large float32 matrix product"
+    return f"**{title}**\n\n{table(head, lines)}"
+
+
+def _share_line(name: str, result: ReportsOrReason, *, target: float) -> list[str]:
+    """A line of the presets' table; figures are medians over the turns.
+
+    Args:
+      name: the preset's name.
+      result: its reports.
+      target: the smallest share of the limit that is asked for.
+    """
+    if isinstance(result, str):
+        return [name, *[""] * 4, result]
+    speeds = [report["images"] / report["seconds"] for report in result]
+    rates = [speed * report["flops"] for speed, report in zip(speeds, result, strict=True)]
+    limits = [report["limit"] for report in result]
+    share = statistics.median(rate / limit for rate, limit in zip(rates, limits, strict=True))
+    figures = [statistics.median(speeds), statistics.median(rates) / 1e9]
+    remarks = (
+        f"{result[0]['precision']}, {result[0]['flops'] / 1e6:,.2f} MFLOP per image; "
+        f"{at_least(share, target, 'of the limit')}"
+    )
+    columns = [*figures, statistics.median(limits) / 1e9]
+    return [name, *(f"{figure:,.0f}" for figure in columns), f"{share:.2f}", remarks]
+
+
+def _fewer(inputs: BenchmarkInputs, name: str, train: int) -> BenchmarkInputs:
+    """The same inputs with at most `train` training images, in a directory of that name."""
+    directory = inputs.directory / name
+    directory.mkdir()
+    images = BenchmarkInputs.images_for(min(inputs.train, train))
+    return dataclasses.replace(inputs, directory=directory, images=images)
+
+
+def _conv_share() -> float:
+    return CONV_SHARE_IN_BFLOAT16 if processor.has_bfloat16() else PRESET_SHARE
+
+
 def start(inputs: BenchmarkInputs, seconds: float) -> str:
     """The time from the start of the process to the end of the first call of steps."""
     del seconds
@@ -137,7 +202,7 @@ def start(inputs: BenchmarkInputs, seconds: float) -> str:
 
 
 SECTIONS: dict[str, Callable[[BenchmarkInputs, float], str]] = {
-    measure_section.__name__: measure_section for measure_section in (mlp, conv, start)
+    measure_section.__name__: measure_section for measure_section in (mlp, conv, presets, start)
 }
 
 

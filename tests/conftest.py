@@ -56,6 +56,14 @@ def one_strategy_per_process() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache_directory(tmp_path_factory) -> Iterator[None]:
+    """Keeps measurements of this process and of those that it starts out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 def tiny_prepare_config(**fields) -> PrepareConfig:
     """A config of 600 built-in images, with the given fields."""
     fields = {"dataset": "synthetic_garments", "synthetic_size": 600} | fields

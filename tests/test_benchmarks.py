@@ -6,13 +6,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from benchmarks import libraries, medians, turns
+from benchmarks import libraries, medians, train, turns
 from benchmarks.inputs import BenchmarkInputs
 from benchmarks.medians import Medians
 from benchmarks.peers import keras_fit
 from benchmarks.rows import BenchmarkRow, missing
 from benchmarks.tasks import reports, training
 from benchmarks.tasks.run import TASKS
+from components.data.prepared_dataset import PreparedDataset
 from components.model import costs
 from components.model.objective import Elbo
 from trainer.config import load_config
@@ -276,6 +277,41 @@ def test_the_limit_is_the_matmul_rate_divided_by_the_operations_per_image():
     report = training.limit("mlp")
     assert report["flops"] == 2_417_664
     assert 1e9 < report["images"] / report["seconds"] * report["flops"] < 1e15
+
+
+def test_a_preset_reports_its_operations_and_the_limit(examples_dir, example_set):
+    report = TASKS["preset"](examples=str(examples_dir), preset="mlp", seconds=0)
+    assert report["images"] == example_set.num_examples("train")
+    assert report["flops"] == 2_417_664
+    assert report["precision"] == "float32"
+    assert 1e9 < report["limit"] < 1e15
+
+
+def test_a_presets_share_is_the_median_of_its_turns():
+    reports = [
+        {"images": 100, "seconds": seconds, "flops": 5e9, "limit": limit, "precision": "bfloat16"}
+        for seconds, limit in ((1.0, 1e12), (2.0, 1e12), (1.0, 2e12))
+    ]
+    line = train._share_line("`x`", reports, target=0.45)
+    # The shares are 0.5, 0.25 and 0.25; the medians of rate and limit have the ratio 0.5.
+    remark = "bfloat16, 5,000.00 MFLOP per image; target >= 0.45 of the limit: missed"
+    assert line == ["`x`", "100", "500", "1,000", "0.25", remark]
+    assert train._share_line("`x`", "failed: no disk", target=0.45)[-1] == "failed: no disk"
+
+
+def test_every_preset_has_a_row_on_images_that_it_is_for(inputs, monkeypatch):
+    measured = []
+
+    def report(rows, repeats):
+        measured.extend(rows)
+        return ["not measured"] * len(rows)
+
+    monkeypatch.setattr(train, "measure", report)
+    monkeypatch.setattr(train, "preset_names", lambda: ["color", "keras_conv", "mlp"])
+    text = train.presets(inputs, 0.0)
+    assert list(table_rows(text))[2:] == ["`color`", "`keras_conv`", "`mlp`"]
+    shapes = [PreparedDataset.open(row.arguments["examples"]).image_shape for row in measured]
+    assert shapes == [(64, 64, 3), (28, 28, 1), (28, 28, 1)]
 
 
 def test_the_train_command_measures_the_first_call(measured_rows):

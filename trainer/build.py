@@ -38,11 +38,13 @@ class Devices:
       strategy: distribution strategy over all replicas.
       precision: float32, bfloat16 or float16.
       kinds: for each replica of this host, the kind of its device: CPU or GPU.
+      measured: the CPU time of a step in milliseconds, by precision, if it decided.
     """
 
     strategy: tf.distribute.Strategy
     precision: str
     kinds: list[str]
+    measured: dict[str, float] | None = None
 
     @property
     def has_gpus(self) -> bool:

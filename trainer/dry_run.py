@@ -13,7 +13,7 @@ from components.data.batches import Batches
 from components.data.image_store import StreamedImages, cache_limit
 from components.data.prepared_dataset import PreparedDataset
 from components.model import costs
-from trainer import build, memory_check
+from trainer import build, memory_check, precision_choice
 from trainer.build import HELDOUT_SPLIT, TRAIN_SPLIT, TrainingRun
 from trainer.config import RunOptions, TrainConfig
 from trainer.devices.hosts import host
@@ -30,6 +30,7 @@ def describe(config: TrainConfig, options: RunOptions, examples: PreparedDataset
     num_hosts = host().count
     with _without_tf_config():
         devices = build.devices_for(config, examples)
+        devices = precision_choice.settle(devices, config, examples)
         # Streamed, since images in memory would be read at once.
         store = StreamedImages(examples, TRAIN_SPLIT)
         batches = Batches(store, batch_size=config.batch_size, seed=config.seed)
@@ -41,7 +42,7 @@ def describe(config: TrainConfig, options: RunOptions, examples: PreparedDataset
     compiled = "compiled by XLA" if step_config.compiled else "not compiled by XLA"
     lines = {
         "devices": _devices(run, num_hosts),
-        "precision": f"{run.devices.precision}, {compiled}",
+        "precision": f"{_precision(run)}, {compiled}",
         "parts": f"{config.likelihood} likelihood, {config.head} head, {config.prior} prior",
         **_costs(run, replicas),
         **_batches(run, replicas),
@@ -69,6 +70,12 @@ def _without_tf_config() -> Iterator[None]:
 def _devices(run: TrainingRun, num_hosts: int) -> str:
     devices = f"{len(run.devices.kinds)} x {run.devices.kinds[0]}"
     return devices if num_hosts == 1 else f"{num_hosts} hosts with {devices} each"
+
+
+def _precision(run: TrainingRun) -> str:
+    measured = run.devices.measured
+    why = "" if measured is None else f" (a step takes {precision_choice.describe(measured)})"
+    return f"{run.devices.precision}{why}"
 
 
 def _costs(run: TrainingRun, replicas: int) -> dict[str, str]:

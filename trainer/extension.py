@@ -21,7 +21,9 @@ from components.base.manifest import (
     read_manifest,
 )
 from components.data.prepared_dataset import PreparedDataset
+from trainer import precision_record
 from trainer.config import TrainConfig
+from trainer.train_counts import TrainCounts
 
 # What the longer run continues. The newest checkpoint is copied last: a draft with a checkpoint has
 # all of it.
@@ -90,6 +92,10 @@ def fill(draft: epath.Path, plan: ArtifactPlan) -> None:
     if list((draft / "checkpoints").glob("step-*.ckpt")):
         return
     model.check_sizes()
+    counts = model.counts(TrainCounts)
+    if plan.config["precision"] == "auto":
+        record = precision_record.PrecisionRecord(counts.precision, counts.measured)
+        precision_record.write(draft, record)
     names = [name for name in model.manifest.outputs if name.startswith(_COPIED)]
     with artifacts.atomic_write(draft / EXTENDED_FILE) as temporary:
         epochs = [*_extended_epochs(model.path), model.setting("epochs", int)]

@@ -11,6 +11,7 @@ from components.model.registry import MODEL_FILE
 from trainer import extension
 from trainer.config import RunOptions, TrainConfig
 from trainer.devices.hosts import host
+from trainer.precision_record import PRECISION_FILE
 from trainer.train_counts import TrainCounts
 
 
@@ -56,7 +57,7 @@ def run(
         inputs={"examples": dataset.artifact.as_input()},
         # These files contain times, or how the run came about. The checkpoints and metrics.jsonl
         # identify the result.
-        volatile_prefixes=(MODEL_FILE, "tensorboard/", extension.EXTENDED_FILE),
+        volatile_prefixes=(MODEL_FILE, "tensorboard/", extension.EXTENDED_FILE, PRECISION_FILE),
         is_writer=is_chief,
     )
     extends = extension.is_requested(plan, extend=extend, overwrite=overwrite)

@@ -10,7 +10,7 @@ from components.base import artifacts, console
 from components.base.errors import Stopped, WorkError
 from components.data.prepared_dataset import PreparedDataset
 from components.model.registry import MODEL_FILE
-from trainer import build, diagnosis, extension
+from trainer import build, diagnosis, extension, precision_choice
 from trainer.build import HELDOUT_SPLIT, Devices, TrainingRun
 from trainer.config import RunOptions, TrainConfig
 from trainer.devices.collectives import HostCollectives
@@ -57,8 +57,10 @@ def train(
             with plan.publish(resume=True, overwrite=overwrite, rebuild=extends) as draft:
                 if extends:
                     extension.fill(draft.path, plan)
+                devices = precision_choice.settle(devices, config, examples, draft.path)
                 _train_as_chief(draft, config, options, examples, devices)
         else:
+            devices = precision_choice.settle(devices, config, examples)
             run = build.build_run(
                 config, examples, devices=devices, cache_bytes=options.cache_bytes
             )
@@ -131,6 +133,7 @@ def _train_as_chief(
         hosts=host().count,
         kept=kept,
         final=recorder.history[-1],
+        measured=run.devices.measured,
     ).as_json()
 
 
@@ -142,6 +145,10 @@ def _announce(run: TrainingRun) -> None:
         f"{console.counted(run.batches.steps_per_epoch, 'step')}, examples "
         f"{'in memory' if run.batches.is_in_memory else 'streamed from the shards'}"
     )
+    if run.devices.measured is not None:
+        console.say(
+            f"train: a step takes {precision_choice.describe(run.devices.measured)} on this machine"
+        )
     if run.warmup_steps < run.config.warmup_steps:
         console.say(
             f"train: {console.counted(run.warmup_steps, 'warm-up step')} instead of "

@@ -18,6 +18,7 @@ class TrainCounts:
       hosts: number of hosts.
       kept: metrics of the epoch whose model was published.
       final: metrics of the last epoch.
+      measured: the CPU time of a step in milliseconds, by precision, if it decided the precision.
     """
 
     parameters: int
@@ -27,6 +28,7 @@ class TrainCounts:
     hosts: int
     kept: EpochMetrics
     final: EpochMetrics
+    measured: dict[str, float] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The counts as they are in the manifest."""

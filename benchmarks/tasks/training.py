@@ -4,6 +4,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.peers.common import LEARNING_RATE
@@ -25,9 +26,42 @@ def ours(examples: str, preset: str, seconds: float, cache_bytes: int | None = N
       seconds: the shortest time to measure.
       cache_bytes: as the trainer's option.
     """
+    return _time_loop(_build(examples, preset, _OVERRIDES, cache_bytes=cache_bytes), seconds)
+
+
+def preset(examples: str, preset: str, seconds: float) -> Report:
+    """A preset as it is, on one replica, beside the machine's limit.
+
+    Besides what `ours` reports: the `precision`, the floating-point operations of a training step
+    per image (`flops`), and those of a large float32 matrix product per second (`limit`).
+
+    Args:
+      examples: the prepared directory.
+      preset: name of the trainer's preset.
+      seconds: the shortest time to measure.
+    """
+    from benchmarks import machine
+    from trainer import memory_check
+
+    run = _build(examples, preset, {})
+    report = _time_loop(run, seconds)
+    costs = memory_check.planned_costs(
+        run.config,
+        run.batches.image_shape,
+        micro_batch=run.config.batch_size,
+        classes=run.model.architecture.classes,
+    )
+    return report | {
+        "precision": run.devices.precision,
+        "flops": costs.training_flops,
+        "limit": machine.matmul_rate(),
+    }
+
+
+def _time_loop(run: "TrainingRun", seconds: float) -> Report:
+    """Times whole epochs of a run's loop."""
     import numpy as np
 
-    run = _build(examples, preset, cache_bytes=cache_bytes)
     loop, batches = run.loop, run.batches
 
     def lap() -> float:
@@ -59,7 +93,7 @@ def bare(examples: str, preset: str, seconds: float) -> Report:
     from components.model.noise import standard_normal
     from components.model.pixels import to_unit
 
-    run = _build(examples, preset)
+    run = _build(examples, preset, _OVERRIDES)
     step_config, model, batch_size = run.loop.step_config, run.model, run.batches.batch_size
     objective = step_config.objective
     chunk = run.batches.chunk(
@@ -178,14 +212,18 @@ def peer_flops(model: str) -> int:
     return costs.TRAINING_FACTOR * sum(costs.count_operations(graph).values())
 
 
-def _build(examples: str, preset: str, *, cache_bytes: int | None = None) -> "TrainingRun":
+def _build(
+    examples: str, preset: str, overrides: Mapping[str, Any], *, cache_bytes: int | None = None
+) -> "TrainingRun":
     """The parts of a training run, as `python -m trainer` builds them."""
     from components.data.prepared_dataset import PreparedDataset
-    from trainer import build
+    from trainer import build, precision_choice
     from trainer.config import load_config
 
-    config = load_config(preset, overrides=_OVERRIDES)
-    return build.build_run(config, PreparedDataset.open(examples), cache_bytes=cache_bytes)
+    config = load_config(preset, overrides=overrides)
+    dataset = PreparedDataset.open(examples)
+    devices = precision_choice.settle(build.devices_for(config, dataset), config, dataset)
+    return build.build_run(config, dataset, devices=devices, cache_bytes=cache_bytes)
 
 
 def _process_age() -> float:

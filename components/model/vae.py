@@ -113,8 +113,7 @@ class VAE(keras.Model):
     @property
     def is_convolutional(self) -> bool:
         """Whether most of the work is convolutions."""
-        network = NETWORKS[self.architecture.network]
-        return network.is_convolutional or self.head.reads_features
+        return is_convolutional(self.architecture)
 
     @property
     def latents(self) -> int:
@@ -231,6 +230,12 @@ class VAE(keras.Model):
         copy = VAE(**dataclasses.asdict(self.architecture))
         copy.set_weights(self.get_weights() if weights is None else weights)
         return copy
+
+
+def is_convolutional(architecture: Architecture) -> bool:
+    """Whether most of the work of a model is convolutions."""
+    network, head = NETWORKS[architecture.network], HEADS[architecture.head]
+    return network.is_convolutional or head.reads_features
 
 
 def load(path: str | os.PathLike[str]) -> VAE:

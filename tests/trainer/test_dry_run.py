@@ -106,8 +106,9 @@ def test_another_run(example_set):
     )
     assert "average " in lines["memory"]
     # Convolutions and dense layers before and after activation: 14 x 14 x 4 and 8. Two outputs of
-    # 32 latents, five exponentials of latents, the logits, and two terms of each pixel.
-    elements = 2 * 784 + 2 * 8 + 64 + 5 * 32 + 2 * 8 + 2 * 784 + 784 + 2 * 784
+    # 32 latents, five exponentials of latents, the products of the last layer, whose kernel has 16
+    # elements, and two terms of each pixel.
+    elements = 2 * 784 + 2 * 8 + 64 + 5 * 32 + 2 * 8 + 2 * 784 + 16 * 14 * 14 + 2 * 784
     assert f"activations {5 * 2 * elements / 1e3:.2f} kB" in lines["memory"]
     assert lines["learning rate"].startswith("adam, 0.001: one cycle")
     assert lines["beta"] == "4, rising from 0 over the first half of each of 4 cycles"

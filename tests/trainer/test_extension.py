@@ -17,7 +17,7 @@ from trainer.recording.epoch_metrics import read_metrics
 
 # A convolutional network is not compiled by XLA on the CPU, which saves seconds per run.
 CONSTANT = {"network": "conv", "widths": (2, 4), "schedule": "constant", "steps_per_call": 4}
-CONSTANT |= {"optimizer": "adam", "ema_decay": 0.9}
+CONSTANT |= {"optimizer": "adam", "ema_decay": 0.9, "precision": "float32"}
 COSINE = CONSTANT | {"schedule": "cosine", "beta_schedule": "linear", "beta": 2.0}
 STEPS = 11  # Steps per epoch.
 

@@ -6,6 +6,7 @@ import math
 import keras
 
 from components.model.networks.network import Network, NetworkSettings, grid
+from components.model.networks.transposed import transposed_convolution
 
 
 def conv_encoder(settings: NetworkSettings, *, kernel: int = 4) -> keras.Sequential:
@@ -47,9 +48,7 @@ def conv_decoder(settings: NetworkSettings) -> keras.Sequential:
                 keras.layers.Conv2DTranspose(n, 4, 2, "same", activation=activation, dtype=dtype)
                 for n in reversed(channels[:-1])
             ),
-            keras.layers.Conv2DTranspose(
-                settings.outputs, 4, 2, "same", dtype=settings.output_dtype
-            ),
+            transposed_convolution(settings.outputs, 4, 2, dtype=settings.output_dtype),
             keras.layers.Cropping2D(cropping, dtype=settings.output_dtype),
         ],
         name="decoder",
@@ -74,9 +73,7 @@ def keras_conv_decoder(settings: NetworkSettings) -> keras.Sequential:
                 keras.layers.Conv2DTranspose(n, 3, 2, "same", activation=activation, dtype=dtype)
                 for n in reversed(channels)
             ),
-            keras.layers.Conv2DTranspose(
-                settings.outputs, 3, 1, "same", dtype=settings.output_dtype
-            ),
+            transposed_convolution(settings.outputs, 3, 1, dtype=settings.output_dtype),
             keras.layers.Cropping2D(cropping, dtype=settings.output_dtype),
         ],
         name="decoder",

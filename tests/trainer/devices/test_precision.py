@@ -33,6 +33,14 @@ def test_float16_without_a_gpu_is_rejected(gpus):
     assert precision.resolve("bfloat16", []) == "bfloat16"
 
 
+@pytest.mark.parametrize(
+    ("float32", "bfloat16", "expected"),
+    [(106.0, 100.0, "bfloat16"), (104.0, 100.0, "float32"), (10.0, 100.0, "float32")],
+)
+def test_bfloat16_must_be_clearly_faster(float32, bfloat16, expected):
+    assert precision.fastest_on_cpu({"float32": float32, "bfloat16": bfloat16}) == expected
+
+
 def test_the_dtype_policy_keeps_weights_in_float32():
     assert precision.dtype_policy("float32") == "float32"
     assert precision.dtype_policy("bfloat16") == "mixed_bfloat16"
