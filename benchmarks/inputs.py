@@ -79,6 +79,10 @@ class BenchmarkInputs:
         arguments = ["--dataset", self.idx, "--validation_fraction", "0"]
         return self._write("shards", "prepare", arguments=arguments)
 
+    def model(self, preset: str) -> str:
+        """A directory that our trainer published, of a preset and one epoch."""
+        return self._write(f"model-{preset}", "train_model", examples=self.shards, preset=preset)
+
     def prepare_row(self, name: str, *arguments: str, missing: str = "") -> BenchmarkRow:
         """A row that runs our prepare stage."""
         task_arguments = {"arguments": arguments, "output": self.output}
