@@ -12,7 +12,7 @@ RUN ?= runs/$(notdir $(patsubst %/,%,$(DATASET)))-$(PRESET)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup gpu pipeline test lint types unit slow bench-prepare bench-train lock clean
+.PHONY: help setup gpu pipeline test lint types unit slow bench-prepare bench-train bench-embed lock clean
 
 help: ## list the targets and variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ bench-prepare: $(READY) ## compare the prepare stage and its parts with peers (m
 
 bench-train: $(READY) ## measure every preset, and compare the trainer with its peers (about 40 minutes)
 	$(BIN)/python -m benchmarks.train
+
+bench-embed: $(READY) ## compare the embed stage with its peers (about five minutes)
+	$(BIN)/python -m benchmarks.embed
 
 lock: $(READY) ## update the lock files from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev \

@@ -84,6 +84,10 @@ class BenchmarkInputs:
         photos = self._write("photos.npz", "write_photos", images=ceil_div(self.train, 5))
         return self._prepare("photo_shards", photos)
 
+    def model(self, preset: str) -> str:
+        """A directory that our trainer published, of a preset and one epoch."""
+        return self._write(f"model-{preset}", "train_model", examples=self.shards, preset=preset)
+
     def prepare_row(self, name: str, *arguments: str, missing: str = "") -> BenchmarkRow:
         """A row that runs our prepare stage."""
         task_arguments = {"arguments": arguments, "output": self.output}

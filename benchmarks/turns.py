@@ -1,5 +1,6 @@
 """The measurements of `benchmarks.train`: all rows run in turn and are compared turn by turn."""
 
+import shutil
 import statistics
 from collections.abc import Sequence
 
@@ -30,6 +31,9 @@ def measure(rows: Sequence[BenchmarkRow], repeats: int) -> list[ReportsOrReason]
             except CommandError as error:
                 results[row.name] = f"failed: {error}"
                 continue
+            finally:
+                if row.output:
+                    shutil.rmtree(row.output, ignore_errors=True)
             reports.append(run.report)
             if run.wall > _SLOW_SECONDS and row is not rows[0]:
                 slow.add(row.name)

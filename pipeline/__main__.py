@@ -5,7 +5,7 @@ Each stage reads directories, and writes a directory with a manifest:
   prepare   reads a dataset; writes a prepared dataset: checked, sharded TFRecord files
   train     reads a prepared dataset; writes a model (a separate command: `python -m trainer`)
   evaluate  reads a prepared dataset and a model; writes metrics, embeddings, figures and a report
-  embed     reads a model and TFRecord files; writes embeddings as Parquet files
+  embed     reads a model and images; writes tables of embeddings
   run       runs prepare, train and evaluate, in examples/, model/ and evaluation/ of one directory
 
 A stage that is up to date is skipped. A directory that holds something else is not touched without
@@ -35,12 +35,22 @@ from components.base import command_line, console
 from components.base.config import add_options, from_mapping, pop_fields
 from components.base.errors import ConfigError, nearest
 from components.sources import dataset_names
+from pipeline.apply.config import EmbedConfig
 from pipeline.evaluate.config import EvaluateConfig
 from pipeline.prepare.config import PrepareConfig
 from trainer.config import RunOptions, TrainConfig, load_config, preset_fields, preset_names
 
 STAGES = ("run", "prepare", "evaluate", "embed")
 COMMAND_LINE = "the command line"
+# Fields of PrepareConfig that do not say how to read a source: the model decides the size and the
+# channels.
+_NO_SOURCE_OPTIONS = (
+    "dataset",
+    "image_size",
+    "channels",
+    "duplicates",
+    "validation_fraction",
+)
 
 _RUN = """Prepare a dataset, train a model on it, and evaluate the model.
 
@@ -73,13 +83,21 @@ all splits as Parquet files, figures, and report.html, which shows everything on
   python -m pipeline evaluate --examples runs/demo/examples --model runs/demo/model \\
     --output runs/demo/evaluation
 """
-_EMBED = """Write the embeddings of the examples in TFRecord files.
+_EMBED = """Write tables of the embeddings of images.
 
-Writes one Parquet file for each TFRecord file, with the columns id, label, mean and log_variance.
-The mean is the embedding; with the logarithm of the variance it describes the posterior.
+Reads a prepared dataset, some of its shards, or whatever prepare reads: a folder of images, IDX,
+.npz, .npy or TFRecord files, or the name of a dataset. Images that prepare did not write are
+converted to the size and the channels that the model needs; those that cannot be read are listed in
+quarantine/ with the reason. Writes one table for each shard, of the columns id, split, label,
+label_name, mean (the embedding), log_variance, rate, distortion (both in nats) and outlier_score
+(how unlike the training set: about 0 for a typical image of it, 5 or more for an unlikely one).
+--columns picks; there are also x and y, coordinates in a plane, and image, a PNG file. A command
+that was interrupted continues with the shards that are missing.
 
+  python -m pipeline embed --model runs/demo/model --input runs/demo/examples --output out
+  python -m pipeline embed --model runs/demo/model --input path/to/images --output out
   python -m pipeline embed --model runs/demo/model --input 'runs/demo/examples/*test*' \\
-    --output runs/demo/test_embeddings
+    --columns id,mean --format npy --output runs/demo/test_embeddings
 """
 
 
@@ -160,11 +178,13 @@ def _parser() -> command_line.Parser:
         "--input",
         required=True,
         type=command_line.path,
-        metavar="PATTERN",
-        help="directory of a prepared dataset, or a path of some of its TFRecord files, in quotes, "
-        "with the wildcards * and ?",
+        metavar="INPUT",
+        help="directory of a prepared dataset; a path of some of its TFRecord files, in quotes, "
+        "with the wildcards * and ?; or what --dataset of prepare takes",
     )
-    add_directory(embed, "--output", "directory to write the Parquet files to")
+    add_directory(embed, "--output", "directory to write the tables to")
+    add_options(embed, EmbedConfig)
+    add_options(embed, PrepareConfig, without=_NO_SOURCE_OPTIONS)
     for stage in stages.choices.values():
         target = "--run" if stage is run else "--output"
         stage.add_argument(
@@ -233,11 +253,20 @@ def _evaluate(values: dict[str, Any], beam_args: Sequence[str]) -> None:
 
 
 def _embed(values: dict[str, Any], beam_args: Sequence[str]) -> None:
+    config = from_mapping(EmbedConfig, pop_fields(values, EmbedConfig), where=COMMAND_LINE)
+    given = pop_fields(values, PrepareConfig)
+    prepare_config = from_mapping(PrepareConfig, given, where=COMMAND_LINE)
     _check_beam_options(beam_args)
 
     from pipeline.apply.embed import embed
 
-    embed(pattern=values.pop("input"), **values, beam_args=beam_args)
+    embed(
+        config,
+        pattern=values.pop("input"),
+        source_options={name: getattr(prepare_config, name) for name in given},
+        **values,
+        beam_args=beam_args,
+    )
 
 
 def _check_beam_options(beam_args: Sequence[str]) -> None:

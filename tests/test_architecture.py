@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "trainer": {"components", "trainer"},
     "pipeline/beam": {"components"},
     "pipeline/prepare": {"components", "pipeline/beam"},
-    "pipeline/apply": {"components", "pipeline/beam"},
+    "pipeline/apply": {"components", "pipeline/beam", "pipeline/prepare"},
     "pipeline/evaluate": {"components", "trainer", "pipeline/apply"},
     "pipeline": {"components", "trainer", "pipeline"},
 }

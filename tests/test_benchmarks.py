@@ -6,12 +6,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from benchmarks import libraries, medians, train, turns
+from benchmarks import embed, libraries, medians, train, turns
 from benchmarks.inputs import BenchmarkInputs
 from benchmarks.medians import Medians
 from benchmarks.peers import keras_fit
 from benchmarks.rows import BenchmarkRow, missing
-from benchmarks.tasks import reports, training
+from benchmarks.tasks import embedding, reports, training
 from benchmarks.tasks.run import TASKS
 from components.data.prepared_dataset import PreparedDataset
 from components.model import costs
@@ -321,3 +321,38 @@ def test_the_train_command_measures_the_first_call(measured_rows):
     seconds, lowest, highest, remark = rows["`python -m trainer`, with the first call of steps"]
     assert 0 < float(lowest) == float(seconds) == float(highest)
     assert remark.startswith("target <= 8 s")
+
+
+# --- embed ----------------------------------------------------------------------------------------
+
+
+def test_every_way_of_embedding_handles_all_images(examples_dir, example_set, model_dir, tmp_path):
+    places = {"examples": str(examples_dir), "model": str(model_dir)}
+    ours = embedding.embed_ours(
+        **places, columns=["id", "rate", "outlier_score"], output=str(tmp_path / "ours")
+    )
+    assert ours["images"] == example_set.counts.kept
+    # The peers read the training images only.
+    train = example_set.num_examples("train")
+    assert embedding.keras_predict(**places)["images"] == train
+    (tmp_path / "beam").mkdir()
+    assert embedding.run_inference(**places, output=str(tmp_path / "beam"))["images"] == train
+
+
+def test_the_embed_command_compares_peers_with_ours(monkeypatch, tmp_path):
+    rates = {"ours, the encoder": 200_000, "Keras `predict`, in memory": 100_000}
+    monkeypatch.setattr(
+        embed,
+        "measure",
+        lambda rows, repeats: [
+            [{"images": rates.get(row.name, 50_000), "seconds": 1.0}] * repeats for row in rows
+        ],
+    )
+    monkeypatch.setattr(BenchmarkInputs, "shards", "shards")
+    monkeypatch.setattr(BenchmarkInputs, "model", lambda self, preset: preset)
+    inputs = BenchmarkInputs(tmp_path, 600, 2, str(tmp_path))
+    text = embed.mlp(inputs)
+    assert "target >= 150,000 images/s: met" in text
+    rows = table_rows(text)
+    assert rows["Keras `predict`, in memory"][3] == "2.00"
+    assert "target >= 1.3 times this: met" in embed.conv(inputs)

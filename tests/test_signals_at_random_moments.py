@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from components.base.stop_signals import SIGNALS
@@ -27,10 +28,11 @@ STOPS = {
     "train": 9,
     "evaluate": 9,
     "embed": 9,
+    "embed_source": 6,
     "verify": 6,
     "run": 6,
 }
-KILLS = {"evaluate": 9, "embed": 9, "run": 6}
+KILLS = {"evaluate": 9, "embed": 9, "embed_source": 6, "run": 6}
 CHAIN = 3  # stops of one command before it runs to its end
 # Each command, with the places of its inputs and output, and what its result is.
 PREPARE = "pipeline prepare --dataset synthetic_garments --output {output} --synthetic_size"
@@ -115,6 +117,10 @@ COMMANDS: dict[str, tuple[str, Callable[[Path], Any] | None]] = {
         digests,
     ),
     "embed": ("pipeline embed --input {examples} --model {model} --output {output}", digests),
+    "embed_source": (
+        "pipeline embed --input {arrays} --shard_bytes 200000 --model {model} --output {output}",
+        digests,
+    ),
     "verify": (f"trainer verify --replicas 1,2 --steps 4 {TINY}", None),
     "run": (
         "pipeline run --dataset synthetic_garments --synthetic_size 2000 --run {output} "
@@ -137,9 +143,12 @@ def test_a_command_stopped_at_any_moment_goes_on_to_the_same_result(
     name, stops, kinds, examples_dir, model_dir, tmp_path
 ):
     template, result = COMMANDS[name]
+    arrays = tmp_path / "arrays.npz"
+    np.savez(arrays, images=np.random.default_rng(0).integers(0, 256, (3000, 28, 28), np.uint8))
 
     def command(output: Path) -> Command:
-        places = {"examples": examples_dir, "model": model_dir, "output": output}
+        places = {"examples": examples_dir, "model": model_dir, "arrays": arrays}
+        places["output"] = output
         return Command(template.format(**places).split())
 
     def finish(output: Path) -> Any:

@@ -277,7 +277,8 @@ class ArtifactPlan:
                     "the same command again"
                 )
             for path in files.walk_files(self.draft_directory):
-                if path.name == MANIFEST or _TEMPORARY.fullmatch(path.name):
+                # Not the manifests of artifacts that are part of the work.
+                if path == self.draft_directory / MANIFEST or _TEMPORARY.fullmatch(path.name):
                     path.unlink()
             return
         for child in children:

@@ -5,6 +5,7 @@
 
 import math
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from components.base.shapes import Shape, format_shape
@@ -24,6 +25,25 @@ def serialize(example_id: bytes, image: bytes, label: int) -> bytes:
     feature["image"].bytes_list.value.append(image)
     feature["label"].int64_list.value.append(label)
     # Without this flag, protobuf may write the entries of a map in any order.
+    return example.SerializeToString(deterministic=True)
+
+
+def serialize_row(row: Mapping[str, Any]) -> bytes:
+    """Serializes a row of a table; equal rows give equal bytes.
+
+    Args:
+      row: by the name of its feature, a text, bytes, an integer, a float, a list of floats, or None
+        for a feature without values.
+    """
+    example = _example_class()()
+    for name, value in row.items():
+        feature = example.features.feature[name]
+        if isinstance(value, str | bytes):
+            feature.bytes_list.value.append(value.encode() if isinstance(value, str) else value)
+        elif isinstance(value, int):
+            feature.int64_list.value.append(value)
+        elif value is not None:
+            feature.float_list.value.extend(value if isinstance(value, list) else [value])
     return example.SerializeToString(deterministic=True)
 
 

@@ -1,10 +1,38 @@
-"""Encoding of many images: the parameters of their posteriors, computed in batches."""
+"""Encoding and scoring of many images, computed in batches of one size."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from components.model.pixels import batch_size, to_unit
+from components.model.noise import binarize_for_evaluation
+from components.model.pixels import forward_batch_size, to_unit
 from components.model.vae import VAE
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoredPosteriors:
+    """The posteriors of N images, and the terms of their ELBOs.
+
+    Attributes:
+      means: posterior means, which are the embeddings; float32, shape [N, latents].
+      log_variances: posterior log-variances, float32, shape [N, latents].
+      rate: KL(q(z|x) || p(z)) in nats, float32, shape [N]. Without a closed form, it is that at the
+        drawn z, log q(z|x) - log p(z), whose mean is the rate.
+      distortion: -log p(x|z) at the drawn z, in nats, float32, shape [N].
+    """
+
+    means: np.ndarray
+    log_variances: np.ndarray
+    rate: np.ndarray
+    distortion: np.ndarray
+
+    @property
+    def elbo(self) -> np.ndarray:
+        """-(rate + distortion) in nats, float32, shape [N]."""
+        return -(self.rate + self.distortion)
 
 
 def encode(vae: VAE, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -17,13 +45,87 @@ def encode(vae: VAE, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Returns:
       Means and log-variances, both float32, shape [N, latents].
     """
-    size = batch_size(vae.image_shape)
-    batches = [_encode(vae, images[first : first + size]) for first in range(0, len(images), size)]
-    means, log_variances = zip(*batches, strict=True)
-    return np.concatenate(means), np.concatenate(log_variances)
+    function = _encode if vae.is_convolutional else _encode_compiled
+    means, log_variances = _in_batches(vae, function, [images])
+    return means, log_variances
 
 
-@tf.function(reduce_retracing=True, autograph=False)
-def _encode(vae: VAE, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def encode_and_score(
+    vae: VAE,
+    images: np.ndarray,
+    noise: np.ndarray,
+    labels: np.ndarray | None = None,
+    *,
+    first: int = 0,
+) -> ScoredPosteriors:
+    """The posteriors of images, and the terms of the ELBO for one draw of z per image.
+
+    The posterior is that of the intensities. A model of binarized pixels is scored on the
+    binarization of evaluation sets.
+
+    Args:
+      vae: the model.
+      images: uint8, shape [N, height, width, channels], N > 0.
+      noise: standard normal, float32, shape [N, latents].
+      labels: integers, shape [N], for a conditional model.
+      first: number of the first image in its set, for the binarization.
+    """
+    inputs: list[np.ndarray | None] = [images, None, noise, None]
+    if vae.family.binarizes:
+        inputs[1] = binarize_for_evaluation(images, first=first)
+    if vae.architecture.classes:
+        inputs[3] = labels
+    function = _score if vae.is_convolutional else _score_compiled
+    return ScoredPosteriors(*_in_batches(vae, function, inputs))
+
+
+def _in_batches(
+    vae: VAE, function: Callable[..., Any], inputs: Sequence[np.ndarray | None]
+) -> list[np.ndarray]:
+    """The results of a function of batches, joined.
+
+    Every batch has the same size, the last one with rows of zeros at its end: a function that XLA
+    compiles is compiled once, and the result for an image does not depend on the images after it.
+    """
+    size = forward_batch_size(vae.image_shape)
+    count = len(inputs[0])  # type: ignore[arg-type]
+    parts = []
+    for first in range(0, count, size):
+        batch = [None if each is None else _padded(each[first:][:size], size) for each in inputs]
+        parts.append([result.numpy() for result in function(vae, *batch)])
+    return [np.concatenate(results)[:count] for results in zip(*parts, strict=True)]
+
+
+def _padded(rows: np.ndarray, size: int) -> np.ndarray:
+    """Rows of an array, followed by as many zeros as make `size` rows."""
+    if len(rows) == size:
+        return rows
+    padding = np.zeros((size - len(rows), *rows.shape[1:]), rows.dtype)
+    return np.concatenate([rows, padding])
+
+
+def _posterior(vae: VAE, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     posterior = vae.posterior(to_unit(batch))
     return posterior.mean, posterior.log_variance
+
+
+def _scored(
+    vae: VAE,
+    batch: tf.Tensor,
+    binarized: tf.Tensor | None,
+    noise: tf.Tensor,
+    labels: tf.Tensor | None,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    intensities = to_unit(batch)
+    posterior = vae.posterior(intensities)
+    observed = intensities if binarized is None else binarized
+    rates, distortion = vae.rates_and_distortion(observed, noise, labels)
+    return posterior.mean, posterior.log_variance, tf.reduce_sum(rates, axis=-1), distortion
+
+
+# At module level, so that a model is traced once. XLA makes matrix products and what is between
+# them faster on a CPU, and convolutions slower.
+_encode = tf.function(_posterior, reduce_retracing=True, autograph=False)
+_encode_compiled = tf.function(_posterior, autograph=False, jit_compile=True)
+_score = tf.function(_scored, reduce_retracing=True, autograph=False)
+_score_compiled = tf.function(_scored, autograph=False, jit_compile=True)

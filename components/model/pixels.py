@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 
 _MAX_BATCH, _MAX_BATCH_PIXELS = 1000, 1 << 22
+# With 64 channels in float32, the largest layer of a batch has 64 MiB.
+_MAX_FORWARD_BATCH, _MAX_FORWARD_PIXELS = 500, 1 << 18
 
 
 def batch_size(image_shape: Shape) -> int:
@@ -20,6 +22,15 @@ def batch_size(image_shape: Shape) -> int:
     A network holds the outputs of its layers for the whole batch.
     """
     return min(_MAX_BATCH, max(1, _MAX_BATCH_PIXELS // math.prod(image_shape[:2])))
+
+
+def forward_batch_size(image_shape: Shape) -> int:
+    """The number of images in a batch of a long stream of them.
+
+    It is smaller than `batch_size`: the outputs of a layer are then still in the caches of a CPU
+    when the next layer reads them, and the memory of a worker is bounded.
+    """
+    return min(_MAX_FORWARD_BATCH, max(1, _MAX_FORWARD_PIXELS // math.prod(image_shape[:2])))
 
 
 def part_of(labels: np.ndarray | None, first: int, size: int) -> np.ndarray | None:

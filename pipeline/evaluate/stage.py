@@ -16,7 +16,7 @@ from components.data.prepared_dataset import PreparedDataset
 from components.metrics.mean import Mean
 from components.model import model_file
 from components.model.registry import MODEL_FILE
-from pipeline.apply.embed import check_image_shape
+from pipeline.apply.inputs import check_image_shape
 from pipeline.evaluate import log_likelihood
 from pipeline.evaluate.config import EvaluateConfig
 from pipeline.evaluate.scores import Scores, ScoringProtocol, bits_per_dim
@@ -185,22 +185,16 @@ def _embed(
 ) -> np.ndarray:
     """Writes the embeddings of all splits; returns those of `split`, shape [N, latents]."""
     from components.model import embeddings
-    from pipeline.apply.embed import EmbedTask, embed_shards, parquet_name
+    from pipeline.apply import engine
+    from pipeline.apply.config import ENCODER_COLUMNS
+    from pipeline.apply.embedding_tables import EmbeddingTables
+    from pipeline.apply.inputs import dataset_tasks
 
     directory.mkdir(parents=True, exist_ok=True)
-    tasks = [
-        EmbedTask(
-            str(dataset.path / shard.file),
-            str(directory / parquet_name(shard.file)),
-            dataset.artifact.output(shard.file).sha256,
-            name,
-            tuple(dataset.class_names),
-        )
-        for name in dataset.splits
-        for shard in dataset.shards[name]
-    ]
-    embed_shards(tasks, model=trained, stage="evaluate")
-    paths = [directory / parquet_name(shard.file) for shard in dataset.shards[split]]
+    tasks = dataset_tasks(dataset, directory)
+    tables = EmbeddingTables.of(trained, columns=ENCODER_COLUMNS)
+    engine.apply(tasks, tables, model=trained, stage="evaluate", verb="embedded")
+    paths = [f"{task.output}.parquet" for task in tasks if task.split == split]
     return np.concatenate([embeddings.read(path).means for path in paths])
 
 

@@ -44,6 +44,7 @@ def prepare(
     overwrite: bool = False,
     verify: bool = False,
     retry_quarantined: bool = False,
+    for_model: bool = False,
     beam_args: Sequence[str] = (),
 ) -> PreparedDataset:
     """Prepares a dataset, unless it is up to date.
@@ -55,6 +56,8 @@ def prepare(
       verify: whether to read all files of an artifact that is up to date, to check their content.
       retry_quarantined: whether to read the inputs in the quarantine of `output` again. The result
         equals that of preparing everything again.
+      for_model: whether the dataset is only the input of a trained model: a split may have no
+        images, and the caller says what became of the inputs.
       beam_args: options of Beam.
 
     Raises:
@@ -85,12 +88,19 @@ def prepare(
     console.say(f"prepare: reading {num_inputs} of {source.name}{again}")
     with plan.publish(overwrite=overwrite, rebuild=retry is not None) as draft:
         dataset_counts, counters, findings = _write_artifact(
-            draft.path, config, source, reads, outline=outline, beam_args=beam_args
+            draft.path,
+            config,
+            source,
+            reads,
+            needs_splits=not for_model,
+            outline=outline,
+            beam_args=beam_args,
         )
         draft.counts = dataset_counts.as_json()
         draft.notes = notes
     dataset = PreparedDataset.open(output)
-    summary.print_summary(dataset, counters, findings)
+    if not for_model:
+        summary.print_summary(dataset, counters, findings)
     return dataset
 
 
@@ -157,6 +167,7 @@ def _write_artifact(
     source: Source,
     reads: ReadPlan,
     *,
+    needs_splits: bool,
     outline: Sequence[str],
     beam_args: Sequence[str],
 ) -> tuple[DatasetCounts, Counter[str], list[str]]:
@@ -169,7 +180,7 @@ def _write_artifact(
     with execution.work_directory(directory) as work_dir:
         with execution.beam_options(reads, beam_args) as options:
             read, counters = execution.read_slices(reads, work_dir, options)
-            inputs, shards = _plan_shards(config, source, read, work_dir)
+            inputs, shards = _plan_shards(config, source, read, work_dir, needs_splits=needs_splits)
             written, quarantined, write_counters = execution.write_shards(
                 [*shards.tasks, *quarantine.tasks(read, shards, inputs.shape)],
                 inputs,
@@ -198,6 +209,8 @@ def _plan_shards(
     source: Source,
     reports: Sequence[ReadReport],
     work_dir: epath.Path,
+    *,
+    needs_splits: bool,
 ) -> tuple[ShardInputs, ShardPlan]:
     """Plans the shards.
 
@@ -227,14 +240,15 @@ def _plan_shards(
             f"{source.name} has {len(shards.duplicates):,} images more than once; the first is "
             f"{first}; use --duplicates keep to list them all, or drop to keep one of each"
         )
-    completeness.check_splits(
-        source,
-        reports,
-        shards,
-        shape=shape,
-        validation_fraction=validation_fraction,
-        work_dir=work_dir,
-    )
+    if needs_splits:
+        completeness.check_splits(
+            source,
+            reports,
+            shards,
+            shape=shape,
+            validation_fraction=validation_fraction,
+            work_dir=work_dir,
+        )
     return ShardInputs(runs, shards.dropped, len(source.class_names)), shards
 
 

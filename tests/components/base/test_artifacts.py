@@ -69,6 +69,17 @@ def test_a_resumed_draft_keeps_its_files_except_temporary_ones(tmp_path):
     assert sorted(os.listdir(plan.directory)) == ["checkpoint", "manifest.json"]
 
 
+def test_a_resumed_draft_keeps_an_artifact_in_it(tmp_path):
+    plan, inner = plan_in(tmp_path), plan_in(tmp_path / "target.draft")
+    with pytest.raises(RuntimeError), plan.publish(resume=True) as draft:
+        publish(inner)
+        (draft.path / "manifest.json").write_text("partial")
+        raise RuntimeError
+    with plan.publish(resume=True) as draft:
+        assert inner.is_up_to_date(overwrite=False)
+        assert not (draft.path / "manifest.json").exists()
+
+
 def test_a_draft_with_a_link_is_not_resumed(tmp_path):
     plan, elsewhere = plan_in(tmp_path), tmp_path / "elsewhere"
     elsewhere.mkdir()

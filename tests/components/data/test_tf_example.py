@@ -78,3 +78,15 @@ print(data.hex())
         check=True,
     )
     assert bytes.fromhex(done.stdout) == tf_example.serialize(b"a", PIXELS, 200)
+
+
+def test_a_row_becomes_features_of_the_types_of_its_values():
+    row = {"text": "é", "bytes": b"\xff", "whole": 3, "number": 0.5, "list": [1.0, 2.0]}
+    row["no"] = None
+    features = tf_example.features(tf_example.serialize_row(row))
+    assert features["text"].bytes_list.value == ["é".encode()]
+    assert features["bytes"].bytes_list.value == [b"\xff"]
+    assert features["whole"].int64_list.value == [3]
+    assert features["number"].float_list.value == [0.5]
+    assert features["list"].float_list.value == [1.0, 2.0]
+    assert features["no"].WhichOneof("kind") is None

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.model.pixels import batch_size, part_of, to_unit
+from components.model.pixels import batch_size, forward_batch_size, part_of, to_unit
 
 PIXELS = np.arange(256, dtype=np.uint8)
 
@@ -52,3 +52,11 @@ def test_a_part_of_labels_is_that_of_a_batch_and_none_has_none():
     assert part_of(np.arange(7), 3, 3).tolist() == [3, 4, 5]
     assert part_of(np.arange(7), 6, 3).tolist() == [6]
     assert part_of(None, 3, 3) is None
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [((8, 8, 3), 500), ((28, 28, 1), 334), ((64, 64, 3), 64), ((1024, 1024, 3), 1)],
+)
+def test_the_batches_of_a_stream_are_bounded_by_their_pixels(shape, expected):
+    assert forward_batch_size(shape) == expected

@@ -1,33 +1,44 @@
-import gzip
-import hashlib
+import json
 import shutil
-import zlib
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from etils import epath
 
 from components.base.errors import ConfigError, WorkError
 from components.base.manifest import load_artifact
 from components.data import codec
 from components.model import embeddings, vae
 from components.model.encode import encode
-from pipeline.apply.embed import EmbedTask, embed, embed_shard, embed_shards
-from tests.conftest import tiny_prepare_config
+from components.model.registry import MODEL_FILE
+from pipeline.apply import embed as embed_module
+from pipeline.apply import engine
+from pipeline.apply.config import EmbedConfig
+from pipeline.apply.embed import embed
+from tests.manifests import edit_manifest
+from tests.pipeline.apply.test_inputs import write_photos
+
+STEM = "synthetic_garments-test-00000-of-00001"
 
 
 def test_every_shard_has_a_parquet_file(examples_dir, example_set, model_dir, tmp_path):
     pattern = f"{examples_dir}/*.tfrecord-*"
     artifact = embed(model=model_dir, pattern=pattern, output=tmp_path / "out")
     files = [name for name in artifact.manifest.outputs if name.endswith(".parquet")]
-    assert len(files) == 3
+    assert len(artifact.manifest.outputs) == len(files) == 3
+    assert artifact.manifest.counts["rows"] == example_set.counts.kept
     block = example_set.read("test")
-    read = embeddings.read(tmp_path / "out/synthetic_garments-test-00000-of-00001.parquet")
+    path = tmp_path / "out/synthetic_garments-test-00000-of-00001.parquet"
+    read = embeddings.read(path)
     means, log_variances = encode(vae.load(model_dir / "model.keras"), block.images)
     assert list(read.ids) == block.ids
     np.testing.assert_array_equal(read.labels, block.labels)
     np.testing.assert_allclose(read.means, means, atol=1e-6)
     np.testing.assert_allclose(read.log_variances, log_variances, atol=1e-6)
+    assert pq.read_schema(path).names == list(EmbedConfig().column_names)
+    scores = pq.read_table(path)["outlier_score"].to_numpy()
+    assert abs(np.median(scores)) < 1
 
 
 def test_embeddings_are_up_to_date_the_second_time(examples_dir, model_dir, tmp_path, capsys):
@@ -35,66 +46,98 @@ def test_embeddings_are_up_to_date_the_second_time(examples_dir, model_dir, tmp_
         pattern = f"{examples_dir}/*test*"
         embed(model=model_dir, pattern=pattern, output=tmp_path / "out")
     messages = capsys.readouterr().err
-    assert "embed: embedded 1 of 1 shards\n" in messages
+    assert "embed: embedded 1 of 1 shards, 100 images\n" in messages
     assert "embed: up to date" in messages
 
 
-def test_a_pattern_without_files_is_an_error(model_dir, tmp_path):
-    with pytest.raises(ConfigError, match="no TFRecord file matches --input"):
-        embed(model=model_dir, pattern=f"{tmp_path}/none*", output=tmp_path / "out")
-
-
-@pytest.mark.parametrize("slash", ["", "/"])
-def test_a_directory_stands_for_all_of_its_shards(examples_dir, model_dir, tmp_path, slash):
-    artifact = embed(model=model_dir, pattern=f"{examples_dir}{slash}", output=tmp_path / "out")
-    shards = sorted(path.name for path in examples_dir.glob("*.tfrecord-*"))
-    assert artifact.manifest.config == {"files": shards}
-    # The pattern of all its shards is the same input.
-    again = embed(model=model_dir, pattern=f"{examples_dir}/*", output=tmp_path / "out")
-    assert again.fingerprint == artifact.fingerprint
-
-
 @pytest.mark.parametrize(
-    ("pattern", "advice"),
+    ("config", "message"),
     [
-        ("run", r"did you mean --input \S*/run/examples\?"),
-        ("photos", "pass the directory of a prepared dataset; `python -m pipeline prepare` makes"),
-        ("photos/*.png", "`python -m pipeline prepare` makes one of images"),
-        ("none*", "pass the directory of a prepared dataset, or a pattern in quotes"),
+        (EmbedConfig(columns="id"), "columns is"),
+        (EmbedConfig(format="npy"), "format is parquet, not the requested npy"),
     ],
 )
-def test_an_input_without_tfrecord_files_is_an_error_with_advice(
-    examples_dir, model_dir, tmp_path, pattern, advice
+def test_other_settings_make_another_artifact(examples_dir, model_dir, tmp_path, config, message):
+    arguments = {
+        "model": model_dir,
+        "pattern": f"{examples_dir}/*test*",
+        "output": tmp_path / "out",
+    }
+    embed(**arguments)
+    with pytest.raises(ConfigError, match=message):
+        embed(config, **arguments)
+    embed(config, **arguments, overwrite=True)
+
+
+def test_npy_files_hold_the_embeddings(examples_dir, example_set, model_dir, tmp_path):
+    config = EmbedConfig(columns="id,mean", format="npy")
+    embed(config, model=model_dir, pattern=f"{examples_dir}/*test*", output=tmp_path / "out")
+    stem = tmp_path / "out" / STEM
+    assert np.load(f"{stem}.mean.npy").shape == (100, 2)
+    lines = (tmp_path / f"out/{STEM}.jsonl").read_text().splitlines()
+    ids = [json.loads(line)["id"] for line in lines]
+    assert ids == example_set.read("test").ids
+
+
+@pytest.fixture
+def interrupted(examples_dir, model_dir, tmp_path, monkeypatch):
+    """The arguments of work of which the first of three shards is done."""
+    arguments = {"model": model_dir, "pattern": str(examples_dir), "output": tmp_path / "out"}
+    done = []
+    work = engine.apply_to_shard
+
+    def interrupt(*task):
+        if done:
+            raise WorkError("interrupted")
+        done.append(task)
+        return work(*task)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "apply_to_shard", interrupt)
+        with pytest.raises(WorkError, match="interrupted"):
+            embed(**arguments)
+    assert len(list((tmp_path / "out.draft").glob(f"*{engine.MARK_SUFFIX}"))) == 1
+    return arguments
+
+
+def test_a_second_call_does_what_is_missing(interrupted, tmp_path, capsys):
+    (finished,) = (tmp_path / "out.draft").glob("*.parquet")
+    inode = finished.stat().st_ino
+    embed(**interrupted)
+    assert (tmp_path / "out" / finished.name).stat().st_ino == inode
+    assert "embedded 3 of 3 shards, 700 images" in capsys.readouterr().err
+    embed(**interrupted | {"output": tmp_path / "whole"})
+    for path in (tmp_path / "whole").glob("*.parquet"):
+        assert path.read_bytes() == (tmp_path / "out" / path.name).read_bytes()
+
+
+def test_work_of_another_model_or_input_is_refused_by_name(
+    interrupted, examples_dir, model_dir, tmp_path
 ):
-    (tmp_path / "photos").mkdir()
-    (tmp_path / "photos/1.png").touch()
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run/examples").symlink_to(examples_dir)
-    (tmp_path / "run/model").symlink_to(model_dir)
-    with pytest.raises(ConfigError, match=f"no TFRecord file matches --input .*{advice}") as caught:
-        embed(model=model_dir, pattern=f"{tmp_path}/{pattern}", output=tmp_path / "out")
-    assert "\n" not in str(caught.value)
+    shutil.copytree(model_dir, tmp_path / "model")
+    edit_manifest(tmp_path / "model", lambda manifest: manifest["config"].update(seed=7))
+    message = "out.draft holds a different, unfinished artifact: input {}"
+    with pytest.raises(ConfigError, match=message.format("model is")):
+        embed(**interrupted | {"model": tmp_path / "model"})
+    shutil.copytree(examples_dir, tmp_path / "examples")
+    (shard,) = (tmp_path / "examples").glob("*test.tfrecord-*")
+
+    def change(manifest):
+        manifest["outputs"][shard.name]["sha256"] = "0" * 64
+
+    edit_manifest(tmp_path / "examples", change)
+    with pytest.raises(ConfigError, match=message.format("shards is")):
+        embed(**interrupted | {"pattern": str(tmp_path / "examples")})
 
 
-def test_a_compressed_shard_is_an_error_that_names_the_compression(
-    examples_dir, model_dir, tmp_path
-):
-    (shard,) = examples_dir.glob("*test.tfrecord-*")
-    for compress, message, error in (
-        (gzip.compress, "compressed with gzip, .* decompress it with gunzip", WorkError),
-        (zlib.compress, "is compressed with ZLIB", ConfigError),
-    ):
-        (tmp_path / shard.name).write_bytes(compress(shard.read_bytes()))
-        with pytest.raises(error, match=message):
-            embed(model=model_dir, pattern=f"{tmp_path}/*.tfrecord*", output=tmp_path / "out")
-
-
-def test_a_damaged_shard_publishes_nothing(examples_dir, model_dir, tmp_path):
-    (shard,) = examples_dir.glob("*test.tfrecord-*")
-    data = shard.read_bytes()
-    (tmp_path / shard.name).write_bytes(data[: len(data) // 2 - 1])
-    with pytest.raises(WorkError, match=rf"record 49 of \S*{shard.name} is truncated"):
-        embed(model=model_dir, pattern=f"{tmp_path}/*", output=tmp_path / "out")
+def test_a_damaged_shard_publishes_nothing(examples_dir, example_set, model_dir, tmp_path):
+    shutil.copytree(examples_dir, tmp_path / "examples")
+    (shard,) = (tmp_path / "examples").glob("*test.tfrecord-*")
+    batch = example_set.read("test")
+    batch.images[3] ^= 1
+    shard.write_bytes(codec.encode(batch))
+    with pytest.raises(WorkError, match=rf"{shard} is damaged or belongs to another run"):
+        embed(model=model_dir, pattern=str(shard), output=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -107,13 +150,6 @@ def test_a_shard_that_was_truncated_between_records_is_an_error(examples_dir, mo
         embed(model=model_dir, pattern=f"{tmp_path}/examples/*test*", output=tmp_path / "out")
 
 
-def test_two_files_of_one_name_are_an_error(examples_dir, model_dir, tmp_path):
-    for folder in "ab":
-        shutil.copytree(examples_dir, tmp_path / folder)
-    with pytest.raises(ConfigError, match="matches several files named synthetic_garments-test"):
-        embed(model=model_dir, pattern=f"{tmp_path}/?/*test*", output=tmp_path / "out")
-
-
 def test_a_damaged_model_is_an_error(examples_dir, model_dir, tmp_path):
     shutil.copytree(model_dir, tmp_path / "model")
     data = bytearray((tmp_path / "model/model.keras").read_bytes())
@@ -123,90 +159,80 @@ def test_a_damaged_model_is_an_error(examples_dir, model_dir, tmp_path):
         embed(model=tmp_path / "model", pattern=f"{examples_dir}/*", output=tmp_path / "out")
 
 
-def test_a_shard_of_another_run_with_the_same_size_is_refused(
-    examples_dir, example_set, model_dir, tmp_path
+def test_a_model_that_is_not_published_is_refused(examples_dir, model_dir, tmp_path):
+    shutil.copytree(model_dir, tmp_path / "model.draft")
+    with pytest.raises(ConfigError, match=r"model\.draft is not a finished artifact"):
+        embed(model=tmp_path / "model.draft", pattern=str(examples_dir), output=tmp_path / "out")
+
+
+def test_a_source_is_embedded_and_what_cannot_be_read_is_in_quarantine(model_dir, tmp_path, capsys):
+    write_photos(tmp_path / "photos")
+    for _ in range(2):
+        artifact = embed(model=model_dir, pattern=str(tmp_path / "photos"), output=tmp_path / "out")
+    outputs = ["photos-test-00000-of-00001.parquet", "quarantine/quarantine.jsonl"]
+    assert sorted(artifact.manifest.outputs) == outputs
+    assert artifact.manifest.counts == {
+        "rows": 30,
+        "shards": {"photos-test-00000-of-00001": 30},
+        "inputs": 32,
+        "quarantined": 2,
+    }
+    rows = list(map(json.loads, (tmp_path / "out" / outputs[1]).read_text().splitlines()))
+    assert [row["id"] for row in rows] == ["test/a/bad.png", "validation/a/bad.png"]
+    assert {row["reason"] for row in rows} == {"wrong_type"}
+    assert set(pq.read_table(tmp_path / "out" / outputs[0])["label_name"].to_pylist()) == {"a", "b"}
+    messages = capsys.readouterr().err
+    assert "2 inputs in quarantine, which have no embedding" in messages
+    assert "embed: up to date" in messages
+
+
+def test_without_the_training_set_scores_are_empty_and_the_reason_is_said(
+    examples_dir, model_dir, tmp_path, capsys
 ):
-    shutil.copytree(examples_dir, tmp_path / "examples")
-    (shard,) = (tmp_path / "examples").glob("*test.tfrecord-*")
-    batch = example_set.read("test")
-    batch.images[3] ^= 1
-    shard.write_bytes(codec.encode(batch))
-    with pytest.raises(WorkError, match=rf"{shard} is damaged or belongs to another run"):
-        embed(model=model_dir, pattern=str(shard), output=tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_model_that_is_replaced_before_a_task_is_refused(example_set, model_dir, tmp_path):
-    (shard,) = example_set.shards["test"]
-    record = example_set.artifact.output(shard.file)
-    task = EmbedTask(str(example_set.path / shard.file), str(tmp_path / "x.parquet"), record.sha256)
-    with pytest.raises(WorkError, match=r"model\.keras is damaged or belongs to another run"):
-        embed_shard(task, str(model_dir / "model.keras"), "0" * 64)
-
-
-def test_a_shard_without_examples_is_an_error(model_dir, tmp_path):
-    (tmp_path / "empty.tfrecord").touch()
-    digest = hashlib.sha256().hexdigest()
-    task = EmbedTask(str(tmp_path / "empty.tfrecord"), str(tmp_path / "empty.parquet"), digest)
-    with pytest.raises(WorkError, match=r"empty.tfrecord holds no examples"):
-        embed_shards([task], model=load_artifact(model_dir, stage="train"))
-
-
-def test_a_task_returns_the_number_of_examples(example_set, model_dir, tmp_path):
-    model = load_artifact(model_dir, stage="train")
-    for split in example_set.splits:
-        for shard in example_set.shards[split]:
-            task = EmbedTask(
-                str(example_set.path / shard.file),
-                str(tmp_path / f"{split}.parquet"),
-                example_set.artifact.output(shard.file).sha256,
-            )
-            arguments = (str(model_dir / "model.keras"), model.output("model.keras").sha256)
-            assert embed_shard(task, *arguments) == {"embedded": shard.examples}
-        assert list(embeddings.read(tmp_path / f"{split}.parquet").ids) == (
-            example_set.read(split).ids
-        )
-
-
-@pytest.fixture(scope="module")
-def other_shape_dir(tmp_path_factory):
-    """A prepared dataset of images whose height and width are not those of `model_dir`."""
-    from pipeline.prepare.stage import prepare
-
-    folder = tmp_path_factory.mktemp("other[1]*")
-    images = np.random.default_rng(0).integers(0, 256, (60, 14, 56), np.uint8)
-    np.savez(folder / "data.npz", images=images, labels=np.arange(60) % 3)
-    prepare(
-        tiny_prepare_config(dataset=str(folder / "data.npz")),
-        output=folder / "examples",
-    )
-    return folder / "examples"
-
-
-@pytest.mark.parametrize("kept", ["manifest.json", "features.json"])
-def test_images_of_another_shape_are_refused(other_shape_dir, model_dir, tmp_path, kept):
-    shutil.copytree(other_shape_dir, tmp_path / "examples")
-    if kept != "manifest.json":
-        (tmp_path / "examples/manifest.json").unlink()
-    with pytest.raises(ConfigError, match=r"trained on 28x28x1 images, but .* are 14x56x1"):
-        embed(model=model_dir, pattern=f"{tmp_path}/examples/*train*", output=tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_the_shape_of_lone_shards_is_said_to_be_unknown(examples_dir, model_dir, tmp_path, capsys):
-    (shard,) = examples_dir.glob("*test.tfrecord-*")
-    shutil.copy(shard, tmp_path)
-    embed(model=model_dir, pattern=f"{tmp_path}/*", output=tmp_path / "out")
-    assert "taken to be 28x28x1" in capsys.readouterr().err
-
-
-def test_the_columns_have_names_of_labels_and_split(examples_dir, example_set, model_dir, tmp_path):
-    embed(model=model_dir, pattern=f"{examples_dir}/*test*", output=tmp_path / "out")
+    shutil.copytree(model_dir, tmp_path / "elsewhere/model")
+    arguments = {"model": tmp_path / "elsewhere/model", "pattern": f"{examples_dir}/*test*"}
+    artifact = embed(**arguments, output=tmp_path / "out")
+    assert "warning: the column outlier_score is empty" in capsys.readouterr().err
+    assert "--training_examples" in artifact.manifest.notes[0]
     (file,) = (tmp_path / "out").glob("*.parquet")
-    table = pq.read_table(file)
-    names = [example_set.class_names[label] for label in table["label"].to_pylist()]
-    assert table["label_name"].to_pylist() == names
-    assert set(table["split"].to_pylist()) == {"test"}
+    assert pq.read_table(file)["outlier_score"].null_count == 100
+    config = EmbedConfig(training_examples=str(examples_dir))
+    artifact = embed(config, **arguments, output=tmp_path / "scored")
+    assert artifact.manifest.notes == []
+    assert pq.read_table(tmp_path / "scored" / file.name)["outlier_score"].null_count == 0
+
+
+def test_labels_of_other_classes_have_no_scores_in_a_conditional_model(
+    example_set, model_dir, monkeypatch
+):
+    monkeypatch.setattr(embed_module.model_file, "num_classes", lambda path: 3)
+    model = load_artifact(model_dir, stage="train")
+    images = embed_module.inputs.PreparedShards(
+        [epath.Path(example_set.path) / example_set.shards["test"][0].file], model, (28, 28, 1)
+    ).open(epath.Path("unused"), [])
+    with pytest.raises(ConfigError, match=r"labels of 3 classes, but the input has 10, .*rate"):
+        embed_module._check_classes(model, images, ("id", "rate"))
+    embed_module._check_classes(model, images, ("id", "mean"))
+
+
+def test_rows_that_the_ledger_does_not_count_are_not_published(
+    examples_dir, model_dir, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(engine, "apply", lambda *_, **__: 1)
+    with pytest.raises(WorkError, match=r"there are 1 rows, but the ledger .* counts 700 examples"):
+        embed(
+            EmbedConfig(columns="id"),
+            model=model_dir,
+            pattern=str(examples_dir),
+            output=tmp_path / "out",
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_that_cannot_be_written_is_an_error(examples_dir, model_dir, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        embed(model=model_dir, pattern=str(examples_dir), output=tmp_path / "file/out")
 
 
 def test_a_directory_may_have_wildcards_in_its_name(examples_dir, model_dir, tmp_path, capsys):
@@ -214,3 +240,15 @@ def test_a_directory_may_have_wildcards_in_its_name(examples_dir, model_dir, tmp
     shutil.copytree(examples_dir, folder / "examples")
     embed(model=model_dir, pattern=f"{folder}/examples/*test*", output=folder / "out")
     assert "embed: embedded 1 of 1 shards" in capsys.readouterr().err
+
+
+def test_the_digest_in_the_tables_is_that_of_the_model(examples_dir, model_dir, tmp_path):
+    embed(
+        EmbedConfig(columns="id"),
+        model=model_dir,
+        pattern=f"{examples_dir}/*test*",
+        output=tmp_path / "out",
+    )
+    (file,) = (tmp_path / "out").glob("*.parquet")
+    digest = load_artifact(model_dir, stage="train").output(MODEL_FILE).sha256
+    assert digest.encode() in pq.read_schema(file).metadata[b"vae_pipeline"]

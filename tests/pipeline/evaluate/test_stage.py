@@ -110,7 +110,7 @@ def test_the_manifest_has_the_scores(evaluation):
 def test_the_progress_of_the_embedding_is_in_the_log(evaluation, examples_dir, model_dir, capsys):
     output = evaluation.parent / "again"
     evaluate(EvaluateConfig(draws=1), examples=examples_dir, model=model_dir, output=output)
-    assert "evaluate: embedded 3 of 3 shards\n" in capsys.readouterr().err
+    assert "evaluate: embedded 3 of 3 shards, 700 images\n" in capsys.readouterr().err
     evaluate(EvaluateConfig(draws=1), examples=examples_dir, model=model_dir, output=output)
     assert capsys.readouterr().err == f"evaluate: up to date ({output})\n"
 

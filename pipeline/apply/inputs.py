@@ -1,0 +1,366 @@
+"""What a model is applied to: shards that prepare wrote, or any source that prepare reads.
+
+A source is converted by prepare itself, in the draft directory of the stage, to shards of the size
+and the channels that the model needs. They are removed when the stage is done.
+"""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from etils import epath
+
+from components.base import artifacts, console, files
+from components.base.errors import ConfigError, WorkError
+from components.base.manifest import (
+    Artifact,
+    Input,
+    fingerprint,
+    published_config,
+    read_manifest,
+)
+from components.base.shapes import Shape, format_shape
+from components.data import codec, tfds_metadata, tfrecord
+from components.data.prepared_dataset import PreparedDataset
+from components.model import model_file
+from components.model.registry import MODEL_FILE
+from components.sources import dataset_names, registry
+from pipeline.apply.engine import ShardTask
+from pipeline.prepare.config import PrepareConfig
+from pipeline.prepare.quarantine import QUARANTINE
+from pipeline.prepare.stage import prepare
+
+# The shards of a source, in the draft directory.
+_CONVERTED = "converted"
+_SHARD_MARK = ".tfrecord"
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSet:
+    """The images of one or several shards.
+
+    Attributes:
+      tasks: the shards.
+      class_names: names of the labels, by label; None if they are not known.
+      inputs: number of inputs, of which `quarantined` have no example; None if that is not known.
+      kept: number of the examples that the ledger of all inputs counts; None if that is not known.
+    """
+
+    tasks: list[ShardTask]
+    class_names: list[str] | None
+    inputs: int | None = None
+    quarantined: int = 0
+    kept: int | None = None
+
+
+class ImageInput(Protocol):
+    """What `--input` names.
+
+    Attributes:
+      config: what identifies it in a manifest, as JSON values.
+      inputs: what is read, by name, for a manifest.
+    """
+
+    config: dict[str, Any]
+    inputs: dict[str, Input]
+
+    def open(self, directory: epath.Path, beam_args: Sequence[str]) -> ImageSet:
+        """The shards, whose outputs are files in `directory`, a draft."""
+
+    def finish(self, directory: epath.Path) -> None:
+        """Removes from `directory` what is no part of the result."""
+
+
+def find(pattern: str, model: Artifact, *, source_options: Mapping[str, Any]) -> ImageInput:
+    """Finds what `--input` names.
+
+    Args:
+      pattern: the directory of a prepared dataset; a path of shards, with the wildcards * and ?;
+        or what the option --dataset of prepare takes.
+      model: the artifact of the train stage.
+      source_options: fields of `PrepareConfig` that say how to read a source.
+
+    Raises:
+      ConfigError: there is no such input; its images have another shape than those of the model; or
+        there are options of a source, and it is none.
+      WorkError: a file is missing or damaged.
+    """
+    shape = model_file.image_shape(model.verified(MODEL_FILE))
+    shards = [] if source_options.get("features") else _find_shards(pattern)
+    if not shards:
+        return ConvertedSource(pattern, shape, source_options)
+    if source_options:
+        name = next(iter(source_options))
+        raise ConfigError(
+            f"--{name} is for sources that prepare reads, but {pattern} names shards that it "
+            "wrote; leave the option out"
+        )
+    return PreparedShards(shards, model, shape)
+
+
+class PreparedShards:
+    """Shards that prepare wrote.
+
+    Args:
+      paths: the TFRecord files, sorted.
+      model: the artifact of the train stage.
+      image_shape: (height, width, channels) of the images of the model.
+
+    Raises:
+      ConfigError: the images of a prepared dataset have another shape.
+      WorkError: a file is missing or damaged, or holds no examples.
+    """
+
+    def __init__(self, paths: Sequence[epath.Path], model: Artifact, image_shape: Shape):
+        self._datasets = {
+            directory: _open_directory(directory, model, image_shape)
+            for directory in {path.parent for path in paths}
+        }
+        known = {
+            task.shard: task
+            for dataset in self._datasets.values()
+            if dataset is not None
+            for task in dataset_tasks(dataset, epath.Path())
+        }
+        # Tasks whose outputs are only names.
+        self._shards = [known.get(str(path)) or _lone_task(path, image_shape) for path in paths]
+        digests = {path.name: task.sha256 for path, task in zip(paths, self._shards, strict=True)}
+        self.config = {"files": [path.name for path in paths]}
+        self.inputs = {"shards": Input(paths[0].parent, fingerprint(digests))}
+
+    def open(self, directory: epath.Path, beam_args: Sequence[str]) -> ImageSet:
+        """See `ImageInput.open`."""
+        tasks = [
+            dataclasses.replace(task, output=str(directory / task.output)) for task in self._shards
+        ]
+        datasets = [dataset for dataset in self._datasets.values() if dataset is not None]
+        if len(datasets) != 1 or len(self._datasets) != 1:
+            return ImageSet(tasks, None)
+        (dataset,) = datasets
+        is_whole = len(tasks) == sum(map(len, dataset.shards.values()))
+        return ImageSet(tasks, dataset.class_names, kept=dataset.counts.kept if is_whole else None)
+
+    def finish(self, directory: epath.Path) -> None:
+        """See `ImageInput.finish`."""
+
+
+class ConvertedSource:
+    """A source that prepare reads.
+
+    Args:
+      name: what the option --dataset of prepare takes.
+      image_shape: (height, width, channels) to convert the images to.
+      options: fields of `PrepareConfig` that say how to read the source.
+
+    Raises:
+      ConfigError, WorkError: see `components.sources.registry.open_source`.
+    """
+
+    def __init__(self, name: str, image_shape: Shape, options: Mapping[str, Any]):
+        height, width, channels = image_shape
+        self._config = PrepareConfig(
+            dataset=name,
+            image_size=f"{height}x{width}",
+            channels=channels,
+            validation_fraction=0.0,
+            **options,
+        )
+        self._shape = image_shape
+        source, notes = registry.open_source(self._config.request(name))
+        for note in notes:
+            console.warn(note)
+        self.config = {
+            "dataset": source.name,
+            **source.settings,
+            "shard_bytes": self._config.shard_bytes,
+        }
+        self.inputs = {"source": source.input}
+
+    def open(self, directory: epath.Path, beam_args: Sequence[str]) -> ImageSet:
+        """See `ImageInput.open`."""
+        console.say(
+            f"embed: converting {self._config.dataset} to {format_shape(self._shape)} images "
+            "(height x width x channels), as the model needs them"
+        )
+        dataset = prepare(
+            self._config, output=directory / _CONVERTED, for_model=True, beam_args=beam_args
+        )
+        expected = self.inputs["source"].fingerprint
+        if dataset.artifact.manifest.inputs["source"].fingerprint != expected:
+            raise WorkError(
+                f"{self._config.dataset} changed while it was read; run the same command again "
+                "with --overwrite"
+            )
+        target = directory / QUARANTINE
+        target.parent.mkdir(exist_ok=True)
+        with artifacts.atomic_write(target) as temporary:
+            temporary.write_bytes(dataset.artifact.verified(QUARANTINE).read_bytes())
+        counts = dataset.counts
+        return ImageSet(
+            dataset_tasks(dataset, directory),
+            dataset.class_names,
+            inputs=counts.inputs,
+            quarantined=counts.quarantined,
+            kept=counts.kept,
+        )
+
+    def finish(self, directory: epath.Path) -> None:
+        """See `ImageInput.finish`."""
+        (directory / _CONVERTED).rmtree()
+
+
+def dataset_tasks(dataset: PreparedDataset, directory: epath.Path) -> list[ShardTask]:
+    """The shards of a prepared dataset, whose outputs are files in `directory`."""
+    tasks = []
+    for split in dataset.splits:
+        first = 0
+        for shard in dataset.shards[split]:
+            tasks.append(
+                ShardTask(
+                    shard=str(dataset.path / shard.file),
+                    sha256=dataset.artifact.output(shard.file).sha256,
+                    examples=shard.examples,
+                    image_shape=dataset.image_shape,
+                    output=str(directory / output_stem(shard.file)),
+                    split=split,
+                    first=first,
+                    class_names=tuple(dataset.class_names),
+                )
+            )
+            first += shard.examples
+    return tasks
+
+
+def output_stem(shard: str) -> str:
+    """The beginning of the names of the outputs: `x-test.tfrecord-0-of-1` -> `x-test-0-of-1`."""
+    return shard.replace(_SHARD_MARK, "")
+
+
+def check_image_shape(model: Artifact, shape: Shape, *, where: epath.Path) -> None:
+    """Checks that a model was trained on images of a shape.
+
+    Args:
+      model: the artifact of the train stage.
+      shape: (height, width, channels) of the images.
+      where: directory of the images.
+
+    Raises:
+      ConfigError: it was trained on another shape; the message names both.
+    """
+    expected = model_file.image_shape(model.verified(MODEL_FILE))
+    if shape != expected:
+        raise ConfigError(
+            f"{model.path} was trained on {format_shape(expected)} images, but those in {where} "
+            f"are {format_shape(shape)} (height x width x channels); choose a model that was "
+            "trained on that shape, or prepare the images with --image_size and --channels"
+        )
+
+
+def _find_shards(pattern: str) -> list[epath.Path]:
+    """The shards that a pattern names, sorted by path; none if it names a source.
+
+    A directory stands for all TFRecord files in it.
+
+    Raises:
+      ConfigError: no file matches, or several files have the same name.
+    """
+    is_directory = epath.Path(pattern).is_dir()
+    if is_directory and _is_of_tfds(epath.Path(pattern)):
+        return []
+    if not is_directory and not dataset_names.has_wildcard(pattern):
+        matches = [epath.Path(pattern)] if epath.Path(pattern).exists() else []
+    else:
+        matches = files.expand_pattern(f"{pattern.rstrip('/')}/*" if is_directory else pattern)
+    shards = sorted(path for path in matches if _SHARD_MARK in path.name)
+    if not shards:
+        _check_source(pattern, matches, is_directory=is_directory)
+    repeated = [name for name, count in Counter(path.name for path in shards).items() if count > 1]
+    if repeated:
+        raise ConfigError(
+            f"--input {pattern!r} matches several files named {repeated[0]}; embed the files of "
+            "one directory at a time"
+        )
+    return shards
+
+
+def _is_of_tfds(directory: epath.Path) -> bool:
+    """Whether a directory is a dataset of TFDS that prepare did not write."""
+    is_dataset = (directory / tfds_metadata.DATASET_INFO).exists()
+    return is_dataset and tfds_metadata.read_image_shape(directory) is None
+
+
+def _check_source(pattern: str, matches: Sequence[epath.Path], *, is_directory: bool) -> None:
+    """Raises ConfigError for an input without shards that is not meant as a source of images."""
+    for path in sorted(matches):
+        if (manifest := read_manifest(path)) and manifest.stage == "prepare":
+            raise ConfigError(
+                f"no TFRecord file matches --input {pattern!r}; did you mean --input {path}?"
+            )
+    if is_directory and (manifest := read_manifest(epath.Path(pattern))) is not None:
+        raise ConfigError(
+            f"no TFRecord file matches --input {pattern!r}, which was made by the "
+            f"{manifest.stage} stage; pass the directory of a prepared dataset, or images"
+        )
+    if not is_directory and dataset_names.has_wildcard(pattern):
+        advice = "pass the folder that holds the images" if matches else "put a pattern in quotes"
+        raise ConfigError(
+            f"no TFRecord file matches --input {pattern!r}; pass the directory of a prepared "
+            f"dataset, or {advice}"
+        )
+
+
+def _open_directory(
+    directory: epath.Path, model: Artifact, image_shape: Shape
+) -> PreparedDataset | None:
+    """Checks that the shards in a directory are complete, and that a model can read them.
+
+    Returns:
+      The prepared dataset; None if the directory has no manifest, as a copy of some shards.
+
+    Raises:
+      ConfigError: the model was trained on images of another shape.
+      WorkError: a file of a prepared dataset is missing or truncated.
+    """
+    if published_config(directory):
+        dataset = PreparedDataset.open(directory)
+        check_image_shape(model, dataset.image_shape, where=directory)
+        return dataset
+    shape = tfds_metadata.read_image_shape(directory)
+    if shape is None:
+        console.warn(
+            f"{directory} has neither a manifest nor a features.json, so the images are taken to "
+            f"be {format_shape(image_shape)}, as those of the model"
+        )
+    else:
+        check_image_shape(model, shape, where=directory)
+    return None
+
+
+def _lone_task(path: epath.Path, image_shape: Shape) -> ShardTask:
+    """A shard of which no manifest is known."""
+    count = _count_records(path, image_shape)
+    return ShardTask(str(path), files.sha256(path), count, image_shape, output_stem(path.name))
+
+
+def _count_records(path: epath.Path, image_shape: Shape) -> int:
+    """The number of records in a TFRecord file, from their headers.
+
+    Raises:
+      WorkError: the file is damaged, or holds no records.
+    """
+    number = end = 0
+    try:
+        size = files.stat(path).size
+        with files.open_regular(path) as file:
+            while end < size:
+                end += tfrecord.record_length(file.read(tfrecord.HEADER_BYTES))
+                number += 1
+                file.seek(end)
+    except (ValueError, OSError):
+        raise codec.diagnose(path, image_shape, number) from None
+    if end != size:
+        raise codec.diagnose(path, image_shape, number - 1)
+    if not number:
+        raise WorkError(f"{path} holds no examples; exclude it from --input")
+    return number
