@@ -62,7 +62,11 @@ def write(config: ExportConfig, vae: VAE, directory: epath.Path, card: str) -> l
     """
     vae = vae.in_float32()
     served = ServedModel(vae, background=BACKGROUNDS[config.background])
-    inputs = _check_inputs(served, vae)
+    trained = {
+        name: _of_tensors(tf.function(signature.call, autograph=False))
+        for name, signature in served.signatures.items()
+    }
+    inputs = _check_inputs(vae, trained["sample"])
     console.say(f"export: writing {SAVED_MODEL}")
     functions = _write_saved_model(served, directory / SAVED_MODEL, card)
     size = sum(files.stat(path).size for path in files.walk_files(directory / SAVED_MODEL))
@@ -71,7 +75,7 @@ def write(config: ExportConfig, vae: VAE, directory: epath.Path, card: str) -> l
             f"{SAVED_MODEL} {name}",
             size,
             function,
-            _of_tensors(tf.function(served.signatures[name].call, autograph=False)),
+            trained[name],
             inputs[name],
             reference="the trained model",
         )
@@ -124,12 +128,12 @@ def table(exported: list[ExportedFile]) -> str:
     return "\n".join(lines)
 
 
-def _check_inputs(served: ServedModel, vae: VAE) -> dict[str, Arrays]:
+def _check_inputs(vae: VAE, sample: Function) -> dict[str, Arrays]:
     """By name of a signature, the inputs to compare its outputs on: images of the model's own."""
     classes = vae.architecture.classes
     labels = {"labels": np.arange(_CHECKED, dtype=np.int64) % classes} if classes else {}
     count = {"count": np.array(_CHECKED, np.int32), "seed": np.array(0, np.int32)}
-    drawn = _of_tensors(served.signatures["sample"].call)({**count, **labels})
+    drawn = sample({**count, **labels})
     images = np.round(255 * drawn["images"]).astype(np.uint8)
     return {
         "encode": {"images": images},
