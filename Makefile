@@ -12,7 +12,7 @@ RUN ?= runs/$(notdir $(patsubst %/,%,$(DATASET)))-$(PRESET)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup gpu pipeline test lint types unit slow bench-prepare bench-train bench-embed lock clean
+.PHONY: help setup gpu export-extra pipeline test lint types unit slow bench-prepare bench-train bench-embed lock clean
 
 help: ## list the targets and variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ help: ## list the targets and variables
 
 gpu: $(READY) ## install TensorFlow with its CUDA packages, for GPUs
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-gpu.lock
+
+export-extra: $(READY) ## install the packages that `export` writes ONNX and LiteRT files with
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-export.lock
 
 setup: $(READY) ## install the exact versions of requirements.lock in .venv
 
@@ -64,6 +67,8 @@ lock: $(READY) ## update the lock files from pyproject.toml
 	  --no-header --no-annotate pyproject.toml --output-file requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev --extra gpu \
 	  --no-header --no-annotate pyproject.toml --output-file requirements-gpu.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev --extra export \
+	  --no-header --no-annotate pyproject.toml --output-file requirements-export.lock
 
 clean: ## remove the environment and the caches of the tools, not runs/
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

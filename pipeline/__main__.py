@@ -6,6 +6,7 @@ Each stage reads directories, and writes a directory with a manifest:
   train     reads a prepared dataset; writes a model (a separate command: `python -m trainer`)
   evaluate  reads a prepared dataset and a model; writes metrics, embeddings, figures and a report
   embed     reads a model and images; writes tables of embeddings
+  export    reads a model; writes a SavedModel, and files of Keras, ONNX and LiteRT
   run       runs prepare, train and evaluate, in examples/, model/ and evaluation/ of one directory
 
 A stage that is up to date is skipped. A directory that holds something else is not touched without
@@ -15,6 +16,7 @@ same command again.
   python -m pipeline run --run runs/demo --dataset fashion_mnist --preset mlp
   python -m pipeline prepare --dataset path/to/images --image_size 64 --output runs/mine/examples
   python -m pipeline embed --model runs/demo/model --input 'runs/demo/examples/*test*' --output out
+  python -m pipeline export --model runs/demo/model --output runs/demo/export
 
 Options after `--` are passed to Beam: `... -- --runner=FlinkRunner --flink_master=HOST:PORT`.
 `python -m pipeline STAGE --help` shows the options of a stage.
@@ -37,10 +39,11 @@ from components.base.errors import ConfigError, nearest
 from components.sources import dataset_names
 from pipeline.apply.config import EmbedConfig
 from pipeline.evaluate.config import EvaluateConfig
+from pipeline.export.config import ExportConfig
 from pipeline.prepare.config import PrepareConfig
 from trainer.config import RunOptions, TrainConfig, load_config, preset_fields, preset_names
 
-STAGES = ("run", "prepare", "evaluate", "embed")
+STAGES = ("run", "prepare", "evaluate", "embed", "export")
 COMMAND_LINE = "the command line"
 # Fields of PrepareConfig that do not say how to read a source: the model decides the size and the
 # channels.
@@ -98,6 +101,17 @@ that was interrupted continues with the shards that are missing.
   python -m pipeline embed --model runs/demo/model --input path/to/images --output out
   python -m pipeline embed --model runs/demo/model --input 'runs/demo/examples/*test*' \\
     --columns id,mean --format npy --output runs/demo/test_embeddings
+"""
+_EXPORT = """Write a model in formats that other programs run without this project.
+
+Writes saved_model/1, a SavedModel for TensorFlow Serving with the signatures encode, encode_bytes,
+decode, reconstruct, sample and score on raw pixels; and encoder and decoder as .keras files and, if
+asked for with --formats, for ONNX Runtime and LiteRT. Each file is compared with the model before
+anything is published. Shows sizes and latencies.
+
+  python -m pipeline export --model runs/demo/model --output runs/demo/export
+  python -m pipeline export --model runs/demo/model --output runs/demo/portable \\
+    --formats keras,onnx,litert
 """
 
 
@@ -185,6 +199,11 @@ def _parser() -> command_line.Parser:
     add_directory(embed, "--output", "directory to write the tables to")
     add_options(embed, EmbedConfig)
     add_options(embed, PrepareConfig, without=_NO_SOURCE_OPTIONS)
+
+    export = add_stage("export", _export, _EXPORT)
+    add_directory(export, "--model", "directory of a model, made by `python -m trainer`")
+    add_directory(export, "--output", "directory to write the exported files to")
+    add_options(export, ExportConfig)
     for stage in stages.choices.values():
         target = "--run" if stage is run else "--output"
         stage.add_argument(
@@ -267,6 +286,18 @@ def _embed(values: dict[str, Any], beam_args: Sequence[str]) -> None:
         **values,
         beam_args=beam_args,
     )
+
+
+def _export(values: dict[str, Any], beam_args: Sequence[str]) -> None:
+    if beam_args:
+        raise ConfigError("the export stage takes no Beam options; the embed stage does")
+    names = ("model", "output", "overwrite", "verify")
+    options = {name: values.pop(name) for name in names}
+    config = from_mapping(ExportConfig, values, where=COMMAND_LINE)
+
+    from pipeline.export.stage import export
+
+    export(config, **options)
 
 
 def _check_beam_options(beam_args: Sequence[str]) -> None:

@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "pipeline/prepare": {"components", "pipeline/beam"},
     "pipeline/apply": {"components", "pipeline/beam", "pipeline/prepare"},
     "pipeline/evaluate": {"components", "trainer", "pipeline/apply"},
+    "pipeline/export": {"components", "trainer"},
     "pipeline": {"components", "trainer", "pipeline"},
 }
 

@@ -11,7 +11,7 @@ from components.model.distributions import Normal
 from components.model.priors.prior import Prior
 
 # exp(±20) is finite in float32, and no useful posterior is that wide or that narrow.
-_LOG_VARIANCE_BOUND = 20.0
+LOG_VARIANCE_BOUND = 20.0
 
 # A function of z [draws, latents] that returns z.
 ThroughZ = Callable[[tf.Tensor], tf.Tensor]
@@ -171,5 +171,5 @@ def encoded_posterior(encoder: keras.Model, x: tf.Tensor) -> Normal:
 def bounded_normal(parameters: tf.Tensor) -> Normal:
     """The normal distribution of means and log-variances [batch, 2 * latents], bounded."""
     mean, log_variance = tf.split(parameters, 2, axis=-1)
-    bounded = tf.clip_by_value(log_variance, -_LOG_VARIANCE_BOUND, _LOG_VARIANCE_BOUND)
+    bounded = tf.clip_by_value(log_variance, -LOG_VARIANCE_BOUND, LOG_VARIANCE_BOUND)
     return Normal(mean, bounded)

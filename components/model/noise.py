@@ -66,18 +66,34 @@ def binarize_for_evaluation(
 ) -> np.ndarray:
     """The one binarization of images of an evaluation set, float32 of 0 and 1.
 
-    A pixel is 1 with its intensity as the probability. The draws of an image depend only on the
-    seed, on the image's number and on its size, so a set gives the same pixels in any batches.
+    A pixel is 1 with its intensity as the probability: where it is above its threshold.
 
     Args:
       pixels: consecutive images of a set, uint8, shape [N, height, width, channels].
       first: number of the first of them in the set.
       seed: seed of the draws.
     """
-    skips = -(-math.prod(pixels.shape[1:]) // _NUMBERS_PER_SKIP)
+    return (pixels > evaluation_thresholds(pixels.shape, first=first, seed=seed)).astype(np.float32)
+
+
+def evaluation_thresholds(
+    shape: tuple[int, ...], *, first: int = 0, seed: int = EVALUATION_SEED
+) -> np.ndarray:
+    """The levels above which a pixel of an evaluation set becomes 1, uint8 from 0 to 254.
+
+    The draws of an image depend only on the seed, on the image's number and on its size, so a set
+    gives the same pixels in any batches.
+
+    Args:
+      shape: shape of consecutive images of a set, [N, height, width, channels].
+      first: number of the first of them in the set.
+      seed: seed of the draws.
+    """
+    skips = -(-math.prod(shape[1:]) // _NUMBERS_PER_SKIP)
     bits = np.random.Philox(key=seed).advance(first * skips)
     # `RandomState`, unlike `Generator`, is promised never to change what it makes of the bits.
-    draws = np.random.RandomState(bits).random_sample((len(pixels), skips * _NUMBERS_PER_SKIP))
-    draws = draws[:, : math.prod(pixels.shape[1:])].reshape(pixels.shape)
-    # u < k / 255 with u uniform in [0, 1): never for k = 0, always for k = 255.
-    return (draws * 255 < pixels).astype(np.float32)
+    draws = np.random.RandomState(bits).random_sample((shape[0], skips * _NUMBERS_PER_SKIP))
+    draws = draws[:, : math.prod(shape[1:])].reshape(shape)
+    # u < k / 255 with u uniform in [0, 1): never for k = 0, always for k = 255. For a whole number
+    # k, 255 u < k is the same as floor(255 u) < k.
+    return (draws * 255).astype(np.uint8)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from components.model import xla
 from components.model.likelihoods.likelihood import sum_over_event
 from components.model.likelihoods.log_scales import bounded
 
@@ -59,7 +60,8 @@ class LogisticMixture:
             return _log_prob_by_pixel(outputs, x, self.components, self.channels)
 
         # Outside of a graph, each call would compile it again.
-        function = log_prob if tf.executing_eagerly() else _compiled(log_prob)
+        compiles = xla.parts_compile() and not tf.executing_eagerly()
+        function = _compiled(log_prob) if compiles else log_prob
         return function(self.outputs, x)
 
     def mean(self) -> tf.Tensor:

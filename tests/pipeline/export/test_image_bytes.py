@@ -1,0 +1,80 @@
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from components.ingest.conversion import BACKGROUNDS, Conversion
+from components.ingest.decode import decode
+from pipeline.export.image_bytes import decode_images
+
+RNG = np.random.default_rng(0)
+SIDES = (23, 31)  # height, width
+
+
+def smooth(channels: int, height: int = SIDES[0], width: int = SIDES[1]) -> np.ndarray:
+    """Pixels with edges and slopes, uint8 [height, width, channels]."""
+    coarse = RNG.integers(0, 256, (4, 5, channels), np.uint8)
+    planes = [
+        np.asarray(Image.fromarray(coarse[..., each]).resize((width, height), Image.BILINEAR))
+        for each in range(channels)
+    ]
+    return np.stack(planes, axis=-1)
+
+
+def encoded(mode: str, kind: str = "PNG", **options) -> bytes:
+    channels = {"1": 1, "L": 1, "P": 3, "I;16": 1, "LA": 2, "RGB": 3, "RGBA": 4}[mode]
+    pixels = smooth(channels)
+    if mode == "I;16":
+        picture = Image.fromarray(pixels[..., 0].astype(np.uint16) * 257 + 5)
+    elif channels == 1:
+        picture = Image.fromarray(pixels[..., 0]).convert(mode)
+    else:
+        picture = Image.fromarray(pixels)
+        picture = picture.quantize(16) if mode == "P" else picture
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+FILES = {f"PNG {mode}": encoded(mode) for mode in ("1", "L", "P", "I;16", "LA", "RGB", "RGBA")}
+FILES |= {f"JPEG {mode}": encoded(mode, "JPEG", quality=90) for mode in ("L", "RGB")}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("background", BACKGROUNDS)
+@pytest.mark.parametrize("name", FILES)
+def test_pixels_are_those_of_prepare(name, background, channels):
+    expected = decode(FILES[name], Conversion(SIDES, channels, background))
+    found = decode_images(
+        tf.constant([FILES[name]]), (*SIDES, channels), background=BACKGROUNDS[background]
+    )
+    # Two versions of libjpeg decode a JPEG; a PNG has one meaning.
+    tolerance = 1 if name.startswith("JPEG") else 0
+    assert np.abs(found[0].numpy().astype(int) - expected).max() <= tolerance
+
+
+@pytest.mark.parametrize("size", [(28, 28), (8, 8), (64, 16), (11, 60)])
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+def test_resized_pixels_are_those_of_prepare_up_to_rounding(mode, size):
+    file = encoded(mode)
+    expected = decode(file, Conversion(size, 3, "white"))
+    found = decode_images(tf.constant([file]), (*size, 3), background=255)
+    assert found.shape == (1, *size, 3)
+    assert np.abs(found[0].numpy().astype(int) - expected).max() <= 2
+
+
+def test_a_batch_may_mix_files_of_any_kind_or_be_empty():
+    batch = list(FILES.values())
+    together = decode_images(tf.constant(batch), (9, 9, 1), background=0)
+    for file, pixels in zip(batch, together, strict=True):
+        alone = decode_images(tf.constant([file]), (9, 9, 1), background=0)[0]
+        np.testing.assert_array_equal(pixels, alone)
+    assert decode_images(tf.constant([], tf.string), (9, 9, 1), background=0).shape == (0, 9, 9, 1)
+
+
+@pytest.mark.parametrize("file", [b"", b"no image", FILES["PNG RGB"][:60]])
+def test_what_is_no_image_is_an_error(file):
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        decode_images(tf.constant([file]), (9, 9, 1), background=0)
