@@ -44,18 +44,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 strategy.split_cpu(2)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_strategy_per_process() -> Iterator[None]:
-    """Shares one strategy among all tests.
-
-    Two strategies on the same devices give their collective operations the same keys, so that
-    operations of one could be matched with operations of the other.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(strategy, "create", functools.cache(strategy.create))
-        yield
-
-
 def tiny_prepare_config(**fields) -> PrepareConfig:
     """A config of 600 built-in images, with the given fields."""
     fields = {"dataset": "synthetic_garments", "synthetic_size": 600} | fields
