@@ -3,7 +3,7 @@
 Each stage reads directories, and writes a directory with a manifest:
 
   prepare   reads a dataset; writes a prepared dataset: checked, sharded TFRecord files
-  train     reads a prepared dataset; writes a model (a separate command: `python -m trainer`)
+  train     reads a prepared dataset; writes a model (`python -m trainer` or `vae-pipeline train`)
   evaluate  reads a prepared dataset and a model; writes metrics, embeddings, figures and a report
   embed     reads a model and images; writes tables of embeddings
   export    reads a model; writes a SavedModel, and files of Keras, ONNX and LiteRT

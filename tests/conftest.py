@@ -45,18 +45,6 @@ strategy.split_cpu(2)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_strategy_per_process() -> Iterator[None]:
-    """Shares one strategy among all tests.
-
-    Two strategies on the same devices give their collective operations the same keys, so that
-    operations of one could be matched with operations of the other.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(strategy, "create", functools.cache(strategy.create))
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
 def own_cache_directory(tmp_path_factory) -> Iterator[None]:
     """Keeps measurements of this process and of those that it starts out of the user's cache."""
     with pytest.MonkeyPatch.context() as patch:

@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "components/model": {"components/base"},
     "components/metrics": {"components/base", "components/model"},
     "components/figures": set(),
+    "components/library": {"components/base", "components/model", "components/metrics"},
     "trainer/devices": {"components"},
     "trainer/optimization": {"components", "trainer/devices"},
     "trainer/recording": {"components", "trainer/build.py", "trainer/config.py"},
@@ -85,12 +86,25 @@ def test_folders_import_only_what_they_may(path):
         assert allowed, f"{path} imports {name}"
 
 
-def test_packages_are_empty_except_for_a_docstring():
+# The packages with an attribute for programs and notebooks, which is imported on first use.
+LAZY_PACKAGES = {"components/model", "trainer"}
+
+
+def test_packages_are_empty_except_for_a_docstring_and_an_attribute_on_first_use():
+    lazy = set()
     for path in MODULES:
         if path.name == "__init__.py":
             body = ast.parse(path.read_text()).body
-            is_docstring = [isinstance(each, ast.Expr) for each in body]
-            assert is_docstring in ([], [True]), path
+            if any(isinstance(each, ast.FunctionDef) for each in body):
+                lazy.add(str(path.parent.relative_to(ROOT)))
+                docstring, import_of_typing, function = body
+                assert isinstance(docstring, ast.Expr)
+                assert ast.unparse(import_of_typing) == "from typing import Any"
+                assert function.name == "__getattr__"
+            else:
+                is_docstring = [isinstance(each, ast.Expr) for each in body]
+                assert is_docstring in ([], [True]), path
+    assert lazy == LAZY_PACKAGES
 
 
 def test_no_two_classes_have_one_name():
@@ -116,6 +130,7 @@ def test_only_the_trainer_makes_a_strategy():
 def test_only_main_modules_read_arguments():
     assert modules_where(lambda p: "argv" in attributes(p)) == {
         "pipeline/__main__.py",
+        "pipeline/console_script.py",
         "trainer/__main__.py",
     }
 

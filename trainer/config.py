@@ -405,7 +405,11 @@ def preset_fields() -> frozenset[str]:
 
 
 def load_config(
-    preset: str, *, file: str | None = None, overrides: Mapping[str, Any] | None = None
+    preset: str,
+    *,
+    file: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    where: str = "the command line",
 ) -> TrainConfig:
     """The settings of a preset, overridden first by a file and then by `overrides`.
 
@@ -415,6 +419,7 @@ def load_config(
       preset: name of the preset.
       file: path of a YAML file of `field: value` lines; None for no file.
       overrides: fields from the command line, as text or as values.
+      where: origin of the overrides, for error messages.
 
     Raises:
       ConfigError: the preset, the file or a field does not exist, or a value is out of range.
@@ -422,13 +427,13 @@ def load_config(
     if preset not in preset_names():
         raise ConfigError(f"unknown preset {preset!r}; {nearest(preset, preset_names())}")
     values = _read_preset(preset)
-    where = f"preset {preset}"
+    origin = f"preset {preset}"
     if file is not None:
         values = _overridden(values, yaml_file.read_fields(file))
-        where = f"{where} or {file}"
+        origin = f"{origin} or {file}"
     # Checked without the overrides first, so that an error message names the right place.
-    from_mapping(TrainConfig, values, where=where)
-    return from_mapping(TrainConfig, _overridden(values, overrides or {}), where="the command line")
+    from_mapping(TrainConfig, values, where=origin)
+    return from_mapping(TrainConfig, _overridden(values, overrides or {}), where=where)
 
 
 def _overridden(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

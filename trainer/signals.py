@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -30,6 +31,8 @@ class StopRequest:
 def deferred_signals(clock: Callable[[], float] = time.monotonic) -> Iterator[StopRequest]:
     """Turns the first stop signal into a request; one that is sent later has its usual effect.
 
+    Only the main thread can change the effect of signals: in another one, nothing asks to stop.
+
     Args:
       clock: returns the time in seconds; signals within a second of the first one are the same
         request.
@@ -38,6 +41,9 @@ def deferred_signals(clock: Callable[[], float] = time.monotonic) -> Iterator[St
       The request, which the training loop checks between calls of steps.
     """
     request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
     previous_handlers = {number: signal.getsignal(number) for number in stop_signals.handled()}
     requested_at = 0.0
 

@@ -5,7 +5,7 @@ import dataclasses
 from etils import epath
 
 from components.base import artifacts, console, tensorflow_setup
-from components.base.manifest import Artifact, load_artifact
+from components.base.manifest import Artifact, Input, load_artifact
 from components.data.prepared_dataset import PreparedDataset
 from components.model.registry import MODEL_FILE
 from trainer import extension
@@ -50,27 +50,63 @@ def run(
     is_chief = host().is_chief  # First, so that a malformed TF_CONFIG is reported at once.
     dataset = PreparedDataset.open(examples)
     config.classes(dataset.class_names)  # Refuses a dataset without the labels that it needs.
+    is_trained = run_on(
+        dataset,
+        preset,
+        config,
+        source=dataset.artifact.as_input(),
+        output=output,
+        options=options,
+        overwrite=overwrite,
+        verify=verify,
+        extend=extend,
+    )
+    if is_trained and is_chief:
+        console.say(f"train: {_outcome(load_artifact(output, stage='train'))} ({output})")
+
+
+def run_on(
+    dataset: PreparedDataset,
+    preset: str,
+    config: TrainConfig,
+    *,
+    source: Input,
+    output: epath.PathLike,
+    options: RunOptions = RunOptions(),  # noqa: B008 - frozen
+    overwrite: bool = False,
+    verify: bool = False,
+    extend: bool = False,
+) -> bool:
+    """Does the work of `run` on an open dataset.
+
+    Args:
+      dataset: the prepared dataset.
+      preset, config, output, options, overwrite, verify, extend: see `run`.
+      source: the dataset as the manifest of the model describes it.
+
+    Returns:
+      Whether a model was trained; False if the output was up to date.
+    """
     plan = artifacts.ArtifactPlan(
         stage="train",
         directory=epath.Path(output),
         config={"preset": preset, **dataclasses.asdict(config)},
-        inputs={"examples": dataset.artifact.as_input()},
+        inputs={"examples": source},
         # These files contain times, or how the run came about. The checkpoints and metrics.jsonl
         # identify the result.
         volatile_prefixes=(MODEL_FILE, "tensorboard/", extension.EXTENDED_FILE, PRECISION_FILE),
-        is_writer=is_chief,
+        is_writer=host().is_chief,
     )
     extends = extension.is_requested(plan, extend=extend, overwrite=overwrite)
     if not extends and plan.is_up_to_date(overwrite=overwrite, verify=verify):
         console.say(f"train: up to date ({output})")
-    else:
-        console.say(f"train: preset {preset} on {dataset.name}")
-        tensorflow_setup.load()  # Takes seconds, so not before it is needed.
-        from trainer.train import train
+        return False
+    console.say(f"train: preset {preset} on {dataset.name}")
+    tensorflow_setup.load()  # Takes seconds, so not before it is needed.
+    from trainer.train import train
 
-        train(plan, config, options, dataset, overwrite=overwrite, extends=extends)
-        if is_chief:
-            console.say(f"train: {_outcome(load_artifact(output, stage='train'))} ({output})")
+    train(plan, config, options, dataset, overwrite=overwrite, extends=extends)
+    return True
 
 
 def _outcome(artifact: Artifact) -> str:

@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -43,6 +44,21 @@ def test_an_ignored_hangup_stays_ignored(capfd):
     finally:
         signal.signal(signal.SIGHUP, original)
     assert capfd.readouterr().err == ""
+
+
+def test_in_another_thread_signals_keep_their_effect():
+    handlers = []
+
+    def work() -> None:
+        with deferred_signals() as stop:
+            handlers.extend(map(signal.getsignal, SIGNALS))
+            assert not stop.is_pending
+
+    before = list(map(signal.getsignal, SIGNALS))
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert handlers == before
 
 
 PROGRAM = """

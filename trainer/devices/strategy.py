@@ -3,6 +3,9 @@
 This is the only module that creates one.
 """
 
+import contextlib
+import functools
+
 import tensorflow as tf
 
 from components.base.errors import ConfigError
@@ -26,17 +29,32 @@ def create(replicas: int) -> tf.distribute.Strategy:
     gpus = tf.config.list_physical_devices("GPU")
     if gpus and replicas > len(gpus):
         raise ConfigError(f"replicas={replicas}, but there are only {len(gpus)} GPUs")
-    for gpu in gpus:
-        # Otherwise TensorFlow claims all memory of every GPU that it sees.
-        tf.config.experimental.set_memory_growth(gpu, True)
+    # A program may have run something before, and the devices are fixed then.
+    with contextlib.suppress(RuntimeError):
+        for gpu in gpus:
+            # Otherwise TensorFlow claims all memory of every GPU that it sees.
+            tf.config.experimental.set_memory_growth(gpu, True)
     if host().count > 1:
         return _create_multi_host(replicas, gpus)
     if gpus:
-        return tf.distribute.MirroredStrategy([f"GPU:{i}" for i in range(replicas or len(gpus))])
-    names = [f"CPU:{index}" for index in range(replicas or 1)]
-    if len(tf.config.list_logical_devices("CPU")) < len(names):
-        raise ConfigError(f"TensorFlow has started with fewer than {len(names)} CPU devices")
-    return tf.distribute.MirroredStrategy(names)
+        return _mirrored("GPU", replicas or len(gpus))
+    count = replicas or 1
+    if len(tf.config.list_logical_devices("CPU")) < count:
+        raise ConfigError(
+            f"TensorFlow has started with fewer than {count} CPU devices; choose fewer replicas, "
+            "or start a new process"
+        )
+    return _mirrored("CPU", count)
+
+
+@functools.cache
+def _mirrored(kind: str, count: int) -> tf.distribute.Strategy:
+    """The strategy over the first devices of a kind: always the same one.
+
+    Two strategies on the same devices would give their collective operations the same keys, so that
+    operations of one could be matched with operations of the other.
+    """
+    return tf.distribute.MirroredStrategy([f"{kind}:{index}" for index in range(count)])
 
 
 def _create_multi_host(replicas: int, gpus: list) -> tf.distribute.Strategy:
@@ -57,7 +75,9 @@ def split_cpu(devices: int) -> None:
     Call it before TensorFlow runs anything.
     """
     if devices > 1 and not tf.config.list_physical_devices("GPU"):
-        tf.config.set_logical_device_configuration(
-            tf.config.list_physical_devices("CPU")[0],
-            [tf.config.LogicalDeviceConfiguration()] * devices,
-        )
+        # `create` says what is missing if TensorFlow has started already.
+        with contextlib.suppress(RuntimeError):
+            tf.config.set_logical_device_configuration(
+                tf.config.list_physical_devices("CPU")[0],
+                [tf.config.LogicalDeviceConfiguration()] * devices,
+            )

@@ -1,0 +1,267 @@
+"""A trained VAE for programs and notebooks: `from components.model import VAE` is this class.
+
+It takes and gives NumPy arrays, in the form that the user's images have, and computes in batches on
+whatever device TensorFlow has. A caller's mistake is a ConfigError of one line.
+"""
+
+import os
+from typing import Any
+
+import numpy as np
+
+from components.base.errors import ConfigError
+from components.base.manifest import load_artifact
+from components.base.shapes import Shape
+from components.library.user_images import UserImages
+from components.metrics.importance import log_likelihoods
+from components.metrics.likelihood import estimate_elbo
+from components.model import vae
+from components.model.decode import decode, reconstruct
+from components.model.distributions import Normal
+from components.model.encode import encode
+from components.model.registry import MODEL_FILE
+
+# Below this sine of the angle between two vectors, they are as good as parallel.
+_MIN_SINE = 1e-6
+
+
+class TrainedVAE:
+    """A trained VAE.
+
+    Wherever a method takes images, they are an array or a tensor: uint8 from 0 to 255, or floats
+    from 0 to 1, which are rounded to the nearest of the 256 levels of a byte. They are one image
+    [height, width, channels] or a batch [N, height, width, channels]; the channels may be left out
+    if there is only one. Results have the same leading axes: none for one image, N for a batch.
+
+    Labels are integers, one for each image or one for all of them. Models that are conditioned on
+    labels need them; others ignore them.
+
+    Args:
+      model: the Keras model, in float32.
+
+    Attributes:
+      model: the Keras model.
+    """
+
+    def __init__(self, model: vae.VAE):
+        self.model = model
+
+    @staticmethod
+    def load(directory: str | os.PathLike[str]) -> "TrainedVAE":
+        """Loads the model in a directory that `python -m trainer` or `trainer.fit` wrote.
+
+        The file is compared with its digest in the manifest. Nothing in it is executed.
+
+        Raises:
+          ConfigError: there is no finished model in the directory.
+          WorkError: the model or its manifest is damaged.
+        """
+        artifact = load_artifact(directory, stage="train")
+        return TrainedVAE(vae.load(artifact.verified(MODEL_FILE)))
+
+    def __repr__(self) -> str:
+        return f"<VAE of {self.model.architecture}>"
+
+    @property
+    def image_shape(self) -> Shape:
+        """(height, width, channels) of the images."""
+        return self.model.image_shape
+
+    @property
+    def latents(self) -> int:
+        """Number of latent dimensions, over all levels."""
+        return self.model.latents
+
+    @property
+    def classes(self) -> int:
+        """Number of labels that the model is conditioned on; 0 for none."""
+        return self.model.architecture.classes
+
+    @property
+    def interpolates_on_sphere(self) -> bool:
+        """Whether `interpolate` follows the sphere: the prior is the standard normal distribution.
+
+        Its draws are near a sphere, where a straight line between two of them does not stay.
+        """
+        architecture = self.model.architecture
+        return architecture.prior == "standard_normal" and architecture.levels == 1
+
+    def encode(self, images: Any) -> Normal:
+        """The posterior q(z|x), which does not depend on labels.
+
+        Returns:
+          Its `mean`, which is the embedding, and its `log_variance`: float32, shape [latents] for
+          one image, [N, latents] for a batch.
+        """
+        batch = UserImages.of(images, self.image_shape)
+        mean, log_variance = encode(self.model, batch.pixels)
+        return Normal(batch.rows(mean), batch.rows(log_variance))
+
+    def decode(self, z: Any, labels: Any = None) -> np.ndarray:
+        """The likelihood's mean at latents.
+
+        Args:
+          z: numbers, shape [latents] or [N, latents].
+          labels: see the class.
+
+        Returns:
+          An image or a batch of images, float32 in [0, 1], [..., height, width, channels].
+        """
+        latents = np.asarray(z, np.float32)
+        if latents.ndim not in (1, 2) or latents.shape[-1] != self.latents or not latents.size:
+            raise ConfigError(
+                f"z must have shape [{self.latents}] or [N, {self.latents}], N > 0, for a model of "
+                f"{self.latents} latents. Received: shape={list(latents.shape)}"
+            )
+        if not np.isfinite(latents).all():
+            raise ConfigError("z must be finite. Received: NaN or an infinite number")
+        rows = np.atleast_2d(latents)
+        images = decode(self.model, rows, self._labels(labels, len(rows)))
+        return images[0] if latents.ndim == 1 else images
+
+    def sample(self, n: int, seed: int = 0, labels: Any = None) -> np.ndarray:
+        """Decoded draws from the prior.
+
+        Args:
+          n: number of images.
+          seed: seed of the draws; the same seed gives the same images.
+          labels: see the class.
+
+        Returns:
+          The likelihood's mean at each draw, float32 in [0, 1], [n, height, width, channels].
+        """
+        _check_count("n", n)
+        noise_size = self.model.latent_model.prior_noise
+        noise = np.random.default_rng(seed).standard_normal((n, noise_size), np.float32)
+        return self.decode(self.model.sample_prior(noise), labels)
+
+    def reconstruct(self, images: Any, labels: Any = None) -> np.ndarray:
+        """The likelihood's mean at the embedding: float32 in [0, 1], of the shape of `images`."""
+        batch = UserImages.of(images, self.image_shape)
+        labels = self._labels(labels, len(batch))
+        return batch.pictures(reconstruct(self.model, batch.pixels, labels))
+
+    def interpolate(self, a: Any, b: Any, steps: int, labels: Any = None) -> np.ndarray:
+        """Images on the way from one image to another, decoded from between their embeddings.
+
+        The way is an arc if the prior is the standard normal distribution (spherical
+        interpolation), and a straight line otherwise.
+
+        Args:
+          a, b: two images, or two batches of as many images.
+          steps: number of images on each way, its ends included; at least 2.
+          labels: see the class.
+
+        Returns:
+          float32 in [0, 1], [steps, height, width, channels], for batches
+          [N, steps, height, width, channels].
+        """
+        _check_count("steps", steps, minimum=2)
+        start, end = (UserImages.of(images, self.image_shape) for images in (a, b))
+        if (start.is_single, len(start)) != (end.is_single, len(end)):
+            raise ConfigError(
+                "a and b must be two images, or two batches of as many. "
+                f"Received: shapes {list(np.shape(a))} and {list(np.shape(b))}"
+            )
+        first, last = (encode(self.model, batch.pixels)[0] for batch in (start, end))
+        shares = np.linspace(0, 1, steps, dtype=np.float32)
+        ways = (_arcs if self.interpolates_on_sphere else _lines)(first, last, shares)
+        if (rows := self._labels(labels, len(start))) is not None:
+            rows = np.repeat(rows, steps)
+        images = decode(self.model, ways.reshape(-1, self.latents), rows)
+        return start.pictures(images.reshape(len(start), steps, *self.image_shape))
+
+    def elbo(
+        self, images: Any, labels: Any = None, *, samples: int = 1, seed: int = 0
+    ) -> np.ndarray:
+        """The ELBO, a lower bound of log p(x), as `python -m pipeline evaluate` measures it.
+
+        Args:
+          images: see the class. A model of binarized images sees the binarization of evaluation
+            sets, which depends on an image's place in the batch.
+          labels: see the class; with labels, the bound is that of log p(x|y).
+          samples: draws of z for each image, over which the distortion is averaged.
+          seed: seed of the draws.
+
+        Returns:
+          Nats per example, float32: a number for one image, shape [N] for a batch.
+        """
+        _check_count("samples", samples)
+        batch = UserImages.of(images, self.image_shape)
+        rows = self._labels(labels, len(batch))
+        terms = estimate_elbo(self.model, batch.pixels, rows, seed=seed, samples=samples)
+        return batch.rows(terms.elbo)
+
+    def log_likelihood(
+        self, images: Any, labels: Any = None, *, samples: int = 100, seed: int = 0
+    ) -> np.ndarray:
+        """An estimate of log p(x) by importance sampling, at most log p(x) in the mean.
+
+        Args:
+          images, labels: see `elbo`.
+          samples: draws of z for each image: more of them give a tighter bound, and take longer.
+          seed: seed of the draws.
+
+        Returns:
+          Nats per example, float64: a number for one image, shape [N] for a batch.
+        """
+        _check_count("samples", samples)
+        batch = UserImages.of(images, self.image_shape)
+        rows = self._labels(labels, len(batch))
+        blocks = log_likelihoods(self.model, batch.pixels, rows, samples=samples, seed=seed)
+        return batch.rows(np.concatenate(list(blocks)))
+
+    def _labels(self, labels: Any, count: int) -> np.ndarray | None:
+        """The labels of `count` images, int32 [count]; None for a model without classes.
+
+        Raises:
+          ConfigError: the model needs labels, and these are none of it.
+        """
+        if not self.classes:
+            return None
+        array = np.asarray(labels)
+        is_valid = (
+            np.issubdtype(array.dtype, np.integer)
+            and array.shape in ((), (count,))
+            and array.min() >= 0
+            and array.max() < self.classes
+        )
+        if not is_valid:
+            received = "None" if labels is None else f"dtype={array.dtype}, {list(array.shape)}"
+            raise ConfigError(
+                f"this model is conditioned on labels: pass labels from 0 to {self.classes - 1}, "
+                f"one integer or one for each of the {count:,} images. Received: labels={received}"
+            )
+        return np.broadcast_to(array, count).astype(np.int32)
+
+
+def _check_count(name: str, value: int, *, minimum: int = 1) -> None:
+    """Raises a ConfigError if a number is too small."""
+    if value < minimum:
+        raise ConfigError(f"{name} must be at least {minimum}. Received: {value}")
+
+
+def _lines(first: np.ndarray, last: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Points on straight lines between rows: [N, latents] and [S] -> [N, S, latents]."""
+    weights = shares[:, np.newaxis]
+    return (1 - weights) * first[:, np.newaxis] + weights * last[:, np.newaxis]
+
+
+def _arcs(first: np.ndarray, last: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Points on arcs between rows (Shoemake, 1985): [N, latents] and [S] -> [N, S, latents].
+
+    Between parallel rows, where there is no arc or no single one, they are on a straight line.
+    """
+    # z(t) = sin((1-t)θ) / sin θ a + sin(tθ) / sin θ b, where θ is the angle between a and b
+    lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(last, axis=1)
+    products = (first * last).sum(axis=1)
+    cosines = np.divide(products, lengths, out=np.ones_like(lengths), where=lengths > 0)
+    angles = np.arccos(np.clip(cosines, -1, 1))[:, np.newaxis, np.newaxis]
+    sines, weights = np.sin(angles), shares[:, np.newaxis]
+    is_arc = sines > _MIN_SINE
+    scale = np.divide(1, sines, out=np.zeros_like(sines), where=is_arc)
+    arcs = scale * (
+        np.sin((1 - weights) * angles) * first[:, np.newaxis]
+        + np.sin(weights * angles) * last[:, np.newaxis]
+    )
+    return np.where(is_arc, arcs, _lines(first, last, shares)).astype(np.float32)
