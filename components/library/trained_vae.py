@@ -13,8 +13,8 @@ from components.base.errors import ConfigError
 from components.base.manifest import load_artifact
 from components.base.shapes import Shape
 from components.library.user_images import UserImages
+from components.metrics.elbo import estimate_elbo
 from components.metrics.importance import log_likelihoods
-from components.metrics.likelihood import estimate_elbo
 from components.model import vae
 from components.model.decode import decode, reconstruct
 from components.model.distributions import Normal

@@ -29,7 +29,6 @@ from trainer.recording.epoch_metrics import (
 
 if TYPE_CHECKING:
     from components.model.vae import VAE
-    from pipeline.evaluate.neighbors import NeighborScores
 
 REPORT = "report.html"
 METRICS_FILE = "metrics.json"
@@ -115,7 +114,8 @@ def _write_evaluation(
 ) -> Scores:
     """Writes all files of an evaluation to `directory`; the report shows the notes."""
     tensorflow_setup.load()
-    from components.model import vae
+    from components.model import embeddings, vae
+    from pipeline.evaluate import neighbors as neighbor_scores
     from pipeline.evaluate import report
     from pipeline.evaluate.figures import FigureWriter
 
@@ -125,12 +125,14 @@ def _write_evaluation(
     scored = split_examples.part(0, config.limit_examples or len(split_examples))
 
     console.say(f"evaluate: embedding {', '.join(dataset.splits)}")
-    means = _embed(dataset, trained, split, directory / "embeddings")
+    tables = _embed(dataset, trained, directory / "embeddings")
 
     console.say(f"evaluate: scoring {console.counted(len(scored), f'{split} example')}")
     metrics = _measure(model, scored, config, directory)
     protocol = _protocol(model, trained, config, scored, num_examples=len(split_examples))
-    neighbors = _score_neighbors(dataset, config, directory / "embeddings")
+    neighbors = neighbor_scores.score_files(
+        tables, dataset.class_names, limit=config.limit_examples or None
+    )
     if neighbors is not None:
         metrics["knn_accuracy"] = Mean.of(neighbors.correct)
         protocol = dataclasses.replace(
@@ -158,6 +160,7 @@ def _write_evaluation(
     figures = directory / "figures"
     figures.mkdir(parents=True, exist_ok=True)
     writer = FigureWriter(figures, vae=model, scores=scores, class_names=dataset.class_names)
+    means = np.concatenate([embeddings.read(path).means for path in tables[split]])
     writer.draw_latent_space(means, split_examples.labels)
     writer.draw_samples(seed=config.draws_seed)
     writer.draw_reconstructions(split_examples)
@@ -181,10 +184,9 @@ def _epochs(trained: Artifact) -> list[EpochMetrics]:
 
 
 def _embed(
-    dataset: PreparedDataset, trained: Artifact, split: str, directory: epath.Path
-) -> np.ndarray:
-    """Writes the embeddings of all splits; returns those of `split`, shape [N, latents]."""
-    from components.model import embeddings
+    dataset: PreparedDataset, trained: Artifact, directory: epath.Path
+) -> dict[str, list[epath.Path]]:
+    """Writes the embeddings of all splits; returns the paths of the tables of each split."""
     from pipeline.apply import engine
     from pipeline.apply.config import ENCODER_COLUMNS
     from pipeline.apply.embedding_tables import EmbeddingTables
@@ -194,8 +196,10 @@ def _embed(
     tasks = dataset_tasks(dataset, directory)
     tables = EmbeddingTables.of(trained, columns=ENCODER_COLUMNS)
     engine.apply(tasks, tables, model=trained, stage="evaluate", verb="embedded")
-    paths = [f"{task.output}.parquet" for task in tasks if task.split == split]
-    return np.concatenate([embeddings.read(path).means for path in paths])
+    return {
+        split: [epath.Path(f"{task.output}.parquet") for task in tasks if task.split == split]
+        for split in dataset.splits
+    }
 
 
 def _measure(
@@ -230,20 +234,6 @@ def _measure(
         console.say(f"evaluate: reconstructing {console.counted(len(rows), 'example')}")
     means["psnr"] = Mean.of(psnr(model, images, labels, rows=rows))
     return means
-
-
-def _score_neighbors(
-    dataset: PreparedDataset, config: EvaluateConfig, embedded: epath.Path
-) -> "NeighborScores | None":
-    """The predictions of labels by the nearest neighbors of embeddings; None without labels."""
-    from pipeline.apply.embed import parquet_name
-    from pipeline.evaluate import neighbors
-
-    files = {
-        split: [embedded / parquet_name(shard.file) for shard in dataset.shards[split]]
-        for split in dataset.splits
-    }
-    return neighbors.score_files(files, dataset.class_names, limit=config.limit_examples or None)
 
 
 def _protocol(

@@ -11,7 +11,7 @@ import components.model
 from components.base.errors import ConfigError, WorkError
 from components.library import trained_vae
 from components.library.trained_vae import TrainedVAE
-from components.metrics import importance, likelihood
+from components.metrics import elbo, importance
 from components.model.architecture import Architecture
 from components.model.registry import MODEL_FILE
 from components.model.vae import VAE
@@ -208,7 +208,7 @@ def test_between_parallel_vectors_the_way_is_a_line(end):
 
 def test_the_elbo_is_that_of_an_evaluation(vae, images):
     for options in ({"seed": 0, "samples": 1}, {"seed": 3, "samples": 4}):
-        expected = likelihood.estimate_elbo(vae.model, images, **options).elbo
+        expected = elbo.estimate_elbo(vae.model, images, **options).elbo
         np.testing.assert_array_equal(vae.elbo(images, **options), expected)
     assert np.shape(vae.elbo(images[0])) == ()
 
@@ -235,7 +235,7 @@ def test_a_conditional_model_decodes_given_labels(conditional, images):
     np.testing.assert_allclose(conditional.decode(z, labels), expected, atol=1e-6)
     np.testing.assert_array_equal(
         conditional.elbo(images, labels),
-        likelihood.estimate_elbo(conditional.model, images, batch, seed=0).elbo,
+        elbo.estimate_elbo(conditional.model, images, batch, seed=0).elbo,
     )
     estimates = list(
         importance.log_likelihoods(conditional.model, images, batch, samples=3, seed=0)

@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from components.metrics.likelihood import estimate_elbo
+from components.metrics.elbo import estimate_elbo
 from components.model.decode import decode, reconstruct
 from components.model.encode import encode
 from pipeline.export.served_model import ServedModel
