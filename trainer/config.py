@@ -101,8 +101,7 @@ class TrainConfig:
         "bernoulli",
         "likelihood p(x|z) of the pixels. bernoulli: intensities as probabilities; binarized: "
         "pixels of 0 or 1, drawn anew at every step; continuous_bernoulli: intensities; "
-        "logistic_mixture: 256 levels; gaussian, gaussian_per_pixel: intensities, with one learned "
-        "scale for all pixels or one for each",
+        "logistic_mixture: 256 levels; gaussian: intensities, with a learned scale for each image",
         choices=tuple(LIKELIHOODS),
     )
     head: str = option(
@@ -126,6 +125,13 @@ class TrainConfig:
         1,
         "number of levels of latents. 2 to 4, only with residual: a hierarchy from the lowest "
         "resolution upwards, in which each level is a map and latents its number of channels",
+    )
+    linear_path: str = option(
+        "none",
+        "only with gaussian: a linear map beside the encoder and one beside the decoder, which are "
+        "not trained. principal_components: those of the training images, which keep the detail of "
+        "large images",
+        choices=("none", "principal_components"),
     )
     condition: str = option(
         "none",
@@ -271,6 +277,7 @@ class TrainConfig:
                 f"{self.objective}, whose gradient a floor of the rate would bias"
             )
         self._check_hierarchy()
+        self._check_likelihood()
         min_widths = MIN_WIDTHS[self.network]
         is_valid = all(1 <= width < 2**31 for width in self.widths)
         if self.widths and not (len(self.widths) >= min_widths and is_valid):
@@ -294,6 +301,23 @@ class TrainConfig:
                 raise ConfigError(
                     f"levels={self.levels} needs {name} {' or '.join(allowed)}. Received: {value}"
                 )
+
+    def _check_likelihood(self) -> None:
+        """Checks what the likelihood goes with.
+
+        Raises:
+          ConfigError: it does not go with other settings.
+        """
+        if self.likelihood == "gaussian" and self.head != "factorized":
+            raise ConfigError(
+                "likelihood gaussian needs head factorized, since all pixels share a scale. "
+                f"Received: {self.head}"
+            )
+        if self.linear_path != "none" and (self.likelihood != "gaussian" or self.levels > 1):
+            raise ConfigError(
+                f"linear_path {self.linear_path} needs likelihood gaussian and levels=1. "
+                f"Received: {self.likelihood}, levels={self.levels}"
+            )
 
     def classes(self, class_names: Sequence[str]) -> int:
         """The number of labels that a model of a dataset is conditioned on; 0 for none.

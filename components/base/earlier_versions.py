@@ -24,6 +24,7 @@ _EARLIER: dict[str, dict[str, Any]] = {
         "prior": "standard_normal",
         "prior_components": 100,
         "levels": 1,
+        "linear_path": "none",
         "condition": "none",
         "objective": "elbo",
         "objective_samples": 1,

@@ -34,6 +34,7 @@ class Architecture:
       prior: key of `PRIORS`.
       prior_components: components of a prior that is a mixture.
       levels: number of levels of latents; more than one make a hierarchy.
+      linear_path: `principal_components` for a linear path beside encoder and decoder, or `none`.
       classes: number of labels that the likelihood p(x|z, y) is conditioned on; 0 for none.
     """
 
@@ -51,6 +52,7 @@ class Architecture:
     prior: str = "standard_normal"
     prior_components: int = 100
     levels: int = 1
+    linear_path: str = "none"
     classes: int = 0
 
 

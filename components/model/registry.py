@@ -21,7 +21,6 @@ LIKELIHOODS = Registry(
     continuous_bernoulli="components.model.likelihoods.continuous_bernoulli:CONTINUOUS_BERNOULLI",
     logistic_mixture="components.model.likelihoods.logistic_mixture:LOGISTIC_MIXTURE",
     gaussian="components.model.likelihoods.gaussian:GAUSSIAN",
-    gaussian_per_pixel="components.model.likelihoods.gaussian:GAUSSIAN_PER_PIXEL",
 )
 
 HEADS = Registry(

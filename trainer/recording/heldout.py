@@ -42,7 +42,7 @@ class HeldoutEvaluation:
           `loss` (the negative ELBO), `rate` and `distortion`, in nats per example; and what
           TensorBoard shows.
         """
-        self._model.set_weights(weights)
+        self._model.assign(weights)
         scores = estimate_elbo(self._model, self._images, self._labels, seed=self._seed)
         rate, distortion = (
             float(nats.mean(dtype=np.float64)) for nats in (scores.rate, scores.distortion)

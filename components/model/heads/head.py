@@ -101,16 +101,12 @@ class Parameters:
 
     Attributes:
       family: the likelihood's family.
-      scale: the layer with the family's shared scale; None if it has none.
     """
 
     family: Family
-    scale: keras.layers.Layer | None = None
 
     def __call__(self, outputs: tf.Tensor) -> Likelihood:
         """The distribution of pixels with these outputs [batch, rows, columns, outputs]."""
-        if self.scale is not None:
-            outputs = self.scale(outputs)
         return self.family.distribution(outputs)
 
 
