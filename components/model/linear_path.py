@@ -1,10 +1,10 @@
 """A linear path beside an encoder and a decoder, which starts as the principal components.
 
-A network that must learn the mean image and its main variations first forgets little detail of
-large images in a long time. Probabilistic principal component analysis (Tipping and Bishop, 1999),
-which is the best linear VAE, gives both at once. Its encoder and decoder are added to those of the
-network, which learn what is left. They are not trained: the network can correct them, and the steps
-of an optimizer are far too large for their small weights.
+A network alone takes long to learn the mean of large images and their main variations.
+Probabilistic principal component analysis (Tipping and Bishop, 1999), which is the best linear VAE,
+gives both at once. Its encoder and decoder are added to those of the network, which learn what is
+left. They are not trained: the network can correct them, and the steps of an optimizer are far too
+large for their small weights.
 """
 
 import keras

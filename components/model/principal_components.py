@@ -24,7 +24,8 @@ class PrincipalComponents:
 
     Attributes:
       mean: float32, shape [values], where an image has height * width * channels values.
-      directions: orthonormal columns, float32, shape [values, components].
+      directions: orthonormal columns, float32, shape [values, components]; those beyond the number
+        of values are 0.
       scales: standard deviation along each direction, float32, shape [components], falling.
       noise: standard deviation of what is left, for each value.
       channels: of the images.
@@ -59,7 +60,8 @@ def of_images(images: np.ndarray, components: int) -> PrincipalComponents:
     """
     x = images.reshape(len(images), -1).astype(np.float32) / 255
     rng = np.random.default_rng(0)
-    directions = _orthonormal(rng.standard_normal((x.shape[1], components), np.float32))
+    rank = min(components, x.shape[1])
+    directions = _orthonormal(rng.standard_normal((x.shape[1], rank), np.float32))
     weights = np.ones(len(x), np.float32)
     for _ in range(_ITERATIONS):
         mean = np.average(x, axis=0, weights=weights).astype(np.float32)
@@ -76,10 +78,11 @@ def of_images(images: np.ndarray, components: int) -> PrincipalComponents:
     variances, rotation = variances[::-1], rotation[:, ::-1]
     # The geometric mean of the images' errors: as many are larger as smaller, by and large.
     noise = float(np.exp(np.log(np.maximum(errors, _LEAST_ERROR)).mean() / 2))
+    beyond = (0, components - rank)
     return PrincipalComponents(
         mean=mean,
-        directions=directions @ rotation,
-        scales=np.sqrt(np.maximum(variances, 0)),
+        directions=np.pad(directions @ rotation, [(0, 0), beyond]),
+        scales=np.pad(np.sqrt(np.maximum(variances, 0)), beyond),
         noise=noise,
         channels=images.shape[-1],
     )

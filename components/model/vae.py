@@ -12,8 +12,8 @@ from components.model import linear_path
 from components.model.activations import activation
 from components.model.architecture import Architecture
 from components.model.distributions import Normal
-from components.model.heads.head import DecodedLikelihood, Head, HeadSettings, Parameters
-from components.model.inference import Inference, LatentModel, OneLevel, encoded_posterior
+from components.model.heads.head import DecodedLikelihood, Head, HeadSettings
+from components.model.inference import Inference, LatentModel, OneLevel
 from components.model.ladder import Ladder, LadderDecoder, ladder_encoder
 from components.model.likelihoods.likelihood import Family, Likelihood
 from components.model.networks.network import NetworkSettings
@@ -69,8 +69,8 @@ class VAE(keras.Model):
             image_shape=architecture.image_shape,
             latents=architecture.latents,
             widths=architecture.widths,
-            outputs=architecture.feature_channels if head.reads_features else num_outputs,
-            head_reads_features=head.reads_features,
+            outputs=architecture.feature_channels if head.is_sequential else num_outputs,
+            head_reads_features=head.is_sequential,
             activation=activation(architecture.activation),
             encoder_blocks=architecture.encoder_blocks,
             decoder_blocks=architecture.decoder_blocks,
@@ -106,10 +106,7 @@ class VAE(keras.Model):
         if architecture.linear_path != "none":
             self.encoder = linear_path.beside_encoder(self.encoder, settings)
             self.decoder = linear_path.beside_decoder(self.decoder, settings)
-        encoder = self.encoder
-        self.prior = PRIORS[architecture.prior](
-            architecture, lambda images: encoded_posterior(encoder, images)
-        )
+        self.prior = PRIORS[architecture.prior](architecture.latents, name="prior")
         return OneLevel(self.encoder, self.prior, self.decoder)
 
     @property
@@ -121,7 +118,7 @@ class VAE(keras.Model):
     def is_convolutional(self) -> bool:
         """Whether most of the work is convolutions."""
         network = NETWORKS[self.architecture.network]
-        return network.is_convolutional or self.head.reads_features
+        return network.is_convolutional or self.head.is_sequential
 
     @property
     def latents(self) -> int:
@@ -142,16 +139,15 @@ class VAE(keras.Model):
 
     def likelihood_of(self, features: tf.Tensor) -> Likelihood:
         """The likelihood given the decoder's features [batch, height, width, features]."""
-        parameters = Parameters(self.family)
         if not self.head.is_sequential:
-            return parameters(features)
-        return DecodedLikelihood(self.head, features, parameters)
+            return self.family.distribution(features)
+        return DecodedLikelihood(self.head, features, self.family)
 
     def sample_prior(self, noise: tf.Tensor) -> tf.Tensor:
         """Draws from p(z), shape [batch, latents].
 
         Args:
-          noise: standard normal, shape [batch, latent_model.prior_noise].
+          noise: standard normal, shape [batch, latents].
         """
         return self.latent_model.sample_prior(noise)
 

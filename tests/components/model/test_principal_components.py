@@ -65,6 +65,14 @@ def test_components_beyond_the_rank_of_the_images_have_no_scale():
     assert found.noise > 0
 
 
+def test_more_components_than_values_have_no_scale():
+    images = RNG.integers(0, 256, (40, 1, 2, 3), np.uint8)
+    few, many = (principal_components.of_images(images, count) for count in (6, 9))
+    np.testing.assert_allclose(few.directions.T @ few.directions, np.eye(6), atol=1e-5)
+    np.testing.assert_array_equal(many.directions, np.pad(few.directions, [(0, 0), (0, 3)]))
+    np.testing.assert_array_equal(many.scales, np.pad(few.scales, (0, 3)))
+
+
 def test_the_number_of_images_is_bounded_by_their_size():
     assert principal_components.sufficient_images((28, 28, 1)) == 4096
     assert principal_components.sufficient_images((128, 128, 3)) == 1365
