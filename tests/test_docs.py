@@ -142,7 +142,7 @@ def test_the_presets_match_their_descriptions():
     assert sorted(rows) == preset_names()
     for name, (_, network, latents, epochs, batch, optimizer, rate) in rows.items():
         config = load_config(name)
-        widths = ",".join(map(str, config.widths))
+        widths = ",".join(map(str, config.widths)) or "that suit the images"
         assert network.startswith(f"`{config.network}`, widths {widths}:") or network.endswith(
             f" {widths}"
         )

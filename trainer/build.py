@@ -16,6 +16,7 @@ from components.base.shapes import Shape
 from components.data import image_store
 from components.data.batches import Batches
 from components.data.prepared_dataset import PreparedDataset
+from components.model import principal_components
 from components.model.vae import VAE
 from trainer import choices, memory_check
 from trainer.config import TrainConfig
@@ -120,7 +121,14 @@ def build_run(
     store = image_store.open_store(examples, TRAIN_SPLIT, cache_bytes=cache_bytes)
     labels = examples.labels(TRAIN_SPLIT) if classes else None
     batches = Batches(store, batch_size=config.batch_size, seed=config.seed, labels=labels)
-    return build_run_on(devices, config, batches, classes=classes)
+    run = build_run_on(devices, config, batches, classes=classes)
+    if config.linear_path == "principal_components":
+        # Not in the checkpoints: a resumed run computes them again, from the same images.
+        head = examples.head(
+            TRAIN_SPLIT, principal_components.sufficient_images(examples.image_shape)
+        )
+        run.model.start_as(principal_components.of_images(head.images, config.latents))
+    return run
 
 
 def build_run_on(

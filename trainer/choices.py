@@ -23,10 +23,9 @@ OBJECTIVES = Registry(
     elbo="components.model.objective:elbo",
     path_derivative="components.model.objective:path_derivative",
     importance_weighted="components.model.objective:importance_weighted",
-    doubly_reparameterized="components.model.objective:doubly_reparameterized",
 )
 
-OBJECTIVES_WITH_SAMPLES = ("importance_weighted", "doubly_reparameterized")
+OBJECTIVES_WITH_SAMPLES = ("importance_weighted",)
 
 LEARNING_RATE_SCHEDULES = Registry(
     constant="trainer.optimization.schedules:ConstantRate",

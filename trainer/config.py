@@ -30,8 +30,7 @@ from trainer.choices import (
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 _AT_LEAST_1 = (
-    "latents", "decoder_blocks", "feature_channels", "head_layers", "prior_components", "levels",
-    "epochs",
+    "latents", "decoder_blocks", "feature_channels", "head_layers", "levels", "epochs",
     "batch_size", "accumulate", "objective_samples", "beta_cycles", "steps_per_call", "eval_every",
     "heldout_examples",
 )  # fmt: skip
@@ -48,14 +47,13 @@ _AT_MOST: dict[str, float] = {
     ),
     **dict.fromkeys(("encoder_blocks", "decoder_blocks", "head_layers"), 100),
     "objective_samples": 1000,
-    "prior_components": 10_000,
     **dict.fromkeys(("learning_rate", "weight_decay", "clip_norm", "beta", "free_bits"), 1e30),
     "replicas": 1024,
 }
 
 
-# The other objectives hold the posterior constant, since a term of their gradient has the mean 0.
-# That does not hold where a floor cuts it off.
+# The path derivative holds the posterior constant, since that term of the gradient has the mean 0.
+# It does not where a floor cuts the rate off.
 _WITH_FREE_BITS = ("elbo", "importance_weighted")
 
 _MAX_LEVELS = 4
@@ -80,10 +78,10 @@ class TrainConfig:
     latents: int = option(2, "number of latent dimensions")
     widths: tuple[int, ...] = option(
         (),
-        "layer widths from the image inwards; not given: from the size of the images. mlp, "
-        "gated_mlp: units of each dense layer; conv, keras_conv: channels of each stride-2 "
-        "convolution, then units of a dense layer; residual: channels at each resolution from half "
-        "the image's downwards, then units of a dense layer",
+        "layer widths from the image inwards; not given: from the size of the images. mlp: units "
+        "of each dense layer; conv, keras_conv: channels of each stride-2 convolution, then units "
+        "of a dense layer; residual: channels at each resolution from half the image's downwards, "
+        "then units of a dense layer",
     )
     activation: str = option("relu", "activation function of the inner layers", choices=ACTIVATIONS)
     encoder_blocks: int = option(
@@ -94,38 +92,41 @@ class TrainConfig:
     )
     feature_channels: int = option(
         32,
-        "channels of the decoder's features at full resolution, which the causal and four_pass "
-        "heads read; residual has them with every head",
+        "channels of the decoder's features at full resolution, which the causal head reads; "
+        "residual has them with every head",
     )
     likelihood: str = option(
         "bernoulli",
         "likelihood p(x|z) of the pixels. bernoulli: intensities as probabilities; binarized: "
-        "pixels of 0 or 1, drawn anew at every step; continuous_bernoulli: intensities; "
-        "logistic_mixture: 256 levels; gaussian, gaussian_per_pixel: intensities, with one learned "
-        "scale for all pixels or one for each",
+        "pixels of 0 or 1, drawn anew at every step; logistic_mixture: 256 levels; gaussian: "
+        "intensities, with a learned scale for each image",
         choices=tuple(LIKELIHOODS),
     )
     head: str = option(
         "factorized",
         "how pixels depend on one another given the latents. factorized: not at all; causal: each "
-        "on its neighbors above and to the left, which makes sampling slow; four_pass: each of 2 x "
-        "2 pixels on those before it",
+        "on its neighbors above and to the left, which makes sampling slow",
         choices=tuple(HEADS),
     )
     head_layers: int = option(
-        1, "causal, four_pass: number of layers over features and decoded pixels together"
+        1, "causal: number of layers over features and decoded pixels together"
     )
     prior: str = option(
         "standard_normal",
-        "prior p(z). real_nvp: a flow of four couplings; mixture: of normal distributions; vamp: "
-        "of the posteriors of learned images",
+        "prior p(z). real_nvp: a flow of four couplings",
         choices=tuple(PRIORS),
     )
-    prior_components: int = option(100, "mixture, vamp: number of components of the prior")
     levels: int = option(
         1,
         "number of levels of latents. 2 to 4, only with residual: a hierarchy from the lowest "
         "resolution upwards, in which each level is a map and latents its number of channels",
+    )
+    linear_path: str = option(
+        "none",
+        "only with gaussian: a linear map beside the encoder and one beside the decoder, which are "
+        "not trained. principal_components: those of the training images, which keep the detail of "
+        "large images",
+        choices=("none", "principal_components"),
     )
     condition: str = option(
         "none",
@@ -166,8 +167,7 @@ class TrainConfig:
     objective: str = option(
         "elbo",
         "the bound that training maximizes. path_derivative: the ELBO with a gradient of lower "
-        "variance; importance_weighted: the tighter bound of several draws; "
-        "doubly_reparameterized: the same with a gradient of lower variance",
+        "variance; importance_weighted: the tighter bound of several draws",
         choices=tuple(OBJECTIVES),
     )
     objective_samples: int = option(
@@ -249,8 +249,8 @@ class TrainConfig:
                 raise ConfigError(f"{name} must be at most 1. Received: {getattr(self, name)}")
         if self.objective_samples > 1 and self.objective not in OBJECTIVES_WITH_SAMPLES:
             raise ConfigError(
-                f"objective {self.objective} has one draw per example; choose one of "
-                f"{', '.join(OBJECTIVES_WITH_SAMPLES)}, or set objective_samples to 1. "
+                f"objective {self.objective} has one draw per example; choose "
+                f"{' or '.join(OBJECTIVES_WITH_SAMPLES)}, or set objective_samples to 1. "
                 f"Received: {self.objective_samples}"
             )
         if self.weight_decay and self.optimizer not in OPTIMIZERS_WITH_DECAY:
@@ -271,6 +271,7 @@ class TrainConfig:
                 f"{self.objective}, whose gradient a floor of the rate would bias"
             )
         self._check_hierarchy()
+        self._check_likelihood()
         min_widths = MIN_WIDTHS[self.network]
         is_valid = all(1 <= width < 2**31 for width in self.widths)
         if self.widths and not (len(self.widths) >= min_widths and is_valid):
@@ -294,6 +295,23 @@ class TrainConfig:
                 raise ConfigError(
                     f"levels={self.levels} needs {name} {' or '.join(allowed)}. Received: {value}"
                 )
+
+    def _check_likelihood(self) -> None:
+        """Checks what the likelihood goes with.
+
+        Raises:
+          ConfigError: it does not go with other settings.
+        """
+        if self.likelihood == "gaussian" and self.head != "factorized":
+            raise ConfigError(
+                "likelihood gaussian needs head factorized, since all pixels share a scale. "
+                f"Received: {self.head}"
+            )
+        if self.linear_path != "none" and (self.likelihood != "gaussian" or self.levels > 1):
+            raise ConfigError(
+                f"linear_path {self.linear_path} needs likelihood gaussian and levels=1. "
+                f"Received: {self.likelihood}, levels={self.levels}"
+            )
 
     def classes(self, class_names: Sequence[str]) -> int:
         """The number of labels that a model of a dataset is conditioned on; 0 for none.

@@ -43,7 +43,7 @@ def describe(config: TrainConfig, options: RunOptions, examples: PreparedDataset
     lines = {
         "devices": _devices(run, num_hosts),
         "precision": f"{_precision(run)}, {compiled}",
-        "parts": f"{config.likelihood} likelihood, {config.head} head, {config.prior} prior",
+        "parts": _parts(config),
         **_costs(run, replicas),
         **_batches(run, replicas),
         "data": _data(options, examples),
@@ -67,6 +67,11 @@ def _without_tf_config() -> Iterator[None]:
             os.environ["TF_CONFIG"] = tf_config
 
 
+def _parts(config: TrainConfig) -> str:
+    parts = f"{config.likelihood} likelihood, {config.head} head, {config.prior} prior"
+    return parts if config.linear_path == "none" else f"{parts}, {config.linear_path} linear path"
+
+
 def _devices(run: TrainingRun, num_hosts: int) -> str:
     devices = f"{len(run.devices.kinds)} x {run.devices.kinds[0]}"
     return devices if num_hosts == 1 else f"{num_hosts} hosts with {devices} each"
@@ -82,12 +87,7 @@ def _costs(run: TrainingRun, replicas: int) -> dict[str, str]:
     config, step_config = run.config, run.loop.step_config
     classes = run.model.architecture.classes
     given = f", given one of {classes:,} labels" if classes else ""
-    model_costs = memory_check.planned_costs(
-        config,
-        run.batches.image_shape,
-        micro_batch=memory_check.micro_batch_size(config, replicas),
-        classes=classes,
-    )
+    model_costs = memory_check.planned_costs(config, run.batches.image_shape, classes=classes)
     replica_memory = memory_check.replica_memory(
         model_costs,
         config,

@@ -91,8 +91,7 @@ def check(
         large for any machine.
     """
     replicas = host().count * len(kinds)
-    micro_batch = micro_batch_size(config, replicas)
-    model_costs = planned_costs(config, image_shape, micro_batch=micro_batch, classes=classes)
+    model_costs = planned_costs(config, image_shape, classes=classes)
     need = replica_memory(
         model_costs,
         config,
@@ -156,9 +155,7 @@ def _smallest_gpu(count: int) -> int | None:
     return min(limits[:count], default=0) or None
 
 
-def planned_costs(
-    config: TrainConfig, image_shape: Shape, *, micro_batch: int, classes: int = 0
-) -> costs.Costs:
+def planned_costs(config: TrainConfig, image_shape: Shape, *, classes: int = 0) -> costs.Costs:
     """The costs of a run's model, which is not built.
 
     Raises:
@@ -167,7 +164,7 @@ def planned_costs(
     objective = choices.OBJECTIVES[config.objective](config.objective_samples)
     architecture = config.architecture(image_shape, classes=classes)
     try:
-        return costs.count(architecture, objective, batch_size=micro_batch)
+        return costs.count(architecture, objective)
     except (ValueError, OverflowError, tf.errors.InvalidArgumentError) as error:
         if max(config.latents, *architecture.widths) < _HUGE_LAYER:
             raise

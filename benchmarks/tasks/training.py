@@ -46,10 +46,7 @@ def preset(examples: str, preset: str, seconds: float) -> Report:
     run = _build(examples, preset, {})
     report = _time_loop(run, seconds)
     costs = memory_check.planned_costs(
-        run.config,
-        run.batches.image_shape,
-        micro_batch=run.config.batch_size,
-        classes=run.model.architecture.classes,
+        run.config, run.batches.image_shape, classes=run.model.architecture.classes
     )
     return report | {
         "precision": run.devices.precision,

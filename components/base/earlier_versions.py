@@ -1,8 +1,8 @@
-"""Settings that earlier versions of this program did not have.
+"""Settings that not all versions of this program have.
 
-A config without such a setting is equal to one whose setting has the value given here, with which a
-stage does what the earlier version did. Results of earlier versions therefore stay comparable, can
-be up to date, and can be continued.
+A config without such a setting is equal to one whose setting has the value given here, with which
+versions with and without the setting do the same. Results of earlier versions therefore stay
+comparable, can be up to date, and can be continued.
 """
 
 from collections.abc import Mapping
@@ -22,13 +22,15 @@ _EARLIER: dict[str, dict[str, Any]] = {
         "head": "factorized",
         "head_layers": 1,
         "prior": "standard_normal",
-        "prior_components": 100,
         "levels": 1,
+        "linear_path": "none",
         "condition": "none",
         "objective": "elbo",
         "objective_samples": 1,
         "beta_warmup_steps": 0,
         "beta_warmup_share": 0.5,
+        # Only earlier versions: no prior of this version has components.
+        "prior_components": 100,
     },
     # Log-likelihoods were not estimated.
     "evaluate": {"importance_samples": 0, "limit_examples": 0},
@@ -36,7 +38,7 @@ _EARLIER: dict[str, dict[str, Any]] = {
 
 
 def with_earlier(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config of any version, with the settings that its version did not have."""
+    """A config of any version, with the settings that its version does not have."""
     return {**_EARLIER.get(stage, {}), **config}
 
 

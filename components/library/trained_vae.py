@@ -131,8 +131,7 @@ class TrainedVAE:
           The likelihood's mean at each draw, float32 in [0, 1], [n, height, width, channels].
         """
         _check_count("n", n)
-        noise_size = self.model.latent_model.prior_noise
-        noise = np.random.default_rng(seed).standard_normal((n, noise_size), np.float32)
+        noise = np.random.default_rng(seed).standard_normal((n, self.latents), np.float32)
         return self.decode(self.model.sample_prior(noise), labels)
 
     def reconstruct(self, images: Any, labels: Any = None) -> np.ndarray:

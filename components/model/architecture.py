@@ -32,8 +32,8 @@ class Architecture:
       head: key of `HEADS`.
       head_layers: layers of a head over features and decoded pixels together.
       prior: key of `PRIORS`.
-      prior_components: components of a prior that is a mixture.
       levels: number of levels of latents; more than one make a hierarchy.
+      linear_path: `principal_components` for a linear path beside encoder and decoder, or `none`.
       classes: number of labels that the likelihood p(x|z, y) is conditioned on; 0 for none.
     """
 
@@ -49,8 +49,8 @@ class Architecture:
     head: str = "factorized"
     head_layers: int = 1
     prior: str = "standard_normal"
-    prior_components: int = 100
     levels: int = 1
+    linear_path: str = "none"
     classes: int = 0
 
 

@@ -27,8 +27,8 @@ _FLOAT32_BYTES = 4
 PARTS = ("encoder", "decoder", "head", "prior")
 # The operations whose outputs are kept for the backward pass.
 _KEPT = (
-    "MatMul", "BatchMatMulV2", "Conv2D", "Conv2DBackpropInput", "Relu", "Sigmoid", "Tanh", "Erf",
-    "Exp", "Softplus",
+    "MatMul", "BatchMatMulV2", "Conv2D", "Conv2DBackpropInput", "Relu", "Sigmoid", "Tanh", "Exp",
+    "Softplus",
 )  # fmt: skip
 
 
@@ -40,24 +40,31 @@ class Costs:
       weight_shapes: the shape of each trainable weight.
       flops_by_part: floating-point operations of a forward pass, per example, by part of the model.
       activations: number of values that a forward pass keeps for the backward pass, per example.
+      frozen: number of parameters that are not trained.
     """
 
     weight_shapes: tuple[tuple[int, ...], ...]
-    flops_by_part: dict[str, float]
-    activations: float
+    flops_by_part: dict[str, int]
+    activations: int
+    frozen: int = 0
 
     @property
-    def parameters(self) -> int:
-        """Number of trainable parameters."""
+    def trainable(self) -> int:
+        """Number of parameters that are trained."""
         return sum(map(math.prod, self.weight_shapes))
 
     @property
-    def forward_flops(self) -> float:
+    def parameters(self) -> int:
+        """Number of all parameters."""
+        return self.trainable + self.frozen
+
+    @property
+    def forward_flops(self) -> int:
         """Floating-point operations of a forward pass, per example."""
         return sum(self.flops_by_part.values())
 
     @property
-    def training_flops(self) -> float:
+    def training_flops(self) -> int:
         """Floating-point operations of a training step, per example."""
         return TRAINING_FACTOR * self.forward_flops
 
@@ -68,9 +75,9 @@ class Memory:
 
     Attributes:
       parameters: the weights, in float32.
-      gradients: a float32 number per parameter.
-      slots: the optimizer's state per parameter, in float32.
-      average: the moving average of the weights, in float32.
+      gradients: a float32 number per trained parameter.
+      slots: the optimizer's state per trained parameter, in float32.
+      average: the moving average of the trained weights, in float32.
       activations: layer outputs of one micro-batch, kept for the backward pass.
       data: training examples in memory.
     """
@@ -88,30 +95,29 @@ class Memory:
         return sum(dataclasses.astuple(self))
 
 
-def count(architecture: Architecture, objective: Objective, *, batch_size: int = 1) -> Costs:
+def count(architecture: Architecture, objective: Objective) -> Costs:
     """Counts the costs of training a model, without building it: a graph has shapes but no values.
 
     Args:
       architecture: the model.
       objective: what is computed for each example.
-      batch_size: number of examples that are computed at once. Work that is done once for all of
-        them, as by a prior that encodes learned images, is divided by it.
     """
     with tf.Graph().as_default():
         model = VAE(**dataclasses.asdict(architecture))
-        images = tf.TensorSpec([batch_size, *architecture.image_shape])
-        noise = tf.TensorSpec([batch_size, objective.samples * model.latents])
+        images = tf.TensorSpec([1, *architecture.image_shape])
+        noise = tf.TensorSpec([1, objective.samples * model.latents])
 
         @tf.function(autograph=False)
         def losses(images: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-            labels = tf.zeros([batch_size], tf.int32)
+            labels = tf.zeros([1], tf.int32)
             return objective(model, images, noise, labels, beta=tf.ones([]), free_bits=0.0).loss
 
         graph = losses.get_concrete_function(images, noise).graph
         shapes = tuple(tuple(weight.shape) for weight in model.trainable_weights)
-    flops = {part: number / batch_size for part, number in count_operations(graph).items()}
+        frozen = sum(math.prod(weight.shape) for weight in model.non_trainable_weights)
     kept = [each.outputs[0].shape for each in graph.get_operations() if each.type in _KEPT]
-    return Costs(shapes, flops, sum(shape.num_elements() for shape in kept) / batch_size)
+    activations = sum(shape.num_elements() for shape in kept)
+    return Costs(shapes, count_operations(graph), activations, frozen)
 
 
 def count_operations(graph: tf.Graph) -> dict[str, int]:
@@ -148,14 +154,14 @@ def memory(
       data_bytes: size of the training examples held in memory, in bytes.
       activation_bytes: size of an element of a layer's output, in bytes: 4, or 2 in half precision.
     """
-    weights = _FLOAT32_BYTES * costs.parameters
+    trained = _FLOAT32_BYTES * costs.trainable
     slots = sum(num_slots(shape) * math.prod(shape) for shape in costs.weight_shapes)
     return Memory(
-        parameters=weights,
-        gradients=weights,
+        parameters=_FLOAT32_BYTES * costs.parameters,
+        gradients=trained,
         slots=_FLOAT32_BYTES * slots,
-        average=weights if averages else 0,
-        activations=round(micro_batch * costs.activations * activation_bytes),
+        average=trained if averages else 0,
+        activations=micro_batch * costs.activations * activation_bytes,
         data=data_bytes,
     )
 

@@ -1,7 +1,6 @@
 """Draws from the posterior with everything that the objectives need about them."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import Protocol
 
 import keras
@@ -12,9 +11,6 @@ from components.model.priors.prior import Prior
 
 # exp(±20) is finite in float32, and no useful posterior is that wide or that narrow.
 LOG_VARIANCE_BOUND = 20.0
-
-# A function of z [draws, latents] that returns z.
-ThroughZ = Callable[[tf.Tensor], tf.Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,13 +54,11 @@ class LatentModel(Protocol):
 
     Attributes:
       latents: number of latent dimensions, over all levels.
-      prior_noise: how many standard normal numbers a draw from the prior needs.
       has_closed_form_rates: whether the rates have a closed form, by latent dimension.
       has_fixed_rates: whether the rates do not depend on the draw.
     """
 
     latents: int
-    prior_noise: int
     has_closed_form_rates: bool
     has_fixed_rates: bool
 
@@ -79,7 +73,6 @@ class LatentModel(Protocol):
         condition: tf.Tensor | None = None,
         samples: int = 1,
         stop_posterior: bool = False,
-        through_z: ThroughZ | None = None,
     ) -> Inference:
         """Draws from q(z|x).
 
@@ -91,14 +84,13 @@ class LatentModel(Protocol):
           samples: number of draws for each image.
           stop_posterior: whether the gradient of `log_posterior` with respect to the posterior's
             own parameters is left out; the one through z remains.
-          through_z: an identity that every z passes through, to change its gradient.
         """
 
     def decode(self, z: tf.Tensor, condition: tf.Tensor | None = None) -> tf.Tensor:
         """The decoder's features at latents [batch, latents], given a condition as `infer`'s."""
 
     def sample_prior(self, noise: tf.Tensor) -> tf.Tensor:
-        """Draws from p(z), [batch, latents], of standard normal noise [batch, prior_noise]."""
+        """Draws from p(z), made of standard normal noise; both have the shape [batch, latents]."""
 
 
 class OneLevel:
@@ -115,11 +107,11 @@ class OneLevel:
         self._prior = prior
         self._decoder = decoder
         self.latents = prior.latents
-        self.prior_noise = prior.noise_size
         self.has_closed_form_rates = self.has_fixed_rates = prior.has_closed_form
 
     def posterior(self, x: tf.Tensor) -> Normal:
-        return encoded_posterior(self._encoder, x)
+        with tf.name_scope("encoder"):
+            return bounded_normal(self._encoder(x))
 
     def infer(
         self,
@@ -129,7 +121,6 @@ class OneLevel:
         condition: tf.Tensor | None = None,
         samples: int = 1,
         stop_posterior: bool = False,
-        through_z: ThroughZ | None = None,
     ) -> Inference:
         posterior = self.posterior(x)
         if samples > 1:
@@ -140,8 +131,6 @@ class OneLevel:
             if condition is not None:
                 condition = tf.repeat(condition, samples, axis=0)
         z = posterior.sample(noise)
-        if through_z is not None:
-            z = through_z(z)
         density = posterior.without_gradient() if stop_posterior else posterior
         with tf.name_scope("prior"):
             log_prior = self._prior.log_prob(z)
@@ -160,12 +149,6 @@ class OneLevel:
 
     def sample_prior(self, noise: tf.Tensor) -> tf.Tensor:
         return self._prior.sample(noise)
-
-
-def encoded_posterior(encoder: keras.Model, x: tf.Tensor) -> Normal:
-    """The normal distribution whose means and log-variances an encoder computes."""
-    with tf.name_scope("encoder"):
-        return bounded_normal(encoder(x))
 
 
 def bounded_normal(parameters: tf.Tensor) -> Normal:

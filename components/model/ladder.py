@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from components.model.distributions import Normal, standard_normal_like
-from components.model.inference import Inference, ThroughZ, bounded_normal
+from components.model.inference import Inference, bounded_normal
 from components.model.networks.network import NetworkSettings, grid
 from components.model.networks.residual import (
     convolution,
@@ -131,7 +131,7 @@ class Ladder:
         self._encoder = encoder
         self._decoder = decoder
         self._sizes = [level.size for level in decoder.levels]
-        self.latents = self.prior_noise = sum(self._sizes)
+        self.latents = sum(self._sizes)
 
     def posterior(self, x: tf.Tensor) -> Normal:
         """The posterior of each level given the means of the levels above."""
@@ -156,11 +156,10 @@ class Ladder:
         condition: tf.Tensor | None = None,
         samples: int = 1,
         stop_posterior: bool = False,
-        through_z: ThroughZ | None = None,
     ) -> Inference:
         del condition  # There is none: a VAE with levels has no classes.
         # The gradient of log q(z_l | x, z_<l) through z_<l would be lost with its parameters.
-        if stop_posterior or through_z is not None:
+        if stop_posterior:
             raise ValueError("the posterior of a hierarchy cannot be held constant")
         noises = tf.split(noise, self._sizes, axis=-1)
         draws: list[tuple[tf.Tensor, Normal, Normal]] = []

@@ -23,8 +23,9 @@ _MAX_CONFIG_BYTES = 64 << 10
 _MAX_ELEMENTS = 256
 # The name that `components.model.vae` registers.
 _REGISTERED_NAME = "vae_pipeline>VAE"
-# Keras describes the data type as an object. The VAE's constructor sets it.
-_IGNORED = "dtype"
+# Keras describes the data type as an object. The VAE's constructor sets it. Earlier versions had
+# priors with components; the setting is in the files of models with other priors, too.
+_IGNORED = ("dtype", "prior_components")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +102,7 @@ def _read_config(archive: PlainZip) -> dict[str, Any]:
     if not isinstance(value, dict) or value.get("registered_name") != _REGISTERED_NAME:
         raise ValueError(f"its {_CONFIG} does not describe a {_REGISTERED_NAME}")
     config = json_types.parse(dict[str, Any], value.get("config"), where="config")
-    config.pop(_IGNORED, None)
+    config = {name: value for name, value in config.items() if name not in _IGNORED}
     for name, setting in config.items():
         elements = setting if isinstance(setting, list) else [setting]
         if len(elements) > _MAX_ELEMENTS or any(isinstance(e, dict | list) for e in elements):

@@ -5,7 +5,7 @@ distortion of the ELBO, so that runs with different objectives can be compared.
 """
 
 import dataclasses
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import tensorflow as tf
 
@@ -109,17 +109,13 @@ class ImportanceWeighted:
 
     Attributes:
       samples: the number k of draws of z for each example.
-      doubly_reparameterized: whether the posterior's gradient is the doubly reparameterized one,
-        whose signal does not vanish as k grows (Tucker et al., 2019).
     """
 
     samples: int
-    doubly_reparameterized: bool = False
 
     @property
     def description(self) -> str:
-        kind = ", doubly reparameterized" if self.doubly_reparameterized else ""
-        return f"the importance-weighted bound of {self.samples} draws{kind}"
+        return f"the importance-weighted bound of {self.samples} draws"
 
     def __call__(
         self,
@@ -131,7 +127,6 @@ class ImportanceWeighted:
         beta: tf.Tensor,
         free_bits: float,
     ) -> Losses:
-        shares = _GradientShares()
         draws = weighted_draws(
             vae,
             images,
@@ -140,13 +135,9 @@ class ImportanceWeighted:
             samples=self.samples,
             beta=beta,
             free_bits=free_bits,
-            stop_posterior=self.doubly_reparameterized,
-            through_z=shares if self.doubly_reparameterized else None,
         )
-        # The bound is log 1/k Σ w, and the gradient of log Σ w is Σ w / Σ w times that of log w.
+        # The bound is log 1/k Σ w.
         loss = tf.math.log(float(self.samples)) - tf.reduce_logsumexp(draws.log_weights, axis=-1)
-        shares_of_weight = tf.stop_gradient(tf.nn.softmax(draws.log_weights))
-        shares.values = tf.reshape(1.0 - beta + beta * shares_of_weight, [-1, 1])
         return Losses(
             loss,
             tf.reduce_mean(draws.rates, axis=-1),
@@ -177,7 +168,6 @@ def weighted_draws(
     samples: int,
     beta: tf.Tensor | float = 1.0,
     free_bits: float = 0.0,
-    **options: Any,
 ) -> WeightedDraws:
     """Draws from q(z|x) with their weights.
 
@@ -191,9 +181,8 @@ def weighted_draws(
       samples: number of draws for each image.
       beta: as for an `Objective`.
       free_bits: as for an `Objective`.
-      **options: of `LatentModel.infer`.
     """
-    inference = vae.infer(images, noise, labels, samples=samples, **options)
+    inference = vae.infer(images, noise, labels, samples=samples)
     distortion = vae.distortion(tf.repeat(images, samples, axis=0), inference.features)
     rates = inference.sampled_rates
     # log w = log p(x|z) + beta (log p(z) - log q(z|x))
@@ -206,32 +195,6 @@ def _floored_rate(rates: tf.Tensor, free_bits: float) -> tf.Tensor:
     """The sum of the rates, each at least `free_bits`, in nats, shape [draws]."""
     # Σ_d max(rate_d, free_bits)
     return tf.reduce_sum(tf.maximum(rates, free_bits) if free_bits else rates, axis=-1)
-
-
-class _GradientShares:
-    """Multiplies the gradient that passes through z by a factor of each draw.
-
-    With s = w / Σ w, the loss gives the gradient through z the factor s. What is left out is
-    beta s ∂log q(z|x) by the posterior's parameters. Its mean is that of beta times the gradient
-    of s through z, which is s (1 - s) ∂log w. So the doubly reparameterized gradient has the factor
-    s - beta s (1 - s) in place of s; for beta = 1 that is s². The gradients of the decoder and of
-    the prior do not pass through here and keep s.
-
-    Attributes:
-      values: 1 - beta (1 - s) of each draw, shape [draws, 1]; known only when everything after z
-        has been computed, and needed only for the gradient.
-    """
-
-    values: tf.Tensor
-
-    def __call__(self, z: tf.Tensor) -> tf.Tensor:
-        """z itself."""
-
-        @tf.custom_gradient
-        def identity(z: tf.Tensor):
-            return tf.identity(z), lambda upstream: upstream * self.values
-
-        return identity(z)
 
 
 def elbo(samples: int) -> Objective:
@@ -249,8 +212,3 @@ def path_derivative(samples: int) -> Objective:
 def importance_weighted(samples: int) -> Objective:
     """The importance-weighted bound."""
     return ImportanceWeighted(samples)
-
-
-def doubly_reparameterized(samples: int) -> Objective:
-    """The importance-weighted bound with its doubly reparameterized gradient."""
-    return ImportanceWeighted(samples, doubly_reparameterized=True)

@@ -5,7 +5,6 @@ from components.base.registry import Registry
 # The names are saved in `.keras` files and in manifests, so renaming one makes models unreadable.
 NETWORKS = Registry(
     mlp="components.model.networks.mlp:MLP",
-    gated_mlp="components.model.networks.mlp:GATED_MLP",
     conv="components.model.networks.conv:CONV",
     keras_conv="components.model.networks.conv:KERAS_CONV",
     residual="components.model.networks.residual:RESIDUAL",
@@ -13,31 +12,26 @@ NETWORKS = Registry(
 
 # The minimum number of layer widths. The convolutional architectures need the channels of one
 # convolution and the width of the dense layer.
-MIN_WIDTHS = {"mlp": 1, "gated_mlp": 1, "conv": 2, "keras_conv": 2, "residual": 2}
+MIN_WIDTHS = {"mlp": 1, "conv": 2, "keras_conv": 2, "residual": 2}
 
 LIKELIHOODS = Registry(
     bernoulli="components.model.likelihoods.bernoulli:BERNOULLI",
     binarized="components.model.likelihoods.bernoulli:BINARIZED",
-    continuous_bernoulli="components.model.likelihoods.continuous_bernoulli:CONTINUOUS_BERNOULLI",
     logistic_mixture="components.model.likelihoods.logistic_mixture:LOGISTIC_MIXTURE",
     gaussian="components.model.likelihoods.gaussian:GAUSSIAN",
-    gaussian_per_pixel="components.model.likelihoods.gaussian:GAUSSIAN_PER_PIXEL",
 )
 
 HEADS = Registry(
     factorized="components.model.heads.factorized:FactorizedHead",
     causal="components.model.heads.causal:CausalHead",
-    four_pass="components.model.heads.four_pass:FourPassHead",
 )
 
 PRIORS = Registry(
-    standard_normal="components.model.priors.builders:standard_normal",
-    real_nvp="components.model.priors.builders:real_nvp",
-    mixture="components.model.priors.builders:mixture",
-    vamp="components.model.priors.builders:vamp",
+    standard_normal="components.model.priors.standard_normal:StandardNormal",
+    real_nvp="components.model.priors.flow:RealNVP",
 )
 
-ACTIVATIONS = ("relu", "silu", "gelu")
+ACTIVATIONS = ("relu", "silu")
 
 # The name of the model in the artifact of the train stage.
 MODEL_FILE = "model.keras"

@@ -8,15 +8,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from components.model import linear_path
 from components.model.activations import activation
 from components.model.architecture import Architecture
 from components.model.distributions import Normal
-from components.model.heads.head import DecodedLikelihood, Head, HeadSettings, Parameters
-from components.model.inference import Inference, LatentModel, OneLevel, encoded_posterior
+from components.model.heads.head import DecodedLikelihood, Head, HeadSettings
+from components.model.inference import Inference, LatentModel, OneLevel
 from components.model.ladder import Ladder, LadderDecoder, ladder_encoder
-from components.model.likelihoods.gaussian import SharedScale
 from components.model.likelihoods.likelihood import Family, Likelihood
 from components.model.networks.network import NetworkSettings
+from components.model.principal_components import PrincipalComponents
 from components.model.registry import HEADS, LIKELIHOODS, NETWORKS, PRIORS
 from components.model.restore import restore
 
@@ -57,16 +58,19 @@ class VAE(keras.Model):
     def _build_parts(self, dtype: str) -> None:
         architecture = self.architecture
         channels = architecture.image_shape[2]
-        # One scale for all pixels is a weight of its own and no output.
-        shares_scale = self.family.shares_scale
-        num_outputs = channels if shares_scale else self.family.num_outputs(channels)
+        num_outputs = self.family.num_outputs(channels)
         head = HEADS[architecture.head]
+        if head.is_sequential and not self.family.is_pixelwise:
+            raise ValueError(
+                f"likelihood {architecture.likelihood} needs head factorized. "
+                f"Received: {architecture.head}"
+            )
         settings = NetworkSettings(
             image_shape=architecture.image_shape,
             latents=architecture.latents,
             widths=architecture.widths,
-            outputs=architecture.feature_channels if head.reads_features else num_outputs,
-            head_reads_features=head.reads_features,
+            outputs=architecture.feature_channels if head.is_sequential else num_outputs,
+            head_reads_features=head.is_sequential,
             activation=activation(architecture.activation),
             encoder_blocks=architecture.encoder_blocks,
             decoder_blocks=architecture.decoder_blocks,
@@ -84,7 +88,6 @@ class VAE(keras.Model):
                 dtype=dtype,
             )
         )
-        self.scale = SharedScale(name="scale") if shares_scale else None
 
     def _build_latent_model(self, settings: NetworkSettings) -> LatentModel:
         architecture = self.architecture
@@ -96,13 +99,14 @@ class VAE(keras.Model):
             self.decoder = LadderDecoder(settings, levels=architecture.levels)
             return Ladder(self.encoder, self.decoder)
         network = NETWORKS[architecture.network]
-        self.encoder = encoder = network.encoder(settings)
+        self.encoder = network.encoder(settings)
         # The decoder's inputs are the latents, followed by the one-hot label.
         inputs = architecture.latents + architecture.classes
         self.decoder = network.decoder(dataclasses.replace(settings, latents=inputs))
-        self.prior = PRIORS[architecture.prior](
-            architecture, lambda images: encoded_posterior(encoder, images)
-        )
+        if architecture.linear_path != "none":
+            self.encoder = linear_path.beside_encoder(self.encoder, settings)
+            self.decoder = linear_path.beside_decoder(self.decoder, settings)
+        self.prior = PRIORS[architecture.prior](architecture.latents, name="prior")
         return OneLevel(self.encoder, self.prior, self.decoder)
 
     @property
@@ -134,16 +138,15 @@ class VAE(keras.Model):
 
     def likelihood_of(self, features: tf.Tensor) -> Likelihood:
         """The likelihood given the decoder's features [batch, height, width, features]."""
-        parameters = Parameters(self.family, self.scale)
         if not self.head.is_sequential:
-            return parameters(features)
-        return DecodedLikelihood(self.head, features, parameters)
+            return self.family.distribution(features)
+        return DecodedLikelihood(self.head, features, self.family)
 
     def sample_prior(self, noise: tf.Tensor) -> tf.Tensor:
         """Draws from p(z), shape [batch, latents].
 
         Args:
-          noise: standard normal, shape [batch, latent_model.prior_noise].
+          noise: standard normal, shape [batch, latents].
         """
         return self.latent_model.sample_prior(noise)
 
@@ -225,17 +228,28 @@ class VAE(keras.Model):
         """A copy that computes entirely in float32, as exported models do.
 
         Args:
-          weights: weights of the copy, in the order of `get_weights`; None for this model's own.
+          weights: see `assign`; None for this model's own.
         """
         copy = VAE(**dataclasses.asdict(self.architecture))
-        copy.set_weights(self.get_weights() if weights is None else weights)
+        copy.set_weights(self.get_weights())
+        if weights is not None:
+            copy.assign(weights)
         return copy
+
+    def assign(self, weights: list[np.ndarray]) -> None:
+        """Sets the weights that are trained, in the order of `trainable_variables`."""
+        for variable, value in zip(self.trainable_variables, weights, strict=True):
+            variable.assign(value)
+
+    def start_as(self, components: PrincipalComponents) -> None:
+        """Makes the linear path of the model that of principal components of its images."""
+        linear_path.start_as(self.encoder, self.decoder, components)
 
 
 def is_convolutional(architecture: Architecture) -> bool:
     """Whether most of the work of a model is convolutions."""
     network, head = NETWORKS[architecture.network], HEADS[architecture.head]
-    return network.is_convolutional or head.reads_features
+    return network.is_convolutional or head.is_sequential
 
 
 def load(path: str | os.PathLike[str]) -> VAE:

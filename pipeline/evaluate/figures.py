@@ -80,13 +80,12 @@ class FigureWriter:
     def draw_samples(self, *, seed: int) -> None:
         """Draws images decoded from the prior; of a conditional model, a row for each class."""
         rng = np.random.default_rng(seed)
-        noise_size = self._vae.latent_model.prior_noise
         rows, columns = _SAMPLE_GRID
         names, note = list[str](), ""
         if self._is_conditional:
             names, note = self._class_names[:_MAX_CLASSES], self._note
             rows = len(names)
-        noise = rng.standard_normal((rows * columns, noise_size), np.float32)
+        noise = rng.standard_normal((rows * columns, self._vae.latents), np.float32)
         z = np.asarray(self._vae.sample_prior(noise))
         labels = np.repeat(np.resize(self._order, rows), columns)
         grids.image_grid(

@@ -128,7 +128,7 @@ class ServedModel:
             count, self.largest_count, f"count must be at most {self.largest_count}"
         )
         draws = noise.standard_normal(
-            (count, self._vae.latent_model.prior_noise),
+            (count, self._vae.latent_model.latents),
             seed=_SAMPLE_SEED,
             step=tf.cast(seed, tf.int64),
         )

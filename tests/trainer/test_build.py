@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from components.base.errors import ConfigError
+from components.model import principal_components
 from tests.conftest import tiny_run, tiny_train_config
 from trainer import build, choices
 from trainer.devices.precision import LossScale
@@ -153,6 +154,43 @@ def test_the_training_split_is_in_memory_or_streamed(example_set, cache_bytes, i
     assert run.batches.num_examples == example_set.num_examples("train")
     assert run.batches.image_shape == run.model.image_shape == (28, 28, 1)
     run.batches.close()
+
+
+LINEAR = {
+    "network": "conv",
+    "widths": (2, 4),
+    "latents": 3,
+    "likelihood": "gaussian",
+    "linear_path": "principal_components",
+}
+
+
+def test_a_run_with_a_linear_path_starts_as_the_principal_components(example_set):
+    run = build.build_run(tiny_train_config(**LINEAR), example_set)
+    run.batches.close()
+    components = principal_components.of_images(example_set.images("train"), 3)
+    # What the network adds is left out.
+    run.model.assign([np.zeros(weight.shape) for weight in run.model.trainable_variables])
+    means = run.model.likelihood(tf.constant(np.eye(4, 3), tf.float32)).location
+    steps = np.pad(components.scales * components.directions, [(0, 0), (0, 1)])
+    expected = components.mean + steps.T
+    np.testing.assert_allclose(means, expected.reshape(4, *example_set.image_shape), atol=1e-5)
+
+
+def test_one_and_two_replicas_of_a_linear_path_agree(example_set):
+    config = tiny_train_config(**LINEAR, optimizer="adam", steps_per_call=5)
+    one, two = (
+        build.build_run(dataclasses.replace(config, replicas=count), example_set)
+        for count in (1, 2)
+    )
+    before = one.model.get_weights()
+    assert two.devices.kinds == ["CPU", "CPU"]
+    for expected, actual in zip(before, two.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(actual, expected)
+    sums = [np.concatenate([run.loop.run(5), run.loop.run(5)]) for run in (one, two)]
+    np.testing.assert_allclose(*sums, rtol=1e-4)
+    for run in (one, two):
+        run.batches.close()
 
 
 @pytest.mark.parametrize("cache_bytes", [None, 0])

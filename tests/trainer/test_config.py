@@ -94,12 +94,34 @@ def test_a_missing_file_and_an_unknown_preset_are_rejected(tmp_path):
             "free_bits needs objective elbo or importance_weighted. Received: path_derivative, "
             "whose gradient a floor of the rate would bias",
         ),
-        ({"objective_samples": 2}, "objective elbo has one draw per example"),
+        (
+            {"objective_samples": 2},
+            "objective elbo has one draw per example; choose importance_weighted, or set",
+        ),
         ({"levels": 5, "network": "residual", "widths": "8,8"}, "levels must be at most 4"),
         ({"levels": 2}, "levels=2 needs network residual. Received: mlp"),
         (
-            {"levels": 2, "network": "residual", "widths": "8,8", "prior": "vamp"},
-            "levels=2 needs prior standard_normal. Received: vamp",
+            {"levels": 2, "network": "residual", "widths": "8,8", "prior": "real_nvp"},
+            "levels=2 needs prior standard_normal. Received: real_nvp",
+        ),
+        (
+            {"likelihood": "gaussian", "head": "causal"},
+            "likelihood gaussian needs head factorized, .* Received: causal",
+        ),
+        (
+            {"linear_path": "principal_components"},
+            "linear_path principal_components needs likelihood gaussian and levels=1. "
+            "Received: bernoulli, levels=1",
+        ),
+        (
+            {
+                "linear_path": "principal_components",
+                "likelihood": "gaussian",
+                "levels": 2,
+                "network": "residual",
+                "widths": "8,8",
+            },
+            "needs likelihood gaussian and levels=1. Received: gaussian, levels=2",
         ),
         (
             {"levels": 2, "network": "residual", "widths": "8,8", "objective": "path_derivative"},

@@ -53,6 +53,14 @@ def test_a_hierarchy_has_latents_at_each_position(example_set):
     )
 
 
+def test_a_linear_path_is_a_part(example_set):
+    lines = described(load_config("color"), example_set)
+    assert lines["parts"] == (
+        "gaussian likelihood, factorized head, standard_normal prior, principal_components linear "
+        "path"
+    )
+
+
 def test_the_memory_of_the_mlp_preset(mlp, example_set):
     # Parameters, gradients and mean squares in float32; activations of 100 examples.
     elements = 256 + 256 + 4 + 5 * 2 + 256 + 256 + 784 + 784 + 784

@@ -155,20 +155,24 @@ def killed_after(num_saves: int, monkeypatch) -> None:
     monkeypatch.setattr(Checkpoints, "save", save_and_die)
 
 
+@pytest.mark.parametrize(
+    "parts", [{}, {"likelihood": "gaussian", "linear_path": "principal_components"}], ids=str
+)
 def test_a_run_resumes_from_a_checkpoint_within_an_epoch(
-    examples_dir, tmp_path, monkeypatch, capsys
+    examples_dir, tmp_path, monkeypatch, capsys, parts
 ):
+    settings = QUICK | parts | {"epochs": 1}
     options = RunOptions(checkpoint_seconds=0)
     with monkeypatch.context() as patch, pytest.raises(Killed):
         killed_after(2, patch)
-        train(examples_dir, tmp_path / "model", options=options, epochs=1, **QUICK)
+        train(examples_dir, tmp_path / "model", options=options, **settings)
     # After each call of 4 of the 11 steps.
     names = ["step-000000004.ckpt", "step-000000008.ckpt"]
     assert checkpoints(tmp_path / "model.draft") == names
-    train(examples_dir, tmp_path / "model", epochs=1, **QUICK)
+    train(examples_dir, tmp_path / "model", **settings)
     assert "train: resuming from step 8\n" in capsys.readouterr().err
     # The metrics include the examples that the first process trained on.
-    train(examples_dir, tmp_path / "uninterrupted", epochs=1, **QUICK)
+    train(examples_dir, tmp_path / "uninterrupted", **settings)
     assert_same_run(tmp_path / "model", tmp_path / "uninterrupted")
 
 

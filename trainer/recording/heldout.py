@@ -32,8 +32,7 @@ class HeldoutEvaluation:
         self._labels = labels
         self._seed = seed
         rng = np.random.default_rng(np.random.SeedSequence([seed, _NUM_SAMPLES]))
-        noise_size = model.latent_model.prior_noise
-        self._noise = rng.standard_normal((_NUM_SAMPLES, noise_size), np.float32)
+        self._noise = rng.standard_normal((_NUM_SAMPLES, model.latents), np.float32)
 
     def measure(self, weights: list[np.ndarray]) -> tuple[dict[str, float], HeldoutPictures]:
         """Evaluates the model with some weights.
@@ -42,7 +41,7 @@ class HeldoutEvaluation:
           `loss` (the negative ELBO), `rate` and `distortion`, in nats per example; and what
           TensorBoard shows.
         """
-        self._model.set_weights(weights)
+        self._model.assign(weights)
         scores = estimate_elbo(self._model, self._images, self._labels, seed=self._seed)
         rate, distortion = (
             float(nats.mean(dtype=np.float64)) for nats in (scores.rate, scores.distortion)

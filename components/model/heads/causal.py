@@ -10,7 +10,8 @@ do without the latents.
 import keras
 import tensorflow as tf
 
-from components.model.heads.head import Head, HeadSettings, Parameters, draw_pixels
+from components.model.heads.head import Head, HeadSettings
+from components.model.likelihoods.likelihood import Family
 
 # The neighbors of a pixel: this many rows above it, and columns to either side.
 RADIUS = 4
@@ -43,7 +44,7 @@ class CausalHead(Head):
         return height * width
 
     def sample(
-        self, features: tf.Tensor, uniforms: tf.Tensor, parameters: Parameters
+        self, features: tf.Tensor, uniforms: tf.Tensor, family: Family
     ) -> tuple[tf.Tensor, tf.Tensor]:
         _, height, width, _ = features.shape
         channels, reach = self.settings.channels, self._reach
@@ -70,9 +71,9 @@ class CausalHead(Head):
                 tf.transpose(x, [2, 0, 1, 3]),
                 inside=tf.slice(inside, start, [-1, *window, -1]),
             )[:, reach : reach + 1, reach : reach + 1]
-            distribution = parameters(outputs)
+            distribution = family.distribution(outputs)
             numbers = uniforms[:, row, column][:, tf.newaxis, tf.newaxis]
-            pixel = draw_pixels(distribution, numbers)[:, 0, 0]
+            pixel = distribution.sample(numbers)[:, 0, 0]
             position = (row + reach) * columns + column + reach
             drawn = tf.tensor_scatter_nd_update(drawn, [[position]], _scaled(pixel)[tf.newaxis])
             mean = distribution.mean()[:, 0, 0]

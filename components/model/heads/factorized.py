@@ -2,14 +2,14 @@
 
 import tensorflow as tf
 
-from components.model.heads.head import Head, Parameters, draw_pixels
+from components.model.heads.head import Head
+from components.model.likelihoods.likelihood import Family
 
 
 class FactorizedHead(Head):
     """A head whose outputs are the decoder's."""
 
     is_sequential = False
-    reads_features = False
 
     def call(self, features: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         del x
@@ -20,7 +20,7 @@ class FactorizedHead(Head):
         return 1
 
     def sample(
-        self, features: tf.Tensor, uniforms: tf.Tensor, parameters: Parameters
+        self, features: tf.Tensor, uniforms: tf.Tensor, family: Family
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        distribution = parameters(features)
-        return draw_pixels(distribution, uniforms), distribution.mean()
+        distribution = family.distribution(features)
+        return distribution.sample(uniforms), distribution.mean()

@@ -44,13 +44,11 @@ class Head(keras.layers.Layer, abc.ABC):
     """Maps a decoder's features, and pixels decoded before, to the likelihood's parameters.
 
     Attributes:
-      is_sequential: whether images are sampled in more than one turn, which takes longer.
-      reads_features: whether the head computes its outputs from features; otherwise the decoder
-        computes them.
+      is_sequential: whether the head computes its outputs of the decoder's features and of pixels
+        that are decoded before, turn by turn; otherwise the decoder computes them.
     """
 
     is_sequential = True
-    reads_features = True
 
     def __init__(self, settings: HeadSettings):
         # The layers inside choose their number types themselves: the pixels stay in float32.
@@ -80,47 +78,19 @@ class Head(keras.layers.Layer, abc.ABC):
 
     @abc.abstractmethod
     def sample(
-        self, features: tf.Tensor, uniforms: tf.Tensor, parameters: "Parameters"
+        self, features: tf.Tensor, uniforms: tf.Tensor, family: Family
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Draws an image, turn by turn.
 
         Args:
           features: of the decoder, shape [batch, height, width, features].
           uniforms: in (0, 1), shape [batch, height, width, numbers].
-          parameters: makes a distribution of outputs.
+          family: of the likelihood; makes a distribution of outputs.
 
         Returns:
           The image, in [0, 1], and the mean of each pixel given the pixels drawn before it; both
           float32, shape [batch, height, width, channels].
         """
-
-
-@dataclasses.dataclass(frozen=True)
-class Parameters:
-    """Makes a distribution over pixels of a head's outputs.
-
-    Attributes:
-      family: the likelihood's family.
-      scale: the layer with the family's shared scale; None if it has none.
-    """
-
-    family: Family
-    scale: keras.layers.Layer | None = None
-
-    def __call__(self, outputs: tf.Tensor) -> Likelihood:
-        """The distribution of pixels with these outputs [batch, rows, columns, outputs]."""
-        if self.scale is not None:
-            outputs = self.scale(outputs)
-        return self.family.distribution(outputs)
-
-
-def draw_pixels(distribution: Likelihood, uniforms: tf.Tensor) -> tf.Tensor:
-    """A draw of pixels, clipped to [0, 1].
-
-    The pixels of training images are in [0, 1], and a normal distribution can give others. Where
-    pixels depend on one another, they would lead those after them astray.
-    """
-    return tf.clip_by_value(distribution.sample(uniforms), 0.0, 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,21 +100,21 @@ class DecodedLikelihood:
     Attributes:
       head: the head.
       features: of the decoder at z, shape [batch, height, width, features].
-      parameters: makes a distribution of the head's outputs.
+      family: makes a distribution of the head's outputs.
     """
 
     head: Head
     features: tf.Tensor
-    parameters: Parameters
+    family: Family
 
     def log_prob(self, x: tf.Tensor) -> tf.Tensor:
         """The log-likelihood of images in nats, shape [batch]: one pass, not one per pixel."""
         # log p(x|z) = Σ_i log p(x_i | x_<i, z)
-        return self.parameters(self.head(self.features, x)).log_prob(x)
+        return self._distribution(x).log_prob(x)
 
     def log_prob_by_pixel(self, x: tf.Tensor) -> tf.Tensor:
         """The log-likelihood of each pixel given the pixels before it, in nats."""
-        return self.parameters(self.head(self.features, x)).log_prob_by_pixel(x)
+        return self._distribution(x).log_prob_by_pixel(x)
 
     def sample(self, uniforms: tf.Tensor) -> tf.Tensor:
         """A draw, one turn after the other: slow for a head with many turns.
@@ -152,7 +122,7 @@ class DecodedLikelihood:
         Args:
           uniforms: in (0, 1), shape [batch, height, width, numbers].
         """
-        return self.head.sample(self.features, uniforms, self.parameters)[0]
+        return self.head.sample(self.features, uniforms, self.family)[0]
 
     def mean(self) -> tf.Tensor:
         """An estimate of the mean image, in [0, 1], shape [batch, height, width, channels].
@@ -162,13 +132,16 @@ class DecodedLikelihood:
         images, so the mean of an image depends neither on its batch nor on its place there.
         """
         batch = tf.shape(self.features)[0]
-        numbers = self.parameters.family.num_uniforms(self.head.settings.channels)
+        numbers = self.family.num_uniforms(self.head.settings.channels)
         shape = (1, *self.features.shape[1:3], numbers)
         means = [
-            self.head.sample(self.features, tf.repeat(uniforms, batch, axis=0), self.parameters)[1]
+            self.head.sample(self.features, tf.repeat(uniforms, batch, axis=0), self.family)[1]
             for uniforms in _fixed_uniforms(shape)
         ]
         return tf.add_n(means) / len(means)
+
+    def _distribution(self, x: tf.Tensor) -> Likelihood:
+        return self.family.distribution(self.head(self.features, x))
 
 
 def _fixed_uniforms(shape: tuple[int, ...]) -> Iterator[tf.Tensor]:

@@ -56,9 +56,9 @@ class BernoulliFamily:
         return 2 if self.binarizes else None
 
     @property
-    def shares_scale(self) -> bool:
-        """False: the family has no scale."""
-        return False
+    def is_pixelwise(self) -> bool:
+        """True: the outputs of a pixel are its parameters."""
+        return True
 
     def num_outputs(self, channels: int) -> int:
         """One logit for each channel."""

@@ -1,21 +1,19 @@
-"""Gaussian intensities with learned scales: one for each value, or one for all pixels."""
+"""Gaussian intensities with a learned scale for each image."""
 
 import dataclasses
 import math
-from typing import Any
 
-import keras
+import numpy as np
 import tensorflow as tf
 
 from components.model.likelihoods.likelihood import sum_over_event
-from components.model.likelihoods.log_scales import bounded
+from components.model.likelihoods.log_scales import bounded, output_of
 
 # An output of 0 is gray with a standard deviation of e^-1, about that of the pixels of a data set.
-_MEAN_START, _LOG_SCALE_START = 0.5, -1.0
-
+_MEAN_START = 0.5
 # e^-6 is two thirds of a step between two of 256 levels: a density of rounded intensities says
 # nothing at smaller scales, and would grow without bound where pixels are constant.
-_LOG_SCALE_LOW, _LOG_SCALE_HIGH = -6.0, 1.0
+_LOG_SCALES = {"start": -1.0, "low": -6.0, "high": 1.0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,16 +54,13 @@ class Gaussian:
 
 @dataclasses.dataclass(frozen=True)
 class GaussianFamily:
-    """Two outputs for each channel of a pixel: first all means, then all log-scales.
+    """Outputs of a pixel: a mean for each channel, then its share of the image's log-scale.
 
-    An output of 0 is a mean of 0.5; means are in units of intensity. The log-scales are bounded.
-
-    Attributes:
-      shares_scale: whether one learned log-scale serves all pixels and channels (Rybkin et al.,
-        2021): a `SharedScale` appends it to the means that the decoder gives.
+    An output of 0 is a mean of 0.5; means are in units of intensity. The log-scale of an image is
+    the average of the last output over its pixels, bounded. At the best scale, the log-density
+    falls with the logarithm of the image's squared error (Rybkin et al., 2021), as its PSNR does: a
+    model that maximizes one maximizes the other.
     """
-
-    shares_scale: bool
 
     @property
     def binarizes(self) -> bool:
@@ -77,40 +72,31 @@ class GaussianFamily:
         """None: `log_prob` is a density."""
         return None
 
+    @property
+    def is_pixelwise(self) -> bool:
+        """False: the outputs of all pixels make the scale."""
+        return False
+
     def num_outputs(self, channels: int) -> int:
-        """A mean and a log-scale for each channel."""
-        return 2 * channels
+        """A mean for each channel, and one for the log-scale."""
+        return channels + 1
 
     def num_uniforms(self, channels: int) -> int:
         """One for each channel."""
         return channels
 
     def distribution(self, outputs: tf.Tensor) -> Gaussian:
-        """Gaussians of the means and log-scales `outputs`, [batch, height, width, 2 channels]."""
-        location, log_scale = tf.split(tf.cast(outputs, tf.float32), 2, axis=-1)
-        return Gaussian(
-            location + _MEAN_START,
-            bounded(log_scale, start=_LOG_SCALE_START, low=_LOG_SCALE_LOW, high=_LOG_SCALE_HIGH),
-        )
+        """Gaussians of the means and shares `outputs`, [batch, height, width, channels + 1]."""
+        location, shares = tf.split(tf.cast(outputs, tf.float32), [-1, 1], axis=-1)
+        log_scale = bounded(tf.reduce_mean(shares, axis=(1, 2), keepdims=True), **_LOG_SCALES)
+        return Gaussian(location + _MEAN_START, tf.broadcast_to(log_scale, tf.shape(location)))
+
+    @staticmethod
+    def outputs_of(location: np.ndarray, scale: float) -> np.ndarray:
+        """The outputs of one image's means [..., channels] and scale, [..., channels + 1]."""
+        share = output_of(math.log(scale), **_LOG_SCALES)
+        shares = np.full_like(location[..., :1], share)
+        return np.concatenate([location - _MEAN_START, shares], axis=-1)
 
 
-GAUSSIAN = GaussianFamily(shares_scale=True)
-GAUSSIAN_PER_PIXEL = GaussianFamily(shares_scale=False)
-
-
-@keras.saving.register_keras_serializable(package="vae_pipeline")
-class SharedScale(keras.layers.Layer):
-    """Appends one learned log-scale, starting at 0, to means: [..., C] becomes [..., 2 C].
-
-    It computes in float32. The constructor creates the weight, so that a model that owns the layer
-    has all its weights before its first call.
-    """
-
-    def __init__(self, **kwargs: Any):
-        super().__init__(**{**kwargs, "dtype": "float32"})
-        self.log_scale = self.add_weight(shape=(1,), initializer="zeros", name="log_scale")
-        self.built = True
-
-    def call(self, means: tf.Tensor) -> tf.Tensor:
-        """The means [..., C] and as many copies of the log-scale, [..., 2 C]."""
-        return tf.concat([means, tf.ones_like(means) * self.log_scale], axis=-1)
+GAUSSIAN = GaussianFamily()

@@ -60,10 +60,10 @@ class Family(Protocol):
         """
 
     @property
-    def shares_scale(self) -> bool:
-        """Whether one learned scale serves all pixels: a `SharedScale` appends it to the outputs.
+    def is_pixelwise(self) -> bool:
+        """Whether the outputs of a pixel determine its distribution.
 
-        The decoder itself then has one output for each channel, the mean.
+        Pixels can only then be decoded one after the other.
         """
 
     def num_outputs(self, channels: int) -> int:

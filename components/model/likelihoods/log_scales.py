@@ -1,5 +1,7 @@
 """Log-scales of likelihoods, bounded smoothly."""
 
+import math
+
 import tensorflow as tf
 
 
@@ -12,3 +14,9 @@ def bounded(outputs: tf.Tensor, *, start: float, low: float, high: float) -> tf.
     """
     limit = tf.where(outputs > 0, high - start, start - low)
     return start + limit * tf.tanh(outputs / limit)
+
+
+def output_of(log_scale: float, *, start: float, low: float, high: float) -> float:
+    """The output whose bounded log-scale is `log_scale`, between `low` and `high`."""
+    limit = high - start if log_scale > start else start - low
+    return limit * math.atanh((log_scale - start) / limit)

@@ -135,9 +135,9 @@ class LogisticMixtureFamily:
         return _LEVELS
 
     @property
-    def shares_scale(self) -> bool:
-        """False: each component of a pixel has scales of its own."""
-        return False
+    def is_pixelwise(self) -> bool:
+        """True: the outputs of a pixel are its parameters."""
+        return True
 
     def num_outputs(self, channels: int) -> int:
         """16 for gray pixels and 51 for RGB, with five components."""

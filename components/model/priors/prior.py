@@ -28,11 +28,6 @@ class Prior(keras.layers.Layer, abc.ABC):
         self.latents = latents
         self.built = True
 
-    @property
-    def noise_size(self) -> int:
-        """How many standard normal numbers `sample` needs for one draw."""
-        return self.latents
-
     @abc.abstractmethod
     def log_prob(self, z: tf.Tensor) -> tf.Tensor:
         """The log-density of latents [batch, latents], in nats, shape [batch]."""
@@ -50,8 +45,8 @@ class Prior(keras.layers.Layer, abc.ABC):
         """Draws from the prior.
 
         Args:
-          noise: standard normal, shape [batch, noise_size].
+          noise: standard normal, shape [batch, latents].
 
         Returns:
-          One draw for each row of the noise, shape [batch, latents].
+          One draw for each row of the noise, of the same shape.
         """

@@ -18,6 +18,7 @@ def test_a_missing_setting_has_the_value_that_does_what_the_earlier_version_did(
 def test_earlier_models_are_those_of_the_defaults():
     """The share of the warm-up is the one default that changed what a run does."""
     earlier = with_earlier("train", {}) | {"warmup_share": 0.1}
+    assert earlier.pop("prior_components") == 100
     settings = dataclasses.asdict(TrainConfig())
     assert earlier.items() <= settings.items()
     defaults = {
@@ -31,6 +32,7 @@ def test_earlier_models_are_those_of_the_defaults():
 
 def test_a_setting_that_does_what_the_earlier_version_did_may_be_left_out():
     assert without_earlier("train", {"latents": 2, "warmup_share": 1.0}) == {"latents": 2}
+    assert without_earlier("train", {"latents": 2, "prior_components": 100}) == {"latents": 2}
     now = {"latents": 2, "warmup_share": 0.1}
     assert without_earlier("train", now) == now
     assert without_earlier("prepare", {"warmup_share": 1.0}) == {"warmup_share": 1.0}
@@ -42,3 +44,6 @@ def test_the_identity_of_an_earlier_artifact_is_that_of_the_same_work_now():
 
     assert of(latents=2) == of(latents=2, warmup_share=1.0)
     assert of(latents=2) != of(latents=2, warmup_share=0.1)
+    # A setting that this version does not have.
+    assert of(latents=2) == of(latents=2, prior_components=100)
+    assert of(latents=2) != of(latents=2, prior_components=50)

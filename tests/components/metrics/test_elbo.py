@@ -61,7 +61,7 @@ def test_the_distortion_is_averaged_over_draws(model, images):
 
 def test_rates_without_a_closed_form_are_averaged_over_draws(images):
     keras.utils.set_random_seed(0)
-    vae = VAE(image_shape=(4, 4, 1), network="mlp", latents=2, widths=(8,), prior="mixture")
+    vae = VAE(image_shape=(4, 4, 1), network="mlp", latents=2, widths=(8,), prior="real_nvp")
     one, many = (estimate_elbo(vae, images[:100], seed=0, samples=samples) for samples in (1, 50))
     assert one.rates.shape == many.rates.shape == (100, 1)
     # The mean squared error of 50 draws is a fiftieth of that of one.

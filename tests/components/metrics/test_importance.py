@@ -24,7 +24,9 @@ def linear_gaussian() -> VAE:
     # Intensities are not negative, so the hidden layer gives them unchanged. The decoder's hidden
     # layer gives the positive and the negative part of z.
     encoder = [np.eye(2), np.zeros(2), np.array([[1.2, 0.0], [-0.5, 0.0]]), np.array([-0.2, -1.0])]
-    decoder = [np.array([[1.0, -1.0]]), np.zeros(2), np.array([WEIGHTS, -WEIGHTS]), np.zeros(2)]
+    # Each pixel has a mean and a share of the log-scale, which is 0.
+    outputs = np.array([WEIGHTS[0], 0, WEIGHTS[1], 0])
+    decoder = [np.array([[1.0, -1.0]]), np.zeros(2), np.array([outputs, -outputs]), np.zeros(4)]
     vae.encoder.set_weights(encoder)
     vae.decoder.set_weights(decoder)
     return vae

@@ -88,7 +88,6 @@ def test_every_model_has_a_psnr_that_does_not_depend_on_the_batches(settings, mo
     ("head", "count", "chosen"),
     [
         ("factorized", 10_000, 10_000),
-        ("four_pass", 10_000, 10_000),
         ("causal", 10_000, 334),
         ("causal", 335, 334),
         ("causal", 300, 300),

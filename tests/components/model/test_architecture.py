@@ -21,8 +21,8 @@ def test_the_defaults_are_what_models_had_before_the_settings_existed():
         "head": "factorized",
         "head_layers": 1,
         "prior": "standard_normal",
-        "prior_components": 100,
         "levels": 1,
+        "linear_path": "none",
         "classes": 0,
     }
 
@@ -31,7 +31,7 @@ def test_the_defaults_are_what_models_had_before_the_settings_existed():
     ("network", "shape", "widths"),
     [
         ("mlp", (28, 28, 1), (256,)),
-        ("gated_mlp", (128, 128, 3), (256,)),
+        ("mlp", (128, 128, 3), (256,)),
         ("residual", (3, 200, 1), (32, 256)),
         ("residual", (16, 16, 1), (32, 256)),
         ("conv", (28, 28, 1), (32, 64, 256)),

@@ -12,12 +12,10 @@ from components.model.vae import VAE
 ELBO = Elbo()
 
 
-def counted(
-    network: str = "mlp", *, objective: Objective = ELBO, batch_size: int = 1, **settings
-) -> Costs:
+def counted(network: str = "mlp", *, objective: Objective = ELBO, **settings) -> Costs:
     settings = {"image_shape": (28, 28, 1), "latents": 2, "widths": (256,)} | settings
     architecture = Architecture(network=network, **settings)
-    return costs.count(architecture, objective, batch_size=batch_size)
+    return costs.count(architecture, objective)
 
 
 def tensorflow_flops(network: keras.Model) -> int:
@@ -64,13 +62,7 @@ def test_the_model_of_the_keras_example_agrees_with_a_count_by_hand():
 
 
 def test_a_causal_head_agrees_with_a_count_by_hand():
-    model = counted(
-        head="causal",
-        head_layers=2,
-        feature_channels=7,
-        image_shape=(6, 5, 3),
-        likelihood="gaussian",
-    )
+    model = counted(head="causal", head_layers=2, feature_channels=7, image_shape=(6, 5, 3))
     neighbors, outputs, features = 40, 3, 7
     by_pixel = neighbors * 3 * (outputs + features)
     by_pixel += 2 * (2 * 3) * features * features + features * features + features * outputs
@@ -95,23 +87,10 @@ def test_more_draws_multiply_all_that_comes_after_a_draw():
     assert five == {part: 5 * flops for part, flops in one.items()}
 
 
-def test_the_work_for_learned_images_is_shared_by_a_batch():
-    model = counted(prior="vamp", prior_components=30, batch_size=10)
-    encoder = model.flops_by_part["encoder"]
-    assert encoder == 2 * (784 * 256 + 256 * 4)
-    assert model.flops_by_part["prior"] == 30 * encoder / 10
-
-
-@pytest.mark.parametrize("batch_size", [1, 10])
-def test_the_costs_of_an_example_do_not_depend_on_the_batch_size(batch_size):
-    assert counted(batch_size=batch_size) == counted(batch_size=7)
-
-
 @pytest.mark.parametrize(
     "settings",
     [
         {"widths": (31, 17), "latents": 5, "image_shape": (9, 7, 3)},
-        {"network": "gated_mlp", "widths": (12,)},
         {"network": "conv", "widths": (8, 16, 32)},
         # The decoder crops its output, because the strides do not divide the image size.
         {"network": "keras_conv", "widths": (4, 6, 10), "image_shape": (9, 7, 3)},
@@ -128,27 +107,37 @@ def test_flops_agree_with_tensorflows_profiler(settings):
 
 
 def test_the_weights_are_those_of_the_model():
-    settings = {"head": "four_pass", "prior": "mixture", "likelihood": "gaussian"}
+    settings = {"head": "causal", "prior": "real_nvp", "likelihood": "logistic_mixture"}
     settings |= {"image_shape": (8, 8, 1), "network": "residual", "latents": 2, "widths": (4, 8)}
     model = VAE(**settings)
     shapes = tuple(tuple(weight.shape) for weight in model.trainable_weights)
-    assert (1,) in shapes  # The shared scale.
     assert counted(**settings).weight_shapes == shapes
-    assert counted(**settings).parameters == model.count_params()
+    assert counted(**settings).parameters == counted(**settings).trainable == model.count_params()
+
+
+def test_a_linear_path_has_weights_and_work_but_nothing_to_train():
+    settings = {"image_shape": (5, 4, 3), "likelihood": "gaussian", "latents": 7}
+    linear, plain = counted(**settings, linear_path="principal_components"), counted(**settings)
+    encoder, decoder = 60 * 14, 7 * 20 * 4
+    assert linear.weight_shapes == plain.weight_shapes
+    assert linear.frozen == encoder + 14 + decoder + 20 * 4
+    assert linear.parameters == plain.parameters + linear.frozen
+    more = {part: flops - plain.flops_by_part[part] for part, flops in linear.flops_by_part.items()}
+    assert more == {"encoder": 2 * encoder, "decoder": 2 * decoder}
 
 
 def test_memory_agrees_with_a_count_by_hand():
     memory = costs.memory(
-        Costs(weight_shapes=((2, 4), (2,)), flops_by_part={"encoder": 1}, activations=7),
+        Costs(weight_shapes=((2, 4), (2,)), flops_by_part={"encoder": 1}, activations=7, frozen=3),
         micro_batch=3,
         num_slots=len,
         averages=True,
         data_bytes=1000,
         activation_bytes=2,
     )
-    assert (memory.parameters, memory.gradients, memory.slots, memory.average) == (40, 40, 72, 40)
+    assert (memory.parameters, memory.gradients, memory.slots, memory.average) == (52, 40, 72, 40)
     assert memory.activations == 3 * 7 * 2
-    assert memory.total == 192 + 42 + 1000
+    assert memory.total == 204 + 42 + 1000
 
 
 def test_the_memory_of_slots_is_that_of_adam():

@@ -10,7 +10,7 @@ from components.model.vae import VAE
 RNG = np.random.default_rng(0)
 
 
-@pytest.fixture(scope="module", params=["factorized", "four_pass"])
+@pytest.fixture(scope="module", params=["factorized", "causal"])
 def vae(request) -> VAE:
     keras.utils.set_random_seed(0)
     return VAE(

@@ -50,6 +50,18 @@ def test_a_file_holds_the_arguments_of_the_constructor_and_the_weights(saved, tm
     assert model_file.image_shape(path) == (6, 4, 3)
 
 
+def test_a_setting_of_earlier_versions_that_no_prior_uses_is_ignored(saved, tmp_path):
+    with_components = with_config(saved, lambda config: updated(config, prior_components=100))
+    earlier = write(tmp_path / "earlier.keras", with_components)
+    assert model_file.read(earlier).config == read_config(saved, tmp_path)
+
+
+def read_config(data: bytes, directory: Path) -> dict:
+    path = epath.Path(directory / "now.keras")
+    path.write_bytes(data)
+    return model_file.read(path).config
+
+
 def test_another_file_is_an_error(tmp_path):
     path = epath.Path(tmp_path / "model.keras")
     path.write_bytes(b"no archive")

@@ -6,6 +6,7 @@ import pytest
 
 from components.model.heads.head import Head
 from components.model.networks.network import Network
+from components.model.priors.prior import Prior
 from components.model.registry import (
     ACTIVATIONS,
     HEADS,
@@ -33,7 +34,7 @@ def test_the_names_of_published_models_are_kept():
 
 def test_every_name_has_an_object_of_its_kind():
     assert all(issubclass(head, Head) for head in HEADS.values())
-    assert all(callable(build) for build in PRIORS.values())
+    assert all(issubclass(prior, Prior) for prior in PRIORS.values())
     assert len(set(LIKELIHOODS.values())) == len(LIKELIHOODS)
     assert all(family.num_outputs(3) >= 3 for family in LIKELIHOODS.values())
     assert all(callable(keras.activations.get(name)) for name in ACTIVATIONS)

@@ -12,27 +12,23 @@ from components.model.objective import weighted_draws
 from components.model.registry import HEADS, LIKELIHOODS, NETWORKS, PRIORS
 from components.model.vae import VAE
 
-WIDTHS = {"mlp": (16, 8), "gated_mlp": (16, 8), "conv": (4, 8, 16), "keras_conv": (4, 8, 16)}
-WIDTHS |= {"residual": (4, 8, 16)}
+WIDTHS = {"mlp": (16, 8)} | dict.fromkeys(("conv", "keras_conv", "residual"), (4, 8, 16))
 # Models in which every part occurs.
 MODELS = {
     "first": {},
     "causal, flow": {"head": "causal", "prior": "real_nvp", "likelihood": "binarized"},
-    "four passes, vamp": {
+    "causal, 256 levels": {
         "network": "residual",
-        "head": "four_pass",
-        "prior": "vamp",
+        "head": "causal",
         "likelihood": "logistic_mixture",
     },
-    "gated, mixture": {
-        "network": "gated_mlp",
-        "prior": "mixture",
-        "likelihood": "continuous_bernoulli",
+    "one scale": {"network": "keras_conv", "likelihood": "gaussian"},
+    "linear path": {
+        "network": "conv",
+        "likelihood": "gaussian",
+        "linear_path": "principal_components",
     },
-    "one scale": {"network": "conv", "likelihood": "gaussian"},
-    "a scale for each pixel": {"network": "keras_conv", "likelihood": "gaussian_per_pixel"},
-    "one scale, causal": {"network": "conv", "head": "causal", "likelihood": "gaussian"},
-    "hierarchy": {"network": "residual", "levels": 2, "head": "four_pass"},
+    "hierarchy": {"network": "residual", "levels": 2, "head": "causal"},
     "conditional": {"network": "conv", "classes": 4, "head": "causal"},
 }
 # Of the five images; models without classes ignore them.
@@ -41,7 +37,7 @@ LABELS = tf.constant([3, 0, 1, 3, 2])
 
 def make(network: str = "mlp", image_shape=(8, 6, 1), dtype: str = "float32", **settings) -> VAE:
     keras.utils.set_random_seed(0)
-    sizes = {"latents": 3, "widths": WIDTHS[network], "feature_channels": 6, "prior_components": 4}
+    sizes = {"latents": 3, "widths": WIDTHS[network], "feature_channels": 6}
     return VAE(image_shape=image_shape, network=network, compute_dtype=dtype, **sizes | settings)
 
 
@@ -132,18 +128,7 @@ def test_the_models_prior_gives_the_rates_and_the_samples(prior):
         inference = model.infer(images, noise)
         expected = inference.log_posterior[:, 0] - model.prior.log_prob(inference.z)
         np.testing.assert_allclose(rates[:, 0], expected, rtol=1e-5, atol=1e-5)
-    noise = tf.random.stateless_normal((4, model.latent_model.prior_noise), seed=(0, 1))
     np.testing.assert_array_equal(model.sample_prior(noise), model.prior.sample(noise))
-
-
-def test_vamp_encodes_by_the_models_encoder():
-    model = make(prior="vamp")
-    _, components = model.prior.mixture()
-    posterior = model.posterior(model.prior.pseudo_inputs())
-    np.testing.assert_array_equal(components.mean, posterior.mean)
-    # The encoder's weights belong to the model once.
-    paths = [weight.path for weight in model.weights]
-    assert len(paths) == len(set(paths))
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -163,7 +148,7 @@ def test_an_extreme_input_keeps_rates_and_distortion_finite():
     assert np.isfinite(distortion).all()
 
 
-@pytest.mark.parametrize("name", ["first", "four passes, vamp", "conditional"])
+@pytest.mark.parametrize("name", ["first", "causal, 256 levels", "conditional"])
 def test_a_call_gives_the_likelihoods_mean_at_the_embedding(name):
     model = make(**MODELS[name])
     expected = model.likelihood(model.posterior(random_images()).mode(), LABELS).mean()
@@ -204,6 +189,11 @@ def test_another_model_ignores_labels():
 def test_a_hierarchy_is_not_conditioned_on_labels():
     with pytest.raises(ValueError, match="a hierarchy of latents is not conditioned on labels"):
         make("residual", levels=2, classes=4)
+
+
+def test_pixels_that_share_a_scale_are_not_decoded_in_turn():
+    with pytest.raises(ValueError, match="likelihood gaussian needs head factorized"):
+        make(head="causal", likelihood="gaussian")
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -50,11 +50,11 @@ def test_every_format_of_the_extra_is_written_and_compared(quick, tmp_path, capf
 
 def test_a_decoder_in_turns_is_left_out_in_one_line(quick, tmp_path, capfd):
     pytest.importorskip("ai_edge_litert", reason="the extra `export` is not installed")
-    model = made("four passes, vamp")
+    model = made("causal, flow")
     write(ExportConfig(formats="litert"), model, epath.Path(tmp_path), "the card")
     assert not (tmp_path / "decoder.tflite").exists()
     assert (
-        "export: no decoder in litert, because the four_pass head decodes the pixels of an image "
+        "export: no decoder in litert, because the causal head decodes the pixels of an image "
         "in turn; the SavedModel has it\n"
     ) in capfd.readouterr().err
 

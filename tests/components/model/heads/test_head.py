@@ -9,14 +9,13 @@ import tensorflow as tf
 
 from components.model.heads.causal import CausalHead
 from components.model.heads.factorized import FactorizedHead
-from components.model.heads.four_pass import FourPassHead
-from components.model.heads.head import DecodedLikelihood, Head, HeadSettings, Parameters
+from components.model.heads.head import DecodedLikelihood, Head, HeadSettings
 from components.model.likelihoods.bernoulli import BINARIZED
-from components.model.likelihoods.gaussian import GAUSSIAN, GAUSSIAN_PER_PIXEL, SharedScale
 from components.model.likelihoods.likelihood import Family
+from components.model.likelihoods.logistic_mixture import LOGISTIC_MIXTURE
 
 FEATURES = 5
-SEQUENTIAL = {"causal": CausalHead, "four_pass": FourPassHead}
+SEQUENTIAL = {"causal": CausalHead}
 HEADS = {"factorized": FactorizedHead} | SEQUENTIAL
 
 
@@ -32,7 +31,7 @@ def make(name: str, *, channels: int = 1, outputs: int = 1, layers: int = 1, dty
 
 
 def random_features(head: Head, *shape: int, seed: int = 0) -> tf.Tensor:
-    channels = FEATURES if head.reads_features else head.settings.outputs
+    channels = FEATURES if head.is_sequential else head.settings.outputs
     values = np.random.default_rng(seed).normal(size=(*shape, channels))
     return tf.constant(values, head.settings.dtype.removeprefix("mixed_"))
 
@@ -57,7 +56,7 @@ def test_outputs_are_float32_at_every_pixel(name, size, channels, outputs, dtype
     head = make(name, channels=channels, outputs=outputs, layers=2, dtype=dtype)
     x = random_uniforms(2, *size, channels)
     features = random_features(head, 2, *size)
-    if not head.reads_features:
+    if not head.is_sequential:
         features = tf.cast(features, tf.float32)
     result = head(features, x)
     assert result.shape == (2, *size, outputs)
@@ -65,7 +64,7 @@ def test_outputs_are_float32_at_every_pixel(name, size, channels, outputs, dtype
     assert all(weight.dtype == "float32" for weight in head.weights)
 
 
-@pytest.mark.parametrize(("name", "turns"), [("factorized", 1), ("four_pass", 4), ("causal", 42)])
+@pytest.mark.parametrize(("name", "turns"), [("factorized", 1), ("causal", 42)])
 def test_a_sequential_head_takes_several_turns_for_an_image(name, turns):
     head = make(name)
     assert head.turns(6, 7) == turns
@@ -89,7 +88,7 @@ def test_the_probabilities_of_all_binary_images_sum_to_one(name, layers):
     images = binary_images(2, 2)
     for seed in range(3):
         features = tf.repeat(random_features(head, 1, 2, 2, seed=seed), 16, axis=0)
-        likelihood = DecodedLikelihood(head, features, Parameters(BINARIZED))
+        likelihood = DecodedLikelihood(head, features, BINARIZED)
         probabilities = np.exp(likelihood.log_prob(tf.constant(images)))
         assert probabilities.sum() == pytest.approx(1, rel=1e-5)
         by_pixel = likelihood.log_prob_by_pixel(tf.constant(images))
@@ -102,9 +101,9 @@ def test_samples_are_as_frequent_as_they_are_probable(name):
     head = make(name)
     draws = 20_000
     features = random_features(head, 1, 2, 2)
-    likelihood = DecodedLikelihood(head, tf.repeat(features, 16, axis=0), Parameters(BINARIZED))
+    likelihood = DecodedLikelihood(head, tf.repeat(features, 16, axis=0), BINARIZED)
     probabilities = np.exp(likelihood.log_prob(tf.constant(binary_images(2, 2))))
-    repeated = DecodedLikelihood(head, tf.repeat(features, draws, axis=0), Parameters(BINARIZED))
+    repeated = DecodedLikelihood(head, tf.repeat(features, draws, axis=0), BINARIZED)
     samples = repeated.sample(random_uniforms(draws, 2, 2, 1)).numpy()
     numbers = samples.reshape(draws, 4).astype(int) @ [8, 4, 2, 1]
     frequencies = np.bincount(numbers, minlength=16) / draws
@@ -113,23 +112,19 @@ def test_samples_are_as_frequent_as_they_are_probable(name):
 
 
 @pytest.mark.parametrize("name", HEADS)
-@pytest.mark.parametrize(
-    ("family", "channels"), [(BINARIZED, 1), (GAUSSIAN_PER_PIXEL, 3), (GAUSSIAN, 1)], ids=str
-)
+@pytest.mark.parametrize(("family", "channels"), [(BINARIZED, 1), (LOGISTIC_MIXTURE, 3)], ids=str)
 @pytest.mark.parametrize("size", [(6, 7), (9, 3), (1, 1)])
 def test_the_outputs_of_sampling_are_those_of_one_pass_over_the_sample(
     name, family: Family, channels, size
 ):
-    outputs = channels if family.shares_scale else family.num_outputs(channels)
-    head = make(name, channels=channels, outputs=outputs, layers=2)
-    parameters = Parameters(family, SharedScale() if family.shares_scale else None)
+    head = make(name, channels=channels, outputs=family.num_outputs(channels), layers=2)
     features = random_features(head, 3, *size)
     uniforms = random_uniforms(3, *size, family.num_uniforms(channels))
-    sample, means = head.sample(features, uniforms, parameters)
+    sample, means = head.sample(features, uniforms, family)
     assert sample.shape == means.shape == (3, *size, channels)
-    distribution = parameters(head(features, sample))
+    distribution = family.distribution(head(features, sample))
     np.testing.assert_allclose(means, distribution.mean(), rtol=1e-4, atol=1e-5)
-    again = np.clip(distribution.sample(uniforms), 0, 1)
+    again = distribution.sample(uniforms)
     np.testing.assert_allclose(sample, again, rtol=1e-4, atol=1e-5)
 
 
@@ -137,10 +132,10 @@ def test_the_outputs_of_sampling_are_those_of_one_pass_over_the_sample(
 def test_a_compiled_sample_is_the_same(name):
     head = make(name)
     features, uniforms = random_features(head, 2, 5, 4), random_uniforms(2, 5, 4, 1)
-    likelihood = DecodedLikelihood(head, features, Parameters(BINARIZED))
+    likelihood = DecodedLikelihood(head, features, BINARIZED)
     expected = likelihood.sample(uniforms)
     function = tf.function(
-        lambda f, u: DecodedLikelihood(head, f, Parameters(BINARIZED)).sample(u),
+        lambda f, u: DecodedLikelihood(head, f, BINARIZED).sample(u),
         input_signature=[tf.TensorSpec((None, *each.shape[1:])) for each in (features, uniforms)],
     )
     np.testing.assert_array_equal(function(features, uniforms), expected)
@@ -151,7 +146,7 @@ def test_the_mean_is_an_average_of_conditional_means(name):
     """Its error is that of an average of four draws, about half that of one."""
     head = make(name)
     features = random_features(head, 40, 5, 4)
-    likelihood = DecodedLikelihood(head, features, Parameters(BINARIZED))
+    likelihood = DecodedLikelihood(head, features, BINARIZED)
     mean = likelihood.mean().numpy()
     assert mean.shape == (40, 5, 4, 1)
     assert mean.min() >= 0
@@ -161,7 +156,7 @@ def test_the_mean_is_an_average_of_conditional_means(name):
     uniforms = random_uniforms(40 * draws, 5, 4, 1, seed=5)
     samples, conditional = (
         tensor.numpy().reshape(40, draws, 5, 4, 1)
-        for tensor in head.sample(repeated, uniforms, Parameters(BINARIZED))
+        for tensor in head.sample(repeated, uniforms, BINARIZED)
     )
     np.testing.assert_allclose(samples.mean(), conditional.mean(), atol=0.005)
     deviation = conditional.std(axis=1)
@@ -176,33 +171,8 @@ def test_the_mean_of_an_image_depends_on_no_other_image(name):
     features = random_features(head, 4, 3, 4)
 
     def mean(rows: slice) -> np.ndarray:
-        return DecodedLikelihood(head, features[rows], Parameters(BINARIZED)).mean().numpy()
+        return DecodedLikelihood(head, features[rows], BINARIZED).mean().numpy()
 
     together = mean(slice(None))
     np.testing.assert_array_equal(mean(slice(None)), together)
     np.testing.assert_allclose(mean(slice(2, 3)), together[2:3], rtol=1e-4, atol=1e-5)
-
-
-def test_a_shared_scale_is_appended_to_the_outputs():
-    scale = SharedScale()
-    outputs = random_features(make("factorized"), 2, 3, 3)
-    with_scale = Parameters(GAUSSIAN, scale)(outputs)
-    expected = GAUSSIAN.distribution(tf.concat([outputs, tf.zeros_like(outputs)], axis=-1))
-    x = random_uniforms(2, 3, 3, 1)
-    np.testing.assert_array_equal(with_scale.log_prob(x), expected.log_prob(x))
-    # Another scale is another distribution.
-    scale.log_scale.assign([0.5])
-    assert (Parameters(GAUSSIAN, scale)(outputs).log_prob(x) != expected.log_prob(x)).numpy().all()
-
-
-@pytest.mark.parametrize("name", SEQUENTIAL)
-def test_decoded_pixels_stay_in_the_range_of_images(name):
-    """The weights are so large that a pixel beyond it would lead to one further beyond."""
-    head = make(name, outputs=2)
-    for weight in head.weights:
-        weight.assign(10 * weight)
-    features, uniforms = random_features(head, 2, 7, 7), random_uniforms(2, 7, 7, 1)
-    likelihood = DecodedLikelihood(head, features, Parameters(GAUSSIAN_PER_PIXEL))
-    sample = likelihood.sample(uniforms).numpy()
-    assert 0 <= sample.min() <= sample.max() <= 1
-    assert np.isfinite(likelihood.mean()).all()

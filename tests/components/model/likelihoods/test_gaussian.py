@@ -1,16 +1,10 @@
 from statistics import NormalDist
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.model.likelihoods.gaussian import (
-    GAUSSIAN,
-    GAUSSIAN_PER_PIXEL,
-    Gaussian,
-    SharedScale,
-)
+from components.model.likelihoods.gaussian import GAUSSIAN, Gaussian
 from components.model.noise import uniform
 
 RNG = np.random.default_rng(0)
@@ -27,12 +21,17 @@ def test_the_log_density_is_that_of_the_normal_distribution():
     np.testing.assert_allclose(likelihood.log_prob(tf.constant(x, tf.float32)), expected, rtol=1e-5)
 
 
-def test_the_outputs_are_means_and_then_log_scales():
-    outputs = tf.constant([0.1, -0.2, 0.3, -1.0, 0.0, 1.0])[tf.newaxis, tf.newaxis, tf.newaxis]
-    likelihood = GAUSSIAN_PER_PIXEL.distribution(outputs)
-    np.testing.assert_allclose(likelihood.location.numpy().ravel(), [0.6, 0.3, 0.8], rtol=1e-6)
-    low, middle, high = likelihood.log_scale.numpy().ravel()
-    assert low < middle == -1 < high
+def test_the_outputs_are_means_and_a_share_of_the_log_scale():
+    outputs = tf.constant([[[[0.1, -0.2, 3.0]], [[0.3, 0.0, -3.0]]], [[[0, 0, -4]], [[0, 0, 2]]]])
+    likelihood = GAUSSIAN.distribution(tf.cast(outputs, tf.float32))
+    np.testing.assert_allclose(
+        likelihood.location[0].numpy().ravel(), [0.6, 0.3, 0.8, 0.5], rtol=1e-6
+    )
+    # The averages of the shares are 0 and -1.
+    first, second = likelihood.log_scale.numpy()
+    assert np.unique(first) == -1
+    assert len(np.unique(second)) == 1
+    assert -2.1 < second.min() < -1.9
 
 
 @pytest.mark.parametrize("raw_log_scale", [-60.0, 0.0, 60.0])
@@ -62,33 +61,17 @@ def test_the_mean_is_within_the_intensities():
     np.testing.assert_allclose(likelihood.mean().numpy().ravel(), [0, 0.4, 1])
 
 
-def test_one_scale_is_learned_for_all_pixels():
-    """At the best scale, its square is the mean square of the differences from the means."""
-    layer = SharedScale()
-    means = tf.zeros((4, 3, 3, 2))
-    x = tf.constant(0.5 + 0.1 * RNG.normal(size=(4, 3, 3, 2)), tf.float32)
-    outputs = layer(means)
-    assert outputs.shape == (4, 3, 3, 4)
-    assert GAUSSIAN.shares_scale
-    assert not GAUSSIAN_PER_PIXEL.shares_scale
-    (weight,) = layer.trainable_weights
-    for _ in range(200):
-        with tf.GradientTape() as tape:
-            log_prob = tf.reduce_mean(GAUSSIAN.distribution(layer(means)).log_prob(x)) / 18
-        weight.assign_add(0.5 * tape.gradient(log_prob, weight.value))
-    log_scale = GAUSSIAN.distribution(layer(means)).log_scale.numpy()
-    expected = 0.5 * np.log(np.mean((x.numpy() - 0.5) ** 2))
-    np.testing.assert_allclose(log_scale, np.full((4, 3, 3, 2), expected), rtol=1e-3)
+@pytest.mark.parametrize("size", [0.02, 0.1, 0.9])
+def test_at_the_best_scale_the_log_density_is_that_of_the_squared_error(size):
+    """log p = -D / 2 (1 + log 2π MSE), and every other scale gives less."""
+    means = RNG.uniform(size=(4, 4, 2))
+    x = means + size * RNG.normal(size=means.shape)
+    error = np.mean(np.square(x - means))
 
+    def log_prob(scale: float) -> float:
+        outputs = GAUSSIAN.outputs_of(means, scale)[np.newaxis]
+        return float(GAUSSIAN.distribution(outputs).log_prob(x[np.newaxis].astype(np.float32))[0])
 
-def test_a_decoder_with_a_shared_scale_is_saved_and_loaded(tmp_path):
-    decoder = keras.Sequential(
-        [keras.Input((2, 2, 3), dtype="bfloat16"), SharedScale(name="scale")]
-    )
-    assert decoder.output_shape == (None, 2, 2, 6)
-    decoder.set_weights([np.float32([0.7])])
-    decoder.save(tmp_path / "decoder.keras")
-    loaded = keras.saving.load_model(tmp_path / "decoder.keras", safe_mode=True)
-    outputs = loaded(tf.ones((1, 2, 2, 3), tf.bfloat16))
-    assert outputs.dtype == tf.float32
-    np.testing.assert_allclose(outputs[0, 0, 0], [1, 1, 1, 0.7, 0.7, 0.7], rtol=1e-6)
+    best = log_prob(np.sqrt(error))
+    assert best == pytest.approx(-16 * (1 + np.log(2 * np.pi * error)), rel=1e-4)
+    assert max(log_prob(0.9 * np.sqrt(error)), log_prob(1.1 * np.sqrt(error))) < best

@@ -8,11 +8,11 @@ from components.model.likelihoods.likelihood import Family, sum_over_event
 from components.model.noise import uniform
 from components.model.registry import LIKELIHOODS
 
-RNG = np.random.default_rng(0)
-
 
 def random_outputs(family: Family, shape: tuple[int, int, int], channels: int) -> tf.Tensor:
-    return tf.constant(RNG.normal(size=(*shape, family.num_outputs(channels))), tf.float32)
+    """The same at each call, so that no test depends on others."""
+    values = np.random.default_rng(0).normal(size=(*shape, family.num_outputs(channels)))
+    return tf.constant(values, tf.float32)
 
 
 def random_uniforms(family: Family, shape: tuple[int, int, int], channels: int) -> tf.Tensor:
@@ -30,6 +30,9 @@ def test_shapes_and_types(name, channels, shape):
     assert mean.shape == x.shape == (*shape, channels)
     assert (mean.numpy() >= 0).all()
     assert (mean.numpy() <= 1).all()
+    if family.is_pixelwise:
+        # The pixels decoded after it see them as intensities.
+        assert 0 <= x.numpy().min() <= x.numpy().max() <= 1
     by_pixel = likelihood.log_prob_by_pixel(x)
     assert by_pixel.shape == shape
     assert likelihood.log_prob(x).shape == shape[:1]
@@ -38,8 +41,26 @@ def test_shapes_and_types(name, channels, shape):
 
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
+def test_a_family_says_whether_a_pixel_depends_on_its_own_outputs_alone(name):
+    family = LIKELIHOODS[name]
+    shape = (2, 3, 3)
+    outputs = random_outputs(family, shape, 1)
+    uniforms = random_uniforms(family, shape, 1)
+    x = family.distribution(outputs).sample(uniforms)
+    change = np.zeros((*shape[1:], 1), np.float32)
+    change[0, 0] = 1
+    one, other = (
+        family.distribution(each).log_prob_by_pixel(x).numpy()
+        for each in (outputs, outputs + change)
+    )
+    changed = ~np.isclose(one, other, rtol=1e-4, atol=1e-5)
+    assert changed[:, 0, 0].all()
+    assert changed[:, 1:].any() != family.is_pixelwise
+
+
+@pytest.mark.parametrize("name", [name for name in LIKELIHOODS if LIKELIHOODS[name].is_pixelwise])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_pixel_depends_on_its_own_outputs_alone(name, channels):
+def test_a_single_pixel_has_the_distribution_that_it_has_in_the_image(name, channels):
     family = LIKELIHOODS[name]
     outputs = random_outputs(family, (2, 3, 3), channels)
     uniforms = random_uniforms(family, (2, 3, 3), channels)

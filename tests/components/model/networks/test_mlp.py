@@ -1,14 +1,10 @@
 import numpy as np
 import tensorflow as tf
 
-from components.model.networks.mlp import GATED_MLP, MLP
+from components.model.networks.mlp import MLP
 from components.model.networks.network import NetworkSettings
 
 SETTINGS = NetworkSettings((4, 5, 2), latents=3, widths=(7, 6), outputs=4)
-
-
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
 
 
 def test_the_mlp_has_a_dense_layer_per_width_and_the_decoder_mirrors_the_encoder():
@@ -25,24 +21,3 @@ def test_the_mlp_computes_its_definition():
     hidden = np.maximum(x.reshape(3, 40) @ first + first_bias, 0)
     hidden = np.maximum(hidden @ second + second_bias, 0)
     np.testing.assert_allclose(encoder(tf.constant(x)), hidden @ last + last_bias, atol=1e-5)
-
-
-def test_the_gated_mlp_computes_its_definition():
-    rng = np.random.default_rng(0)
-    decoder = GATED_MLP.decoder(SETTINGS)
-    decoder.set_weights([rng.normal(size=w.shape, scale=0.5) for w in decoder.get_weights()])
-    z = rng.normal(size=(3, 3)).astype(np.float32)
-    weights = decoder.get_weights()
-    hidden = z
-    for _ in range(2):
-        values, values_bias, gates, gates_bias, *weights = weights
-        hidden = (hidden @ values + values_bias) * sigmoid(hidden @ gates + gates_bias)
-    kernel, bias = weights
-    expected = (hidden @ kernel + bias).reshape(3, 4, 5, 4)
-    np.testing.assert_allclose(decoder(tf.constant(z)), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_the_gated_encoder_has_two_kernels_per_width():
-    encoder = GATED_MLP.encoder(SETTINGS)
-    shapes = [tuple(weight.shape) for weight in encoder.weights]
-    assert shapes[::2] == [(40, 7), (40, 7), (7, 6), (7, 6), (6, 6)]

@@ -10,7 +10,6 @@ from components.model.registry import NETWORKS
 
 WIDTHS = {
     "mlp": (16, 8),
-    "gated_mlp": (16, 8),
     "conv": (4, 6, 8),
     "keras_conv": (4, 6, 8),
     "residual": (4, 6, 8),
@@ -82,7 +81,6 @@ def test_a_saved_network_consists_of_layers_of_keras_alone(name, tmp_path):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_activation_function_is_a_choice(name):
-    """A gated network has gates in place of activation functions."""
     relu, silu = (
         {
             layer.activation.__name__
@@ -92,7 +90,7 @@ def test_the_activation_function_is_a_choice(name):
         for activation in ("relu", "silu")
     )
     assert "silu" not in relu
-    assert ("silu" in silu) == (name != "gated_mlp")
+    assert "silu" in silu
     assert "relu" not in silu
 
 
