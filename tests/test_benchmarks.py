@@ -5,8 +5,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks import embed, libraries, medians, train, turns
+from benchmarks.curves import read_curve
 from benchmarks.inputs import BenchmarkInputs
 from benchmarks.medians import Medians
 from benchmarks.peers import keras_fit
@@ -14,7 +16,7 @@ from benchmarks.rows import BenchmarkRow, missing
 from benchmarks.tasks import embedding, reports, training
 from benchmarks.tasks.run import TASKS
 from components.data.prepared_dataset import PreparedDataset
-from components.model import costs
+from components.model import costs, vae
 from components.model.objective import Elbo
 from trainer.config import load_config
 
@@ -356,3 +358,28 @@ def test_the_embed_command_compares_peers_with_ours(monkeypatch, tmp_path):
     rows = table_rows(text)
     assert rows["Keras `predict`, in memory"][3] == "2.00"
     assert "target >= 1.3 times this: met" in embed.conv(inputs)
+
+
+# --- curves ---------------------------------------------------------------------------------------
+
+
+def test_the_curves_of_a_model_are_drawn_against_its_training_flops(cli, model_dir, tmp_path):
+    path = tmp_path / "curves.png"
+    done = cli("benchmarks.curves", model_dir, "--output", path, "--point", "a paper:1e9:99.5")
+    assert done.returncode == 0, done.stderr
+    with Image.open(path) as image:
+        assert image.width > 500
+    curve = read_curve(model_dir)
+    settings = load_config(curve.name)
+    model = vae.load(model_dir / "model.keras")
+    per_example = costs.count(model.architecture, Elbo(), batch_size=settings.batch_size)
+    examples = np.divide(curve.flops, per_example.training_flops)
+    assert list(examples) == sorted(examples)
+    assert all(number % 1 == pytest.approx(0, abs=1e-6) for number in examples)
+
+
+@pytest.mark.parametrize("point", ["a paper", "a paper:1e9", "a paper:many:2"])
+def test_a_malformed_point_is_refused(cli, tmp_path, point):
+    done = cli("benchmarks.curves", "model", "--output", tmp_path / "x.png", "--point", point)
+    assert done.returncode == 2
+    assert "NAME:FLOPS:NATS" in done.stderr
