@@ -70,9 +70,8 @@ def _training_flops_by_step(trained: Artifact) -> float:
     objective = OBJECTIVES[trained.setting("objective", str)](
         trained.setting("objective_samples", int)
     )
-    batch_size = trained.setting("batch_size", int)
-    found = costs.count(model.architecture, objective, batch_size=batch_size)
-    return found.training_flops * batch_size
+    found = costs.count(model.architecture, objective)
+    return found.training_flops * trained.setting("batch_size", int)
 
 
 @dataclasses.dataclass(frozen=True)
