@@ -65,6 +65,16 @@ def assert_one_line(done: subprocess.CompletedProcess, code: int, *parts: str) -
         ((*RUN, "--config", ""), ("--config: the path is empty",)),
         (("pipeline", "run", "--run", ""), ("--run: the path is empty",)),
         (("pipeline", "embed", "--model", "x", "--input", "", "--output", "x"), ("--input",)),
+        (("pipeline", "export", "--model", "m"), ("required: --output",)),
+        (("pipeline", "export", "--model", "none", "--output", "x"), ("none is not a finished",)),
+        (
+            ("pipeline", "export", "--model", "m", "--output", "x", "--formats", "keras,onx"),
+            ("unknown format 'onx' in formats; nearest: onnx",),
+        ),
+        (
+            ("pipeline", "export", "--model", "m", "--output", "x", "--", "--runner=FlinkRunner"),
+            ("the export stage takes no Beam options",),
+        ),
         ((*RUN, "--config", "~/none.yaml"), ("/none.yaml: No such file",)),
         ((*RUN, "--epochs", "1e300"), ("epochs", "must be a whole number", "'1e300'")),
         ((*RUN, "--batch_size", 10**30), ("batch_size", "must be a whole number below 2^63")),
@@ -101,7 +111,7 @@ def test_help_imports_nothing_large(arguments):
 
 def test_the_stages_import_nothing_large_before_they_work():
     script = (
-        "import sys, pipeline.run, pipeline.apply.embed\n"
+        "import sys, pipeline.run, pipeline.apply.embed, pipeline.export.stage\n"
         "large = {'tensorflow', 'apache_beam', 'tensorflow_datasets', 'matplotlib'}\n"
         "assert not large & set(sys.modules), large & set(sys.modules)"
     )
