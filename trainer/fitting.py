@@ -18,7 +18,7 @@ from components.base.shapes import format_shape
 from components.data import array_dataset
 from components.data.examples import CHANNELS
 from components.library.trained_vae import TrainedVAE
-from components.library.user_images import as_array, to_pixels
+from components.library.user_images import as_array, numbers, to_pixels
 from trainer import stage
 from trainer.build import HELDOUT_SPLIT, TRAIN_SPLIT
 from trainer.config import RunOptions, TrainConfig, load_config
@@ -168,7 +168,7 @@ def _labels(config: TrainConfig, name: str, labels: Any, count: int) -> np.ndarr
                 "labels=…, and validation=(images, labels)"
             )
         return np.zeros(count, np.int64)
-    array = np.asarray(labels)
+    array = numbers(f"the labels of {name}", labels)
     is_integer = np.issubdtype(array.dtype, np.integer)
     if array.shape != (count,) or not is_integer or array.min() < 0 or array.max() > _MAX_LABEL:
         raise ConfigError(

@@ -12,7 +12,7 @@ import numpy as np
 from components.base.errors import ConfigError
 from components.base.manifest import load_artifact
 from components.base.shapes import Shape
-from components.library.user_images import UserImages
+from components.library.user_images import UserImages, numbers
 from components.metrics.elbo import estimate_elbo
 from components.metrics.importance import log_likelihoods
 from components.model import vae
@@ -107,7 +107,7 @@ class TrainedVAE:
         Returns:
           An image or a batch of images, float32 in [0, 1], [..., height, width, channels].
         """
-        latents = np.asarray(z, np.float32)
+        latents = numbers("z", z, np.float32)
         if latents.ndim not in (1, 2) or latents.shape[-1] != self.latents or not latents.size:
             raise ConfigError(
                 f"z must have shape [{self.latents}] or [N, {self.latents}], N > 0, for a model of "
@@ -218,7 +218,7 @@ class TrainedVAE:
         """
         if not self.classes:
             return None
-        array = np.asarray(labels)
+        array = numbers("labels", labels)
         is_valid = (
             np.issubdtype(array.dtype, np.integer)
             and array.shape in ((), (count,))

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from components.base.errors import ConfigError
+from components.base.errors import ConfigError, one_line
 from components.base.shapes import Shape, format_shape
 
 _RULE = "images are uint8 from 0 to 255, or floats from 0 to 1"
@@ -74,10 +74,27 @@ def as_array(images: Any) -> np.ndarray:
     Raises:
       ConfigError: they are neither uint8 nor floats.
     """
-    array = np.asarray(images)
+    array = numbers("the images", images)
     if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):
         raise ConfigError(f"{_RULE}; convert them. Received: dtype={array.dtype}")
     return array
+
+
+def numbers(name: str, values: Any, dtype: Any = None) -> np.ndarray:
+    """A user's values as an array.
+
+    Args:
+      name: what they are, for the error message.
+      values: an array, a tensor, or nested sequences of numbers.
+      dtype: type of the elements; None for the one that they have.
+
+    Raises:
+      ConfigError: they are no array, such as rows of different lengths.
+    """
+    try:
+        return np.asarray(values, dtype)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{name} cannot be converted to an array: {one_line(error)}") from None
 
 
 def to_pixels(images: np.ndarray) -> np.ndarray:

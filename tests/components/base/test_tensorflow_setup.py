@@ -3,6 +3,11 @@ import os
 import subprocess
 import sys
 
+import pytest
+
+from components.base import tensorflow_setup
+from components.base.errors import ConfigError
+
 
 def test_tensorflow_is_loaded_silently_and_without_tf32():
     script = (
@@ -28,3 +33,11 @@ def test_settings_of_keras_are_ignored(tmp_path):
     )
     expected = "tensorflow float32 channels_last 1e-07 float32\n"
     assert (done.returncode, done.stdout, done.stderr) == (0, expected, "")
+
+
+def test_keras_on_another_backend_is_rejected(monkeypatch):
+    import keras
+
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(ConfigError, match="Keras runs on jax in this process; set KERAS_BACKEND="):
+        tensorflow_setup.load()

@@ -121,6 +121,12 @@ def test_latents_of_another_shape_are_rejected(vae, z):
         vae.decode(z)
 
 
+@pytest.mark.parametrize("z", ["nonsense", [[0, 1, 2], [0, 1]], None])
+def test_latents_that_are_no_numbers_are_rejected(vae, z):
+    with pytest.raises(ConfigError, match=r"^z "):
+        vae.decode(z)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_latents_that_are_not_finite_are_rejected(vae, value):
     with pytest.raises(ConfigError, match="z must be finite"):

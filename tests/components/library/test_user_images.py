@@ -89,6 +89,11 @@ def test_other_number_types_are_rejected(dtype):
         UserImages.of(np.zeros((4, 6)).astype(dtype), GRAY)
 
 
+def test_rows_of_different_lengths_are_rejected():
+    with pytest.raises(ConfigError, match=r"the images cannot be converted to an array: .*shape"):
+        UserImages.of([[0.5, 0.5], [0.5]], GRAY)
+
+
 @pytest.mark.parametrize("value", [-0.01, 1.01, 255.0, np.nan, np.inf, -np.inf])
 def test_values_out_of_range_are_rejected(value):
     images = np.full((4, 6), 0.5)
