@@ -75,13 +75,17 @@ def of_images(images: np.ndarray, components: int) -> PrincipalComponents:
     # Rotated, so that the coordinates are uncorrelated.
     covariance = coordinates.T @ coordinates / len(x)
     variances, rotation = np.linalg.eigh(covariance)
-    variances, rotation = variances[::-1], rotation[:, ::-1]
+    variances, directions = variances[::-1], directions @ rotation[:, ::-1]
+    # A direction is as good as its opposite. A resumed run computes the components again, perhaps
+    # with another library of linear algebra, and must find the same.
+    largest = np.abs(directions).argmax(axis=0)
+    directions *= np.sign(directions[largest, np.arange(rank)])
     # The geometric mean of the images' errors: as many are larger as smaller, by and large.
     noise = float(np.exp(np.log(np.maximum(errors, _LEAST_ERROR)).mean() / 2))
     beyond = (0, components - rank)
     return PrincipalComponents(
         mean=mean,
-        directions=np.pad(directions @ rotation, [(0, 0), beyond]),
+        directions=np.pad(directions, [(0, 0), beyond]),
         scales=np.pad(np.sqrt(np.maximum(variances, 0)), beyond),
         noise=noise,
         channels=images.shape[-1],
@@ -89,7 +93,7 @@ def of_images(images: np.ndarray, components: int) -> PrincipalComponents:
 
 
 def _orthonormal(columns: np.ndarray) -> np.ndarray:
-    """Orthonormal columns that span those of a matrix; signs fixed by the decomposition."""
+    """Orthonormal columns that span those of a matrix."""
     return np.linalg.qr(columns)[0]
 
 

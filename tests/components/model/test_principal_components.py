@@ -50,6 +50,12 @@ def test_an_image_counts_by_the_logarithm_of_its_error():
     assert abs(found.directions[:, 0] @ faint) > 0.95
 
 
+def test_the_largest_element_of_a_direction_is_positive():
+    images, _ = plane_images(50, noise=10)
+    directions = principal_components.of_images(images, 3).directions
+    assert (directions.max(axis=0) == np.abs(directions).max(axis=0)).all()
+
+
 def test_they_are_a_function_of_the_images():
     images, _ = plane_images(50, noise=10)
     first, second = (principal_components.of_images(images, 3) for _ in range(2))
