@@ -1,4 +1,6 @@
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from components.metrics.nearest_neighbors import LabeledVectors, best_k, correct
@@ -87,9 +89,15 @@ def test_few_examples_are_enough():
 
 
 def write(path, examples: LabeledVectors) -> None:
-    ids = [str(number) for number in range(len(examples))]
-    rows = embeddings.Embeddings(ids, examples.labels, examples.vectors, examples.vectors)
-    embeddings.write(rows, path)
+    columns = {
+        "id": [str(number) for number in range(len(examples))],
+        "label": examples.labels,
+        "mean": examples.vectors,
+        "log_variance": examples.vectors,
+    }
+    schema = embeddings.schema(list(columns), examples.vectors.shape[1], {})
+    rows = embeddings.record_batch(schema, columns, count=len(examples), split=None, class_names=[])
+    pq.write_table(pa.Table.from_batches([rows]), path)
 
 
 def test_the_files_of_a_split_are_read_in_order_without_unlabelled_examples(tmp_path):
