@@ -40,13 +40,18 @@ class Curve:
     losses: Sequence[float]
 
 
-def read_curve(model: epath.PathLike) -> Curve:
+def read_curve(named_model: str) -> Curve:
     """The curve of a trained model.
+
+    Args:
+      named_model: the directory of the model, or `NAME=DIRECTORY`; the name is otherwise that of
+        the preset.
 
     Raises:
       ConfigError: the directory is no trained model, or it was never evaluated while it trained.
       WorkError: a file is damaged.
     """
+    name, _, model = named_model.rpartition("=")
     trained = load_artifact(model, stage="train")
     epochs = read_metrics(trained.verified(EPOCH_METRICS_FILE))
     evaluated = [(each.step, each.heldout["loss"]) for each in epochs if each.heldout is not None]
@@ -56,8 +61,7 @@ def read_curve(model: epath.PathLike) -> Curve:
         )
     flops = _training_flops_by_step(trained)
     steps, losses = zip(*evaluated, strict=True)
-    name = trained.setting("preset", str)
-    return Curve(name, [step * flops for step in steps], losses)
+    return Curve(name or trained.setting("preset", str), [step * flops for step in steps], losses)
 
 
 def _training_flops_by_step(trained: Artifact) -> float:

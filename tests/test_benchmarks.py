@@ -365,11 +365,20 @@ def test_the_embed_command_compares_peers_with_ours(monkeypatch, tmp_path):
 
 def test_the_curves_of_a_model_are_drawn_against_its_training_flops(cli, model_dir, tmp_path):
     path = tmp_path / "curves.png"
-    done = cli("benchmarks.curves", model_dir, "--output", path, "--point", "a paper:1e9:99.5")
+    done = cli(
+        "benchmarks.curves",
+        model_dir,
+        f"ours={model_dir}",
+        "--output",
+        path,
+        "--point",
+        "a paper:1e9:99.5",
+    )
     assert done.returncode == 0, done.stderr
     with Image.open(path) as image:
         assert image.width > 500
-    curve = read_curve(model_dir)
+    curve = read_curve(f"ours={model_dir}")
+    assert curve.name == "ours"
     model = vae.load(model_dir / "model.keras")
     per_example = costs.count(model.architecture, Elbo())
     examples = np.divide(curve.flops, per_example.training_flops)
