@@ -236,9 +236,10 @@ def test_every_part_is_exact(name, small_images):
             batch_size=9,
             steps_per_call=3,
             objective=objective,
-            # With plain descent, an error of rounding is not amplified.
+            # With plain descent, an error of rounding is not amplified, unless a step is too long:
+            # beside its principal components, a model has a small scale and large gradients.
             rule=Descent(),
-            rate=1e-3,
+            rate=1e-4 if "linear_path" in fields else 1e-3,
             compiled=compiled,
         )
         if "linear_path" in fields:
