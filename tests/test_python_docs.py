@@ -36,7 +36,7 @@ def test_the_programs_of_a_page_run(page, model_dir, tmp_path, monkeypatch):
 
 def test_the_error_in_the_example_is_the_one_that_is_raised(model_dir, capsys):
     *_, program = programs(PYTHON.read_text())
-    (expected,) = re.findall(r"print\(error\)  # (.*)", program)
+    (expected,) = re.findall(r"print\(error\)\n +# (.*)", program)
     vae = TrainedVAE.load(model_dir)
     exec(program, {"vae": vae, "images": np.zeros((1, 28, 28, 1))})
     assert capsys.readouterr().out == f"{expected}\n"
