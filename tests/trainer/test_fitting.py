@@ -17,6 +17,7 @@ from pipeline.prepare.stage import prepare
 from tests.conftest import ROOT, tiny_prepare_config
 from trainer import fitting, stage
 from trainer.config import load_config
+from trainer.precision_record import PRECISION_FILE
 from trainer.recording.epoch_metrics import read_metrics
 from trainer.recording.monitor import Monitor
 
@@ -83,7 +84,7 @@ def test_a_directory_has_what_the_command_publishes(images, tmp_path, capsys):
     artifact = load_artifact(directory, stage="train")
     artifact.check_content()
     names = {name.partition("/")[0] for name in artifact.manifest.outputs}
-    assert names == {MODEL_FILE, "checkpoints", "metrics.jsonl", "tensorboard"}
+    assert names == {MODEL_FILE, PRECISION_FILE, "checkpoints", "metrics.jsonl", "tensorboard"}
     assert artifact.manifest.config["preset"] == "conv"
     # The dataset was temporary.
     assert artifact.manifest.inputs["examples"].path is None
