@@ -4,9 +4,11 @@ import argparse
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from benchmarks import machine
+from benchmarks.tables import table
 from components.base import command_line
 from components.base.errors import ConfigError, nearest
 from components.sources import dataset_names
@@ -62,6 +64,21 @@ def temporary_directory() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         os.environ["TMPDIR"] = directory
         yield Path(directory)
+
+
+def machine_table(packages: Sequence[str], *, images: int, full: int) -> str:
+    """The table of the machine and of the versions of packages.
+
+    Args:
+      packages: names of the packages.
+      images: number of images that are measured.
+      full: the number whose figures can be compared.
+    """
+    lines = machine.description(packages)
+    if images != full:
+        sizes = f"{images:,} images instead of {full:,}: figures are not comparable"
+        lines.append(["sizes", sizes])
+    return table(["machine", ""], lines)
 
 
 def print_report(parts: Iterable[str]) -> None:

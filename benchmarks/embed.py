@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from benchmarks import command, machine
 from benchmarks.inputs import BenchmarkInputs
 from benchmarks.rows import BenchmarkRow
-from benchmarks.tables import at_least, table
+from benchmarks.tables import at_least
 from benchmarks.turns import comparison_table, measure
 from components.base import command_line
 from pipeline.apply.config import ENCODER_COLUMNS, EmbedConfig
@@ -95,11 +95,8 @@ def main() -> None:
 
 
 def _measure(options: argparse.Namespace) -> Iterator[str]:
-    lines = machine.description((*machine.PACKAGES, "keras", "pyarrow"))
-    if options.images != IMAGES:
-        sizes = f"{options.images:,} images instead of {IMAGES:,}: figures are not comparable"
-        lines.append(["sizes", sizes])
-    yield table(["machine", ""], lines)
+    packages = (*machine.PACKAGES, "keras", "pyarrow")
+    yield command.machine_table(packages, images=options.images, full=IMAGES)
     with command.temporary_directory() as directory:
         images = BenchmarkInputs.images_for(options.images)
         inputs = BenchmarkInputs(directory, images, options.repeats, command.data_dir(options))

@@ -14,7 +14,7 @@ from benchmarks.inputs import BenchmarkInputs
 from benchmarks.libraries import PACKAGES, libraries
 from benchmarks.medians import Medians, MediansOrReason, measure, section
 from benchmarks.rows import BenchmarkRow
-from benchmarks.tables import at_least, at_most, table
+from benchmarks.tables import at_least, at_most
 from benchmarks.tasks.input_files import FASHION
 from components.base import command_line
 from components.sources import dataset_names
@@ -132,11 +132,7 @@ def main() -> None:
 
 def _measure(options: argparse.Namespace) -> Iterator[str]:
     images = options.images or (IMAGES // 10 if options.quick else IMAGES)
-    lines = machine.description((*machine.PACKAGES, *PACKAGES))
-    if images != IMAGES:
-        sizes = f"{images:,} images instead of {IMAGES:,}: figures are not comparable"
-        lines.append(["sizes", sizes])
-    yield table(["machine", ""], lines)
+    yield command.machine_table((*machine.PACKAGES, *PACKAGES), images=images, full=IMAGES)
     with command.temporary_directory() as directory:
         inputs = BenchmarkInputs(directory, images, options.repeats, command.data_dir(options))
         for name in options.only:

@@ -228,11 +228,8 @@ def main() -> None:
 
 
 def _measure(options: argparse.Namespace) -> Iterator[str]:
-    lines = machine.description((*machine.PACKAGES, "keras", "jax", "torch"))
-    if options.images != IMAGES:
-        sizes = f"{options.images:,} images instead of {IMAGES:,}: figures are not comparable"
-        lines.append(["sizes", sizes])
-    yield table(["machine", ""], lines)
+    packages = (*machine.PACKAGES, "keras", "jax", "torch")
+    yield command.machine_table(packages, images=options.images, full=IMAGES)
     with command.temporary_directory() as directory:
         images = BenchmarkInputs.images_for(options.images)
         inputs = BenchmarkInputs(directory, images, options.repeats, command.data_dir(options))

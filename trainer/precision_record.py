@@ -10,10 +10,10 @@ from etils import epath
 
 from components.base import artifacts, json_types
 from components.base.errors import WorkError
+from trainer.config import PRECISIONS
 
 PRECISION_FILE = "precision.json"
 _MAX_BYTES = 4 << 10
-_PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +41,9 @@ def read(directory: epath.Path) -> PrecisionRecord | None:
     try:
         value = json_types.load(path, max_bytes=_MAX_BYTES)
         record = json_types.parse(PrecisionRecord, value)
-        if record.precision not in _PRECISIONS:
-            raise ValueError(f"precision is not one of {', '.join(_PRECISIONS)}")
+        choices = [name for name in PRECISIONS if name != "auto"]
+        if record.precision not in choices:
+            raise ValueError(f"precision is not one of {', '.join(choices)}")
     except ValueError as error:
         raise WorkError(
             f"{path} is damaged: {error}; restore the file, or train again with --overwrite"

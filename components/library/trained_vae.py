@@ -136,9 +136,8 @@ class TrainedVAE:
 
     def reconstruct(self, images: Any, labels: Any = None) -> np.ndarray:
         """The likelihood's mean at the embedding: float32 in [0, 1], of the shape of `images`."""
-        batch = UserImages.of(images, self.image_shape)
-        labels = self._labels(labels, len(batch))
-        return batch.pictures(reconstruct(self.model, batch.pixels, labels))
+        batch, rows = self._inputs(images, labels)
+        return batch.pictures(reconstruct(self.model, batch.pixels, rows))
 
     def interpolate(self, a: Any, b: Any, steps: int, labels: Any = None) -> np.ndarray:
         """Images on the way from one image to another, decoded from between their embeddings.
@@ -186,8 +185,7 @@ class TrainedVAE:
           Nats per example, float32: a number for one image, shape [N] for a batch.
         """
         _check_count("samples", samples)
-        batch = UserImages.of(images, self.image_shape)
-        rows = self._labels(labels, len(batch))
+        batch, rows = self._inputs(images, labels)
         terms = estimate_elbo(self.model, batch.pixels, rows, seed=seed, samples=samples)
         return batch.rows(terms.elbo)
 
@@ -205,10 +203,14 @@ class TrainedVAE:
           Nats per example, float64: a number for one image, shape [N] for a batch.
         """
         _check_count("samples", samples)
-        batch = UserImages.of(images, self.image_shape)
-        rows = self._labels(labels, len(batch))
+        batch, rows = self._inputs(images, labels)
         blocks = log_likelihoods(self.model, batch.pixels, rows, samples=samples, seed=seed)
         return batch.rows(np.concatenate(list(blocks)))
+
+    def _inputs(self, images: Any, labels: Any) -> tuple[UserImages, np.ndarray | None]:
+        """A user's images and their labels: see `UserImages.of` and `_labels`."""
+        batch = UserImages.of(images, self.image_shape)
+        return batch, self._labels(labels, len(batch))
 
     def _labels(self, labels: Any, count: int) -> np.ndarray | None:
         """The labels of `count` images, int32 [count]; None for a model without classes.
