@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from etils import epath
 
-from components.base import artifacts, json_types, processor
+from components.base import artifacts, json_types, processor, user_cache
 from components.base.errors import ConfigError
 from components.base.manifest import fingerprint, package_versions
 from components.data.prepared_dataset import PreparedDataset
@@ -107,7 +107,7 @@ def _chosen_on_cpu(config: TrainConfig, examples: PreparedDataset) -> PrecisionR
         return PrecisionRecord("float32")
     objective = choices.OBJECTIVES[config.objective](config.objective_samples)
     batch_size = min(_MAX_EXAMPLES, memory_check.micro_batch_size(config, 1))
-    path = _cache_directory() / fingerprint(
+    path = user_cache.directory("precision") / fingerprint(
         {
             "cpu": processor.model(),
             "cores": len(os.sched_getaffinity(0)),
@@ -177,11 +177,6 @@ def _step(
         return tf.add_n([tf.reduce_sum(gradient) for gradient in gradients])
 
     return step
-
-
-def _cache_directory() -> epath.Path:
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return epath.Path(home) / "vae_pipeline" / "precision"
 
 
 def _read_cached(path: epath.Path) -> dict[str, float] | None:

@@ -34,4 +34,9 @@ class Mean:
             return Mean(float(values.mean()), float("inf"))
         # By the central limit theorem, the interval is mean ± z s / √N.
         standard_error = values.std(ddof=1) / np.sqrt(len(values))
-        return Mean(float(values.mean()), float(_Z_95 * standard_error))
+        return Mean.estimated(values.mean(), standard_error)
+
+    @staticmethod
+    def estimated(value: float, standard_error: float) -> "Mean":
+        """An estimate with a standard error, whose errors are taken for normal."""
+        return Mean(float(value), float(_Z_95 * standard_error))
