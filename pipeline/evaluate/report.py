@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from components.base.manifest import Artifact
 from components.metrics.mean import Mean
-from pipeline.evaluate.scores import METRICS, Scores
+from pipeline.evaluate.metrics import METRICS
+from pipeline.evaluate.scores import Scores
 from trainer.train_counts import TrainCounts
 
 _PAGE = """<!doctype html>

@@ -2,41 +2,16 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from components.base import console
 from components.base.manifest import Artifact
 from components.metrics.mean import Mean
-
-NATS, BITS, DECIBELS = "nats per example", "bits per dimension", "dB"
-LABELS = "fraction of labels"
-
-
-@dataclasses.dataclass(frozen=True)
-class Metric:
-    """What a metric is called and measured in.
-
-    Attributes:
-      title: the name in text.
-      unit: the unit in text.
-      digits: how many digits are shown behind the point.
-    """
-
-    title: str
-    unit: str
-    digits: int = 2
-
-
-# All metrics, in the order in which they are shown. An evaluation has some of them.
-METRICS = {
-    "elbo": Metric("ELBO", NATS),
-    "rate": Metric("rate", NATS),
-    "distortion": Metric("distortion", NATS),
-    "nll": Metric("negative log-likelihood", NATS),
-    "bits_per_dim": Metric("bits per dimension", BITS, digits=3),
-    "psnr": Metric("PSNR of reconstructions", DECIBELS),
-    "knn_accuracy": Metric("accuracy of the nearest neighbors", LABELS, digits=4),
-}
+from components.sources.source import UNLABELLED
+from pipeline.evaluate.metrics import ALWAYS, METRICS, NATS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +44,19 @@ class ScoringProtocol:
 
 
 @dataclasses.dataclass(frozen=True)
+class ClassMean:
+    """The mean of a metric over the examples of a class.
+
+    Attributes:
+      mean: the mean.
+      examples: number of examples.
+    """
+
+    mean: Mean
+    examples: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Scores:
     """The scores of a model.
 
@@ -78,16 +66,11 @@ class Scores:
       split: name of the split that was scored.
       examples: number of examples that were scored.
       draws: number of draws of z per example.
-      means: the mean of each metric, by its name in `METRICS`:
-        elbo: -(rate + distortion).
-        rate: KL(q(z|x) || p(z)).
-        distortion: -E_q[log p(x|z)].
-        nll: -log p(x), estimated from above with importance samples, where they were asked for.
-        bits_per_dim: the nll or, without it, the negative ELBO, for likelihoods over 256 levels.
-        psnr: of reconstructions, in dB.
-        knn_accuracy: the fraction of labels that the nearest neighbors of embeddings predict, where
-          there are labels.
+      means: each metric that was measured, by its name in `METRICS`.
       protocol: how they were measured.
+      not_measured: why other metrics were not, by name; a part of a sentence.
+      by_class: the means over the examples of each class, by metric and name of the class, for the
+        metrics that single examples have; empty without labels.
     """
 
     dataset: str
@@ -97,6 +80,8 @@ class Scores:
     draws: int
     means: Mapping[str, Mean]
     protocol: ScoringProtocol = ScoringProtocol()
+    not_measured: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    by_class: Mapping[str, Mapping[str, ClassMean]] = dataclasses.field(default_factory=dict)
 
     def metric(self, name: str) -> Mean:
         """The mean of a metric."""
@@ -147,6 +132,14 @@ class Scores:
             "unit": NATS,
             **{name: _mean_as_json(self.means[name]) for name in METRICS if name in self.means},
             "protocol": dataclasses.asdict(self.protocol),
+            "not_measured": dict(self.not_measured),
+            "by_class": {
+                name: {
+                    class_name: {**_mean_as_json(each.mean), "examples": each.examples}
+                    for class_name, each in classes.items()
+                }
+                for name, classes in self.by_class.items()
+            },
         }
 
     @staticmethod
@@ -156,11 +149,18 @@ class Scores:
         Raises:
           WorkError: its manifest is damaged.
         """
-        counts = vars(evaluation.counts(_ScoresRecord))
+        counts = dict(vars(evaluation.counts(_ScoresRecord)))
         del counts["unit"]
         records = {name: counts.pop(name) for name in METRICS}
         means = {name: record.as_mean() for name, record in records.items() if record is not None}
-        return Scores(**counts, means=means)
+        by_class = {
+            name: {
+                class_name: ClassMean(each.as_mean(), each.examples)
+                for class_name, each in classes.items()
+            }
+            for name, classes in counts.pop("by_class").items()
+        }
+        return Scores(**counts, means=means, by_class=by_class)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,31 +175,63 @@ class _MeanRecord:
 
 
 @dataclasses.dataclass(frozen=True)
-class _ScoresRecord:
-    """The scores in a manifest."""
+class _ClassMeanRecord(_MeanRecord):
+    """The mean over a class in a manifest."""
 
-    dataset: str
-    preset: str
-    split: str
     examples: int
-    draws: int
-    unit: str
-    elbo: _MeanRecord
-    rate: _MeanRecord
-    distortion: _MeanRecord
-    nll: _MeanRecord | None = None
-    bits_per_dim: _MeanRecord | None = None
-    psnr: _MeanRecord | None = None
-    knn_accuracy: _MeanRecord | None = None
-    # Evaluations of earlier versions have none.
-    protocol: ScoringProtocol = ScoringProtocol()
 
 
-def bits_per_dim(nats: Mean, dimensions: int) -> Mean:
-    """A mean in nats per example as bits for each of its dimensions (pixels times channels)."""
-    # 1 nat = 1 / ln 2 bits
-    factor = 1 / (dimensions * math.log(2))
-    return Mean(nats.value * factor, nats.half_width * factor)
+# The scores in a manifest. Evaluations of earlier versions lack the fields that have defaults.
+_ScoresRecord = dataclasses.make_dataclass(
+    "_ScoresRecord",
+    [
+        ("dataset", str),
+        ("preset", str),
+        ("split", str),
+        ("examples", int),
+        ("draws", int),
+        ("unit", str),
+        *((name, _MeanRecord) for name in ALWAYS),
+        *((name, _MeanRecord | None, None) for name in METRICS if name not in ALWAYS),
+        ("protocol", ScoringProtocol, ScoringProtocol()),
+        ("not_measured", dict[str, str], dataclasses.field(default_factory=dict)),
+        (
+            "by_class",
+            dict[str, dict[str, _ClassMeanRecord]],
+            dataclasses.field(default_factory=dict),
+        ),
+    ],
+    frozen=True,
+)
+
+
+def means_by_class(
+    by_example: Mapping[str, np.ndarray], labels: np.ndarray, class_names: Sequence[str]
+) -> dict[str, dict[str, ClassMean]]:
+    """The means of metrics over the examples of each class.
+
+    Args:
+      by_example: metrics of N examples, float64 [N], by name; NaN where an example is left out.
+      labels: of the examples, integers, shape [N].
+      class_names: names of the labels, by label. The class `unlabelled` is no label.
+
+    Returns:
+      The means by metric and by name of the class, for classes with examples; nothing if there are
+      less than two classes.
+    """
+    classes = [label for label, name in enumerate(class_names) if name != UNLABELLED]
+    if len(classes) < 2:
+        return {}
+    rows = {label: np.flatnonzero(labels == label) for label in classes}
+    means: dict[str, dict[str, ClassMean]] = {}
+    for name, values in by_example.items():
+        means[name] = {}
+        for label, members in rows.items():
+            scored = values[members][~np.isnan(values[members])]
+            if len(scored):
+                mean = ClassMean(Mean.of(scored), len(scored))
+                means[name][console.visible(class_names[label])] = mean
+    return means
 
 
 def _mean_as_json(mean: Mean) -> dict[str, float | None]:

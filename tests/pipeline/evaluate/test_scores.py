@@ -2,13 +2,15 @@ import dataclasses
 import json
 import math
 
+import numpy as np
 import pytest
 from etils import epath
 
 from components.base.errors import WorkError
 from components.base.manifest import Artifact, Manifest
 from components.metrics.mean import Mean
-from pipeline.evaluate.scores import METRICS, Scores, ScoringProtocol, bits_per_dim
+from pipeline.evaluate.metrics import METRICS
+from pipeline.evaluate.scores import ClassMean, Scores, ScoringProtocol, means_by_class
 
 SCORES = Scores(
     dataset="cats",
@@ -31,6 +33,8 @@ SCORES = Scores(
         knn_splits="fitted on train, k chosen on validation, scored on test",
         knn_examples=1234,
     ),
+    not_measured={"bits_per_dim": "it is not of bytes"},
+    by_class={"elbo": {"a cat": ClassMean(Mean(-29.0, 0.75), 617)}},
 )
 
 
@@ -47,7 +51,8 @@ def test_the_json_value_is_that_of_metrics_json():
         '"importance_samples": 100, "weights": null, "examples_in_split": null, '
         '"psnr_examples": 334, "knn_k": 7, '
         '"knn_splits": "fitted on train, k chosen on validation, scored on test", '
-        '"knn_examples": 1234}}'
+        '"knn_examples": 1234}, "not_measured": {"bits_per_dim": "it is not of bytes"}, '
+        '"by_class": {"elbo": {"a cat": {"mean": -29.0, "half_width_95": 0.75, "examples": 617}}}}'
     )
 
 
@@ -70,6 +75,8 @@ def test_scores_are_restored_from_the_manifest():
         {"rate": {"mean": 1.0}},
         {"protocol": {"importance_samples": "many"}},
         {"protocol": {"more": 1}},
+        {"by_class": {"elbo": {"cat": {"mean": 1.0, "half_width_95": None}}}},
+        {"not_measured": ["nll"]},
     ],
 )
 def test_other_counts_are_an_error_of_one_line(change):
@@ -79,7 +86,8 @@ def test_other_counts_are_an_error_of_one_line(change):
 
 def test_an_evaluation_of_an_earlier_version_has_no_protocol():
     counts = SCORES.as_json()
-    del counts["protocol"], counts["nll"], counts["psnr"], counts["knn_accuracy"]
+    for name in ("protocol", "nll", "psnr", "knn_accuracy", "not_measured", "by_class"):
+        del counts[name]
     scores = Scores.of(artifact(counts))
     assert scores.protocol == ScoringProtocol()
     assert list(scores.means) == ["elbo", "rate", "distortion"]
@@ -93,13 +101,6 @@ def test_metrics_are_found_by_name():
     assert SCORES.means.keys() <= METRICS.keys()
 
 
-def test_bits_per_dim_of_a_uniform_guess_over_256_levels():
-    nats = Mean(784 * math.log(256), math.log(256))
-    bits = bits_per_dim(nats, 784)
-    assert bits.value == pytest.approx(8)
-    assert bits.half_width == pytest.approx(8 / 784)
-
-
 def test_the_json_value_holds_no_infinity():
     single = dataclasses.replace(
         SCORES, examples=1, means={**SCORES.means, "elbo": Mean(-30.0, math.inf)}
@@ -107,3 +108,21 @@ def test_the_json_value_holds_no_infinity():
     text = json.dumps(single.as_json(), allow_nan=False)
     assert json.loads(text)["elbo"] == {"mean": -30.0, "half_width_95": None}
     assert Scores.of(artifact(json.loads(text))) == single
+
+
+def test_means_by_class_are_those_of_the_labelled_examples_with_values():
+    values = np.array([1.0, 3.0, 5.0, np.nan, 7.0, 9.0])
+    labels = np.array([0, 0, 1, 1, 2, 3])
+    means = means_by_class({"psnr": values}, labels, ["a", "b\x1b", "unlabelled", "c", "none"])
+    assert means == {
+        "psnr": {
+            "a": ClassMean(Mean.of(values[:2]), 2),
+            r"b\x1b": ClassMean(Mean(5.0, math.inf), 1),
+            "c": ClassMean(Mean(9.0, math.inf), 1),
+        }
+    }
+
+
+@pytest.mark.parametrize("names", [[], ["a"], ["a", "unlabelled"]])
+def test_one_class_has_no_means_by_class(names):
+    assert means_by_class({"psnr": np.ones(4)}, np.zeros(4, int), names) == {}
