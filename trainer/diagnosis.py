@@ -1,4 +1,4 @@
-"""Signs that a run has failed although it ended: one line each, for the user and the manifest."""
+"""What the doctor says of a run at its end: the numbers of the run, put to the doctor's rules."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -7,18 +7,12 @@ import numpy as np
 
 from components.base.arithmetic import ceil_div
 from components.data.prepared_dataset import PreparedDataset
+from components.metrics import doctor
 from components.metrics.constant_baseline import constant_elbo, mean_image
+from components.metrics.doctor import Finding
 from components.model.likelihoods.bernoulli import BernoulliFamily
 from components.model.likelihoods.likelihood import Family
 from trainer.recording.epoch_metrics import EpochMetrics
-
-# A rate below this many nats per image counts as a collapsed posterior: with so little information,
-# a decoder can hardly choose between two images.
-COLLAPSED_NATS = 0.1
-
-# Rate plus distortion of this many times that of an earlier epoch counts as diverged. The schedules
-# of beta and of the learning rate cause smaller rises.
-_DIVERGED = 2.0
 
 # The training images whose mean is the constant image. They are a random sample, and the mean of
 # this many costs about 0.01 nats per thousand pixels more than that of all images.
@@ -53,7 +47,8 @@ def findings(
     history: Sequence[EpochMetrics],
     constant_elbo: float | None,
     warmup_steps: int,
-) -> list[str]:
+    beta: float,
+) -> list[Finding]:
     """What is wrong with a trained model, and what to try; empty if nothing is.
 
     Args:
@@ -63,38 +58,55 @@ def findings(
         if the epoch has no held-out losses, on the training images; None if it is not known for the
         likelihood of the model.
       warmup_steps: number of steps of the warm-up.
+      beta: the largest beta of the run.
     """
-    steps = history[-1].step
     losses, kind = (kept.train, "train") if kept.heldout is None else (kept.heldout, "held-out")
-    elbo, rate = -_nats(losses), losses["rate"]
-    notes = []
-    lowest, last = min(history, key=lambda row: _nats(row.train)), history[-1]
-    # The nats of a density may be negative: they rise by as much as if they doubled.
-    limit = _nats(lowest.train) + (_DIVERGED - 1) * abs(_nats(lowest.train))
-    if constant_elbo is not None:
-        limit = max(limit, -constant_elbo)
-    if _nats(last.train) > limit:
-        notes.append(
-            f"the training diverged: {_nats(lowest.train):,.2f} nats in epoch {lowest.epoch} rose "
-            f"to {_nats(last.train):,.2f} in the last one, {last.epoch}, and the model of epoch "
-            f"{kept.epoch} is published: try a lower learning rate, or clip_norm"
-        )
-    if constant_elbo is not None and elbo <= constant_elbo:
-        notes.append(
-            f"the {kind} ELBO of {elbo:,.2f} nats is no better than that of a constant image "
-            f"({constant_elbo:,.2f} nats): train for more epochs, or change the learning rate"
-        )
-    if rate < COLLAPSED_NATS:
-        notes.append(
-            f"the {kind} rate of {rate:.2g} nats is near 0, so the latents carry no information "
-            "(posterior collapse): try a smaller beta, beta_schedule linear, or free_bits"
-        )
-    if warmup_steps and warmup_steps >= steps:
-        notes.append(
-            f"the warm-up of {warmup_steps:,} steps did not end within the {steps:,} steps of the "
-            "run, so the learning rate stayed below its peak: use a smaller warmup_share"
-        )
-    return notes
+    return [
+        *of_course(
+            history,
+            published=kept.epoch,
+            constant_elbo=constant_elbo,
+            warmup_steps=warmup_steps,
+            beta=beta,
+        ),
+        *doctor.present(
+            doctor.no_better_than_constant(-_nats(losses), kind=kind, constant_elbo=constant_elbo),
+            doctor.posterior_collapse(losses["rate"], kind=kind),
+            kept.heldout
+            and doctor.overfitting(_nats(kept.train), _nats(kept.heldout), kind="held-out"),
+        ),
+    ]
+
+
+def of_course(
+    history: Sequence[EpochMetrics],
+    *,
+    published: int,
+    constant_elbo: float | None,
+    warmup_steps: int,
+    beta: float,
+) -> list[Finding]:
+    """What is wrong with the course of a run.
+
+    Args:
+      history: metrics of all epochs of the run.
+      published: number of the epoch whose model is published.
+      constant_elbo: ELBO of the best constant image, in nats per image; None if it is not known.
+      warmup_steps: number of steps of the warm-up.
+      beta: the largest beta of the run.
+    """
+    nats = [_nats(row.train) for row in history]
+    return doctor.present(
+        doctor.diverged(nats, published=published, constant_elbo=constant_elbo),
+        doctor.warmup_unfinished(warmup_steps, steps=history[-1].step),
+        doctor.beta_unfinished(history[-1].beta, beta=beta),
+        doctor.underfitting(nats),
+    )
+
+
+def of_images(examples: PreparedDataset, split: str) -> list[Finding]:
+    """What is wrong with the first images of a training split."""
+    return doctor.inputs(_first_batches(examples, split), kind="training")
 
 
 def _nats(losses: dict[str, float]) -> float:

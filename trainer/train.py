@@ -110,14 +110,21 @@ def _train_as_chief(
     kept, weights = recorder.select_model(run.loop.state_arrays())
     recorder.delete_unpublished_checkpoints()
     run.model.in_float32(weights).save(str(draft.path / MODEL_FILE))
-    found = diagnosis.findings(
-        kept,
-        history=recorder.history,
-        constant_elbo=diagnosis.baseline_elbo(
-            run.model.family, examples, build.TRAIN_SPLIT, heldout_images
-        ),
-        warmup_steps=run.warmup_steps,
-    )
+    found = [
+        finding.text
+        for finding in (
+            *diagnosis.of_images(examples, build.TRAIN_SPLIT),
+            *diagnosis.findings(
+                kept,
+                history=recorder.history,
+                constant_elbo=diagnosis.baseline_elbo(
+                    run.model.family, examples, build.TRAIN_SPLIT, heldout_images
+                ),
+                warmup_steps=run.warmup_steps,
+                beta=config.beta,
+            ),
+        )
+    ]
     for note in found:
         console.warn(note)
     draft.notes = [
