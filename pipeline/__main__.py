@@ -6,6 +6,7 @@ Each stage reads directories, and writes a directory with a manifest:
   train     reads a prepared dataset; writes a model (`python -m trainer` or `vae-pipeline train`)
   evaluate  reads a prepared dataset and a model; writes metrics, embeddings, figures and a report
   embed     reads a model and images; writes tables of embeddings
+  neighbours  reads tables of embeddings; shows neighbors of an image, outliers or duplicates
   export    reads a model; writes a SavedModel, and files of Keras, ONNX and LiteRT
   run       runs prepare, train and evaluate, in examples/, model/ and evaluation/ of one directory
 
@@ -40,10 +41,11 @@ from components.sources import dataset_names
 from pipeline.apply.config import EmbedConfig
 from pipeline.evaluate.config import EvaluateConfig
 from pipeline.export.config import ExportConfig
+from pipeline.neighbours.config import NeighboursConfig
 from pipeline.prepare.config import PrepareConfig
 from trainer.config import RunOptions, TrainConfig, load_config, preset_fields, preset_names
 
-STAGES = ("run", "prepare", "evaluate", "embed", "export")
+STAGES = ("run", "prepare", "evaluate", "embed", "neighbours", "export")
 COMMAND_LINE = "the command line"
 # Fields of PrepareConfig that do not say how to read a source: the model decides the size and the
 # channels.
@@ -101,6 +103,18 @@ that was interrupted continues with the shards that are missing.
   python -m pipeline embed --model runs/demo/model --input path/to/images --output out
   python -m pipeline embed --model runs/demo/model --input 'runs/demo/examples/*test*' \\
     --columns id,mean --format npy --output runs/demo/test_embeddings
+"""
+_NEIGHBOURS = """Search tables of embeddings for neighbors, outliers or near duplicates.
+
+Reads the Parquet files that embed or evaluate wrote. Shows the rows that are nearest to a row or to
+an image file (--query), the most unlikely images (--outliers), or groups of images that are hard to
+tell apart from their latents (--duplicates). With --output, writes what it shows, all rows that it
+found as JSON Lines and, if the tables have the column image, a contact sheet.
+
+  python -m pipeline neighbours --embeddings runs/demo/embeddings --query test-00000768
+  python -m pipeline neighbours --embeddings runs/demo/embeddings --query photo.png --output out
+  python -m pipeline neighbours --embeddings runs/demo/embeddings --outliers --count 20
+  python -m pipeline neighbours --embeddings runs/demo/embeddings --duplicates --output out
 """
 _EXPORT = """Write a model in formats that other programs run without this project.
 
@@ -200,6 +214,35 @@ def _parser() -> command_line.Parser:
     add_options(embed, EmbedConfig)
     add_options(embed, PrepareConfig, without=_NO_SOURCE_OPTIONS)
 
+    neighbours = add_stage("neighbours", _neighbours, _NEIGHBOURS)
+    add_directory(
+        neighbours,
+        "--embeddings",
+        "directory of tables, made by `python -m pipeline embed` or `evaluate`",
+    )
+    search = neighbours.add_mutually_exclusive_group(required=True)
+    search.add_argument(
+        "--query", metavar="ID|IMAGE", help="id of a row, or path of an image file, to look near"
+    )
+    search.add_argument(
+        "--outliers", action="store_true", help="list the rows of the highest outlier scores"
+    )
+    search.add_argument("--duplicates", action="store_true", help="list groups of near duplicates")
+    neighbours.add_argument(
+        "--model",
+        type=command_line.path,
+        metavar="DIR",
+        help="directory of the model that made the tables, for an image file [the one in the "
+        "manifest of the tables]",
+    )
+    neighbours.add_argument(
+        "--output",
+        type=command_line.path,
+        metavar="DIR",
+        help="directory to write the rows and the contact sheet to [show the table only]",
+    )
+    add_options(neighbours, NeighboursConfig)
+
     export = add_stage("export", _export, _EXPORT)
     add_directory(export, "--model", "directory of a model, made by `python -m trainer`")
     add_directory(export, "--output", "directory to write the exported files to")
@@ -286,6 +329,20 @@ def _embed(values: dict[str, Any], beam_args: Sequence[str]) -> None:
         **values,
         beam_args=beam_args,
     )
+
+
+def _neighbours(values: dict[str, Any], beam_args: Sequence[str]) -> None:
+    if beam_args:
+        raise ConfigError("the neighbours stage takes no Beam options; the embed stage does")
+    config = from_mapping(
+        NeighboursConfig, pop_fields(values, NeighboursConfig), where=COMMAND_LINE
+    )
+
+    from pipeline.neighbours import stage
+
+    outliers, duplicates = values.pop("outliers"), values.pop("duplicates")
+    search = stage.OUTLIERS if outliers else stage.DUPLICATES if duplicates else stage.NEAREST
+    stage.neighbours(config, search=search, query_name=values.pop("query"), **values)
 
 
 def _export(values: dict[str, Any], beam_args: Sequence[str]) -> None:

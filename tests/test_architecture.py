@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "pipeline/prepare": {"components", "pipeline/beam"},
     "pipeline/apply": {"components", "pipeline/beam", "pipeline/prepare"},
     "pipeline/evaluate": {"components", "trainer", "pipeline/apply"},
+    "pipeline/neighbours": {"components"},
     "pipeline/export": {"components", "trainer"},
     "pipeline": {"components", "trainer", "pipeline"},
 }

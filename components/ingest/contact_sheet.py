@@ -18,7 +18,7 @@ COLUMNS, ROWS, MAX_CLASSES = 12, 10, 20
 # with its subtitle and of a line of text; LABEL is the width of the column of class names.
 TILE, GUTTER, MARGIN, MIN_WIDTH = 96, 4, 36, 800
 HEADER, LINE, LABEL = 76, 21, 250
-_MAX_NAME = 300  # Characters; `_shorten` fits a name into its column.
+_MAX_NAME = 300  # Characters; `shorten` fits a name into its column.
 INK, GRAY, PALE = "#1a1a1a", "#707070", "#c8c8c8"
 
 
@@ -66,34 +66,34 @@ def draw(
     names, note = displayed(class_names, max_length=_MAX_NAME)
     shown = [label for label in display_order(class_names) if len(chosen[label])][:MAX_CLASSES]
     most = max((len(chosen[label]) for label in shown), default=0)
-    blank = _tile(np.zeros(examples.shape, np.uint8))  # Has the mode and the size of all tiles.
+    blank = tile(np.zeros(examples.shape, np.uint8))  # Has the mode and the size of all tiles.
     width = max(MIN_WIDTH, 2 * MARGIN + LABEL + min(most, COLUMNS) * (blank.width + GUTTER))
     class_height = max(2 * LINE, ceil_div(most, COLUMNS) * (blank.height + GUTTER)) + 2 * GUTTER
     height = 2 * MARGIN + HEADER + len(shown) * class_height
     sheet = Image.new(blank.mode, (width, height), "white")
 
-    pen, title_font = ImageDraw.Draw(sheet), _font("-Bold", 24)
-    pen.text((MARGIN, MARGIN), _shorten(title, width - 2 * MARGIN, title_font), INK, title_font)
+    pen, title_font = ImageDraw.Draw(sheet), font("-Bold", 24)
+    pen.text((MARGIN, MARGIN), shorten(title, width - 2 * MARGIN, title_font), INK, title_font)
     shape, classes = "×".join(map(str, examples.shape)), f"{len(shown)} of {num_classes:,} classes"
     facts = " · ".join(filter(None, (f"{sum(map(int, counts)):,} examples", shape, classes, note)))
-    pen.text((MARGIN, MARGIN + 37), facts, GRAY, _font())
+    pen.text((MARGIN, MARGIN + 37), facts, GRAY, font())
     for position, label in enumerate(shown):
         top = MARGIN + HEADER + position * class_height
         text_top = top + max(0, blank.height - 2 * LINE) // 2
-        name = _shorten(names[label], LABEL - MARGIN, _font())
-        pen.text((MARGIN, text_top), name, INK, _font())
-        pen.text((MARGIN, text_top + LINE), f"{counts[label]:,}", GRAY, _font())
+        name = shorten(names[label], LABEL - MARGIN, font())
+        pen.text((MARGIN, text_top), name, INK, font())
+        pen.text((MARGIN, text_top + LINE), f"{counts[label]:,}", GRAY, font())
         for index, example in enumerate(chosen[label]):
             row, column = divmod(index, COLUMNS)
             left = MARGIN + LABEL + column * (blank.width + GUTTER)
             place = (left, top + row * (blank.height + GUTTER))
-            sheet.paste(_tile(examples.images[example]), place)
+            sheet.paste(tile(examples.images[example]), place)
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG")
     epath.Path(path).write_bytes(buffer.getvalue())
 
 
-def _tile(image: np.ndarray) -> Image.Image:
+def tile(image: np.ndarray) -> Image.Image:
     """An image, enlarged by an integer or reduced to TILE, in a frame that shows its edges."""
     longest = max(image.shape[:2])
     scale = TILE // longest or TILE / longest  # A fraction if the image is larger than TILE.
@@ -104,12 +104,12 @@ def _tile(image: np.ndarray) -> Image.Image:
 
 
 @functools.cache
-def _font(style: str = "", size: int = 16) -> ImageFont.FreeTypeFont:
+def font(style: str = "", size: int = 16) -> ImageFont.FreeTypeFont:
     """The font of the other figures; Pillow's has few letters."""
     return ImageFont.truetype(font_file(style), size)
 
 
-def _shorten(text: str, width: int, font: ImageFont.FreeTypeFont) -> str:
+def shorten(text: str, width: int, font: ImageFont.FreeTypeFont) -> str:
     """The text in one line of at most `width` pixels, with an ellipsis if it is cut."""
     # Line breaks, and bytes of file names that are not UTF-8, raise errors in Pillow.
     text = " ".join(text.encode(errors="replace").decode().split())[:300]

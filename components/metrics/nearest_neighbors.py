@@ -104,6 +104,20 @@ def nearest(points: np.ndarray, queries: np.ndarray, *, k: int) -> np.ndarray:
     return found
 
 
+def squared_distances(points: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """The squared Euclidean distances of points from one query.
+
+    Args:
+      points: shape [N, dimensions].
+      query: shape [dimensions].
+
+    Returns:
+      float64, shape [N].
+    """
+    differences = points - query.astype(np.float64)
+    return _squared_lengths(differences)
+
+
 def _first_of_equals(points: np.ndarray, k: int) -> np.ndarray:
     """The numbers of the points that have fewer than k equal points before them, ascending."""
     counts = collections.Counter[bytes]()

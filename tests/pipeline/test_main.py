@@ -65,6 +65,14 @@ def assert_one_line(done: subprocess.CompletedProcess, code: int, *parts: str) -
         ((*RUN, "--config", ""), ("--config: the path is empty",)),
         (("pipeline", "run", "--run", ""), ("--run: the path is empty",)),
         (("pipeline", "embed", "--model", "x", "--input", "", "--output", "x"), ("--input",)),
+        (
+            ("pipeline", "neighbours", "--embeddings", "x"),
+            ("one of the arguments --query --outliers --duplicates is required",),
+        ),
+        (
+            ("pipeline", "neighbours", "--embeddings", "x", "--query", "q", "--outliers"),
+            ("not allowed with argument --query",),
+        ),
         (("pipeline", "export", "--model", "m"), ("required: --output",)),
         (("pipeline", "export", "--model", "none", "--output", "x"), ("none is not a finished",)),
         (
@@ -112,6 +120,7 @@ def test_help_imports_nothing_large(arguments):
 def test_the_stages_import_nothing_large_before_they_work():
     script = (
         "import sys, pipeline.run, pipeline.apply.embed, pipeline.export.stage\n"
+        "import pipeline.neighbours.stage\n"
         "large = {'tensorflow', 'apache_beam', 'tensorflow_datasets', 'matplotlib'}\n"
         "assert not large & set(sys.modules), large & set(sys.modules)"
     )

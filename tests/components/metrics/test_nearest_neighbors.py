@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from components.metrics import nearest_neighbors
-from components.metrics.nearest_neighbors import LabeledVectors, best_k, correct, nearest
+from components.metrics.nearest_neighbors import (
+    LabeledVectors,
+    best_k,
+    correct,
+    nearest,
+    squared_distances,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -138,3 +144,10 @@ def test_examples_are_taken_together_with_their_labels():
     assert len(part) == 2
     assert part.labels.tolist() == [3, 0]
     np.testing.assert_array_equal(part.vectors, examples.vectors[[0, 3]])
+
+
+def test_squared_distances_are_those_of_float64():
+    points = np.array([[3, 4], [1e-4, 0], [1e20, 0]], np.float32)
+    found = squared_distances(points, np.zeros(2, np.float32))
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, [25, 1e-8, 1e40], rtol=1e-6)

@@ -1,0 +1,1 @@
+"""Searching tables of embeddings: nearest neighbors, outliers and near duplicates."""

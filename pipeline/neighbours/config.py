@@ -1,0 +1,36 @@
+"""The settings of the neighbours stage."""
+
+import dataclasses
+
+from components.base.config import option
+from components.base.errors import ConfigError
+from components.ingest.conversion import BACKGROUNDS
+
+# A contact sheet of more rows of images is too tall for most programs.
+_MAX_COUNT = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class NeighboursConfig:
+    """Settings of the search."""
+
+    count: int = option(
+        10, f"number of neighbors, outliers or groups of near duplicates to list, to {_MAX_COUNT}"
+    )
+    threshold: float = option(
+        1.0,
+        "largest distance of near duplicates, in posterior standard deviations: at 1, half a nat "
+        "tells two images apart",
+    )
+    background: str | None = option(
+        None,
+        "color that transparent pixels of an image to look for become [that of the embedded "
+        "images, if their manifest says it, or black]",
+        choices=tuple(BACKGROUNDS),
+    )
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.count <= _MAX_COUNT:
+            raise ConfigError(f"count must be from 1 to {_MAX_COUNT}. Received: {self.count}")
+        if self.threshold < 0:
+            raise ConfigError(f"threshold must be at least 0. Received: {self.threshold:g}")

@@ -1,0 +1,250 @@
+"""The searches: the neighbors of a query, the outliers, and near duplicates."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from components.base import console, memory
+from components.base.errors import ConfigError, WorkError
+from components.base.manifest import Input
+from components.metrics.near_pairs import linked_groups, nearest_within
+from components.metrics.nearest_neighbors import squared_distances
+from components.metrics.smallest import SmallestInStream
+from pipeline.neighbours.query import Query
+from pipeline.neighbours.tables import EmbeddingRows
+
+DISTANCE, OUTLIER_SCORE = "distance", "outlier_score"
+# Columns that are shown if the tables have them.
+_NAMES = ("id", "split", "label", "label_name")
+_SCORES = ("rate", "distortion")
+# Arrays of the size of the vectors that a search for near duplicates holds at once.
+_COPIES = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Match:
+    """A row that a search found.
+
+    Attributes:
+      values: what is known of it, by column.
+      row: its number; None for a query that is no row.
+      pixels: its image, uint8 [height, width, channels], if it is at hand without the tables.
+    """
+
+    values: dict[str, Any]
+    row: int | None
+    pixels: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What a search found.
+
+    Attributes:
+      title: what was searched for.
+      summary: what was found, in a sentence.
+      measure: the name of the value that the rows are sorted by, which is in their values.
+      groups: the rows, in groups of rows that belong together, or all rows in one.
+      is_grouped: whether they are in groups.
+    """
+
+    title: str
+    summary: str
+    measure: str
+    groups: list[list[Match]]
+    is_grouped: bool = False
+
+
+class EmbeddingSearch(Protocol):
+    """A search.
+
+    Attributes:
+      config: what identifies it in a manifest besides the number of results, as JSON values.
+      inputs: what is read besides the tables, by name, for a manifest.
+    """
+
+    @property
+    def config(self) -> dict[str, Any]: ...
+
+    @property
+    def inputs(self) -> Mapping[str, Input]: ...
+
+    def run(self, rows: EmbeddingRows) -> Found:
+        """Searches in tables."""
+
+
+@dataclasses.dataclass(frozen=True)
+class NearestSearch:
+    """The rows whose embeddings are nearest to that of a query, by the Euclidean distance.
+
+    Attributes:
+      query: what to look for.
+      count: number of neighbors.
+    """
+
+    query: Query
+    count: int
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """See `EmbeddingSearch`."""
+        return {"search": "nearest", **self.query.config}
+
+    @property
+    def inputs(self) -> Mapping[str, Input]:
+        """See `EmbeddingSearch`."""
+        return self.query.inputs
+
+    def run(self, rows: EmbeddingRows) -> Found:
+        """See `EmbeddingSearch.run`; memory does not grow with the tables."""
+        rows.require("mean")
+        point = self.query.locate(rows)
+        smallest, first = SmallestInStream(self.count), 0
+        for (means,) in rows.vectors("mean"):
+            distances = squared_distances(means, point.mean)
+            if point.row is not None and first <= point.row < first + len(means):
+                distances[point.row - first] = np.inf
+            smallest.add(distances)
+            first += len(means)
+        distances = np.sqrt(smallest.values)
+        found = _matches(rows, smallest.numbers, {DISTANCE: distances})
+        if point.row is None:
+            own = Match({"id": self.query.name, DISTANCE: 0.0}, None, point.pixels)
+        else:
+            (own,) = _matches(rows, [point.row], {DISTANCE: [0.0]})
+        return Found(
+            f"nearest neighbors of {self.query.name}",
+            f"{console.counted(len(found), 'neighbor')} of {len(rows):,} rows, by the distance of "
+            "the posterior means; the query is first",
+            DISTANCE,
+            [[own, *found]],
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class OutlierSearch:
+    """The rows of the highest outlier scores.
+
+    Attributes:
+      count: number of rows.
+    """
+
+    count: int
+    inputs: Mapping[str, Input] = dataclasses.field(default_factory=dict)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """See `EmbeddingSearch`."""
+        return {"search": "outliers"}
+
+    def run(self, rows: EmbeddingRows) -> Found:
+        """See `EmbeddingSearch.run`; memory does not grow with the tables.
+
+        Raises:
+          ConfigError: the scores are not known.
+        """
+        rows.require(OUTLIER_SCORE)
+        smallest = SmallestInStream(self.count)
+        for block in rows.blocks(OUTLIER_SCORE):
+            scores = block[OUTLIER_SCORE].to_numpy(zero_copy_only=False).astype(np.float64)
+            # A score that is null or no number is as low as none.
+            smallest.add(-np.where(np.isnan(scores), -np.inf, scores))
+        if not len(smallest.numbers):
+            raise ConfigError(
+                f"the column {OUTLIER_SCORE} of {rows.artifact.path} is empty; embed the images "
+                "again with --training_examples and the dataset that the model was trained on"
+            )
+        found = _matches(rows, smallest.numbers, {OUTLIER_SCORE: -smallest.values}, *_SCORES)
+        return Found(
+            "most unlikely images",
+            f"{len(found):,} of {len(rows):,} rows, by the outlier score: about 0 for a typical "
+            "image of the training set",
+            OUTLIER_SCORE,
+            [found],
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class DuplicateSearch:
+    """Groups of rows that are linked as nearest neighbors within a threshold.
+
+    The unit of distances is the posterior standard deviation: each latent dimension is divided by
+    the square root of the mean posterior variance of all rows.
+
+    Attributes:
+      threshold: the largest distance of two rows that are linked.
+    """
+
+    threshold: float
+    inputs: Mapping[str, Input] = dataclasses.field(default_factory=dict)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """See `EmbeddingSearch`."""
+        return {"search": "duplicates", "threshold": self.threshold}
+
+    def run(self, rows: EmbeddingRows) -> Found:
+        """See `EmbeddingSearch.run`; memory grows with the number of rows.
+
+        Raises:
+          WorkError: there is not enough memory.
+        """
+        rows.require("mean", "log_variance")
+        numbers, distances = nearest_within(_in_deviations(rows), self.threshold)
+        groups = linked_groups(numbers)
+        groups.sort(key=lambda group: (distances[group].min(), group[0]))
+        # A member may have its link from another one; its distance is that to its nearest.
+        members = np.concatenate([*groups, np.empty(0, np.int64)]).astype(np.int64)
+        matches = iter(_matches(rows, members, {DISTANCE: distances[members]}))
+        return Found(
+            "near duplicates",
+            f"{console.counted(len(groups), 'group')} of {len(members):,} among {len(rows):,} "
+            f"rows, within {self.threshold:g} posterior standard deviations",
+            DISTANCE,
+            [[next(matches) for _ in group] for group in groups],
+            is_grouped=True,
+        )
+
+
+def _in_deviations(rows: EmbeddingRows) -> np.ndarray:
+    """The means of all rows in units of posterior standard deviations, float32 [N, latents].
+
+    Raises:
+      WorkError: they do not fit into memory, or a variance is no number.
+    """
+    size, free = 4 * len(rows) * rows.latents * _COPIES, memory.free_memory()
+    if size > free:
+        raise WorkError(
+            f"near duplicates among {len(rows):,} rows need {memory.format_bytes(size)} of memory, "
+            f"but {memory.format_bytes(free)} are free; embed and search a part of the images"
+        )
+    means, first = np.empty((len(rows), rows.latents), np.float32), 0
+    variance = np.zeros(rows.latents)
+    with np.errstate(all="ignore"):
+        for block, log_variances in rows.vectors("mean", "log_variance"):
+            means[first : first + len(block)] = block
+            variance += np.exp(log_variances.astype(np.float64)).sum(axis=0)
+            first += len(block)
+        means /= np.sqrt(variance / max(1, len(rows))).astype(np.float32)
+    if not np.isfinite(means).all():
+        raise WorkError(
+            f"the posterior variances in {rows.artifact.path} are too small or too large to "
+            "compare distances with; train the model again"
+        )
+    return means
+
+
+def _matches(
+    rows: EmbeddingRows,
+    numbers: Sequence[int] | np.ndarray,
+    measures: Mapping[str, Sequence[float] | np.ndarray],
+    *names: str,
+) -> list[Match]:
+    """The rows of some numbers, with their measures and with the columns that people read."""
+    shown = [name for name in (*names, *_NAMES) if name in rows.columns]
+    return [
+        Match({**{name: float(each[at]) for name, each in measures.items()}, **values}, int(number))
+        for at, (number, values) in enumerate(zip(numbers, rows.read(numbers, *shown), strict=True))
+    ]
