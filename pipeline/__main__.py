@@ -3,7 +3,7 @@
 Each stage reads directories, and writes a directory with a manifest:
 
   prepare   reads a dataset; writes a prepared dataset: checked, sharded TFRecord files
-  train     reads a prepared dataset; writes a model (`python -m trainer` or `vae-pipeline train`)
+  train     reads a prepared dataset; writes a model (`python -m trainer`)
   evaluate  reads a prepared dataset and a model; writes metrics, embeddings, figures and a report
   embed     reads a model and images; writes tables of embeddings
   neighbours  reads tables of embeddings; shows neighbors of an image, outliers or duplicates
@@ -20,7 +20,7 @@ same command again.
   python -m pipeline export --model runs/demo/model --output runs/demo/export
 
 Options after `--` are passed to Beam: `... -- --runner=FlinkRunner --flink_master=HOST:PORT`.
-`python -m pipeline STAGE --help` shows the options of a stage.
+`python -m pipeline COMMAND --help` shows the options of a command.
 """
 
 from components.base import stop_signals
@@ -150,7 +150,9 @@ def _split_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 def _parser() -> command_line.Parser:
     parser = command_line.Parser(prog="python -m pipeline", description=__doc__)
-    stages = parser.add_subparsers(metavar="STAGE", required=True, parser_class=command_line.Parser)
+    stages = parser.add_subparsers(
+        metavar="COMMAND", required=True, parser_class=command_line.Parser
+    )
 
     def add_stage(
         name: str, command: Callable[..., None], description: str

@@ -9,6 +9,7 @@ from typing import NoReturn
 from components.base import stop_signals
 
 _DISTRIBUTION = "vae-pipeline"
+_NAMES = {"python -m pipeline": "vae-pipeline", "python -m trainer": "vae-pipeline train"}
 
 
 def script() -> NoReturn:
@@ -17,6 +18,7 @@ def script() -> NoReturn:
     stop_signals.end_at_once()
     from components.base import command_line
 
+    command_line.use_script(_NAMES)
     command_line.run(_main)
 
 

@@ -17,6 +17,7 @@ from trainer.devices.collectives import HostCollectives
 from trainer.devices.hosts import host
 from trainer.recording.chief_recorder import ChiefRecorder
 from trainer.recording.heldout import HeldoutEvaluation
+from trainer.recording.hparams import HParamsRow
 from trainer.recording.recorder import NoRecorder, Position, Recorder
 from trainer.signals import deferred_signals
 from trainer.train_counts import TrainCounts
@@ -58,7 +59,10 @@ def train(
                 if extends:
                     extension.fill(draft.path, plan)
                 devices = precision_choice.settle(devices, config, examples, draft.path)
-                _train_as_chief(draft, config, options, examples, devices)
+                row = HParamsRow(
+                    draft.path / "tensorboard", {"dataset": examples.name, **plan.config}
+                )
+                _train_as_chief(draft, config, options, examples, devices, row)
         else:
             devices = precision_choice.settle(devices, config, examples)
             run = build.build_run(
@@ -88,6 +92,7 @@ def _train_as_chief(
     options: RunOptions,
     examples: PreparedDataset,
     devices: Devices,
+    row: HParamsRow,
 ) -> None:
     """Builds the run, fits the model and saves it, all in the draft directory."""
     run = build.build_run(config, examples, devices=devices, cache_bytes=options.cache_bytes)
@@ -109,6 +114,7 @@ def _train_as_chief(
         _fit(run, recorder)
     kept, weights = recorder.select_model(run.loop.state_arrays())
     recorder.delete_unpublished_checkpoints()
+    row.finish(kept)
     run.model.in_float32(weights).save(str(draft.path / MODEL_FILE))
     found = [
         finding.text

@@ -10,6 +10,9 @@ A `__main__.py` builds a `Parser`, and passes its main function to `run`:
   command_line.run(main)
 
 Code below it raises the errors of `components.base.errors`; it never prints them or exits itself.
+
+Help texts and errors name commands as `python -m MODULE`. If the process was started by a console
+script, it calls `use_script`, and users read the names that they can type.
 """
 
 import argparse
@@ -19,13 +22,41 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 from components.base import console, file_errors, stop_signals
 from components.base.errors import ConfigError, Stopped, UserError, WorkError, nearest
 
 _CLEANUP_SECONDS = 5
+# What a console script calls each `python -m MODULE`.
+_script_names: dict[str, str] = {}
+
+
+def use_script(names: Mapping[str, str]) -> None:
+    """Makes help texts and errors name commands of a console script.
+
+    Args:
+      names: what the script calls each `python -m MODULE`.
+    """
+    _script_names.update(names)
+
+
+def as_started(text: str) -> str:
+    """A text in which commands have the names that the process was started by."""
+    for module, name in _script_names.items():
+        text = text.replace(module, name)
+    return text
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Names commands as the process was started, before lines are wrapped."""
+
+    def _format_text(self, text: str) -> str:
+        return super()._format_text(as_started(text))
+
+    def _expand_help(self, action: argparse.Action) -> str:
+        return as_started(super()._expand_help(action))
 
 
 class Parser(argparse.ArgumentParser):
@@ -36,8 +67,9 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, **kwargs):
-        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        kwargs.setdefault("formatter_class", _HelpFormatter)
         super().__init__(allow_abbrev=False, **kwargs)
+        self.prog = as_started(self.prog)
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Parses command-line arguments.
@@ -131,10 +163,10 @@ def _exit_code(command: Callable[[], None]) -> int:
                 command()
             console.flush()
     except Stopped as stopped:
-        console.say(str(stopped))
+        console.say(as_started(str(stopped)))
         return stopped.exit_code
     except UserError as error:
-        console.say(f"error: {error}")
+        console.say(as_started(f"error: {error}"))
         return error.exit_code
     except Exception:
         console.say(*traceback.format_exc().rstrip("\n").split("\n"))

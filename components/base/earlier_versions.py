@@ -1,8 +1,11 @@
-"""Settings that not all versions of this program have.
+"""Settings that not all versions of this program have, and values that changed their meaning.
 
 A config without such a setting is equal to one whose setting has the value given here, with which
 versions with and without the setting do the same. Results of earlier versions therefore stay
 comparable, can be up to date, and can be continued.
+
+A value that changed its meaning is told apart by a setting that came with the change: a config that
+lacks it has the earlier meaning, and is equal to none of this version.
 """
 
 from collections.abc import Mapping
@@ -48,10 +51,24 @@ _EARLIER: dict[str, dict[str, Any]] = {
     },
 }
 
+# By stage, setting and value: the setting that came when the value changed its meaning.
+_CHANGED: dict[str, dict[tuple[str, Any], str]] = {
+    # One scale served the pixels of all images, instead of those of one image.
+    "train": {("likelihood", "gaussian"): "linear_path"},
+}
+
 
 def with_earlier(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config of any version, with the settings that its version does not have."""
-    return {**_EARLIER.get(stage, {}), **config}
+    """A config of any version, with the settings that its version does not have.
+
+    A value with another meaning than in this version is marked as one of an earlier version.
+    """
+    changed = {
+        name: f"{value} of an earlier version"
+        for (name, value), came in _CHANGED.get(stage, {}).items()
+        if config.get(name) == value and came not in config
+    }
+    return {**_EARLIER.get(stage, {}), **config, **changed}
 
 
 def without_earlier(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """Rate, distortion and ELBO per example."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import tensorflow as tf
 
+from components.model.batching import in_batches
 from components.model.noise import binarize_for_evaluation
 from components.model.pixels import batch_size, part_of, to_unit
 from components.model.vae import VAE
@@ -95,13 +97,10 @@ def _score_in_parts(
     vae: VAE, batch: np.ndarray, noise: np.ndarray, labels: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """`_score` in smaller batches if the images are large, with the same noise."""
-    size = batch_size(vae.image_shape)
-    parts = [
-        _score(vae, batch[first:][:size], noise[first:][:size], part_of(labels, first, size))
-        for first in range(0, len(batch), size)
-    ]
-    rates, distortion = zip(*parts, strict=True)
-    return np.concatenate(rates), np.concatenate(distortion)
+    rates, distortion = in_batches(
+        functools.partial(_score, vae), [batch, noise, labels], size=batch_size(vae.image_shape)
+    )
+    return rates, distortion
 
 
 # At module level, so that a model is traced once instead of at every evaluation.

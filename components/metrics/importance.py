@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from components.metrics.elbo import observed
+from components.model.batching import in_batches
 from components.model.objective import weighted_draws
 from components.model.pixels import batch_size, part_of, to_unit
 from components.model.vae import VAE
@@ -80,18 +81,16 @@ def _log_weights(
 ) -> np.ndarray:
     """log p(x, z) - log q(z|x) in nats, float64, shape [images, samples]."""
     samples = noise.shape[1]
+
+    def weights_of(
+        batch: np.ndarray, draws: np.ndarray, labels: np.ndarray | None
+    ) -> list[tf.Tensor]:
+        draws = draws.reshape(-1, vae.latents)
+        return [_log_weights_of_batch(vae, batch, draws, labels, samples)]
+
     size = max(1, batch_size(vae.image_shape) // samples)
-    parts = [
-        _log_weights_of_batch(
-            vae,
-            block[start : start + size],
-            noise[start : start + size].reshape(-1, vae.latents),
-            part_of(labels, start, size),
-            samples,
-        ).numpy()
-        for start in range(0, len(block), size)
-    ]
-    return np.concatenate(parts).astype(np.float64)
+    (weights,) = in_batches(weights_of, [block, noise, labels], size=size)
+    return weights.astype(np.float64)
 
 
 # At module level, so that a model is traced once instead of at every evaluation.

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from components.model.batching import in_batches
 from components.model.decode import reconstruct
 from components.model.pixels import batch_size, to_unit
 from components.model.vae import VAE
@@ -34,13 +35,13 @@ def psnr(
     Returns:
       In dB, float64, shape [M].
     """
-    size = batch_size(vae.image_shape)
-    errors = []
-    for first in range(0, len(rows), size):
-        part = rows[first : first + size]
+
+    def squared_errors(part: np.ndarray) -> list[np.ndarray]:
         part_labels = None if labels is None else labels[part]
-        errors.append(_squared_errors(vae, images[part], part_labels))
-    return -10 * np.log10(np.maximum(np.concatenate(errors), _SMALLEST_SQUARED_ERROR))
+        return [_squared_errors(vae, images[part], part_labels)]
+
+    (errors,) = in_batches(squared_errors, [rows], size=batch_size(vae.image_shape))
+    return -10 * np.log10(np.maximum(errors, _SMALLEST_SQUARED_ERROR))
 
 
 def evenly_spaced(vae: VAE, count: int) -> np.ndarray:

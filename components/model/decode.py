@@ -5,7 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from components.model.pixels import batch_size, part_of, to_unit
+from components.model.batching import in_batches
+from components.model.pixels import batch_size, to_unit
 from components.model.vae import VAE
 
 
@@ -22,7 +23,7 @@ def decode(vae: VAE, z: np.ndarray, labels: np.ndarray | None = None) -> np.ndar
     Returns:
       float32, shape [N, height, width, channels].
     """
-    return _in_batches(vae, z, labels, _decode)
+    return _images(vae, z, labels, _decode)
 
 
 def reconstruct(vae: VAE, images: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
@@ -36,21 +37,20 @@ def reconstruct(vae: VAE, images: np.ndarray, labels: np.ndarray | None = None) 
     Returns:
       float32, of the same shape, in [0, 1].
     """
-    return _in_batches(vae, images, labels, _reconstruct)
+    return _images(vae, images, labels, _reconstruct)
 
 
-def _in_batches(
+def _images(
     vae: VAE,
     rows: np.ndarray,
     labels: np.ndarray | None,
     function: Callable[[VAE, np.ndarray, np.ndarray | None], tf.Tensor],
 ) -> np.ndarray:
-    size = batch_size(vae.image_shape)
-    parts = [
-        function(vae, rows[first:][:size], part_of(labels, first, size)).numpy()
-        for first in range(0, len(rows), size)
-    ]
-    return np.concatenate(parts)
+    """The images that a function of the model gives for rows and their labels."""
+    (images,) = in_batches(
+        lambda *batch: [function(vae, *batch)], [rows, labels], size=batch_size(vae.image_shape)
+    )
+    return images
 
 
 # At module level, so that a model is traced once.

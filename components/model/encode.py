@@ -1,12 +1,14 @@
 """Encoding and scoring of many images, computed in batches of one size."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from components.model.batching import in_batches
 from components.model.noise import binarize_for_evaluation
 from components.model.pixels import forward_batch_size, to_unit
 from components.model.vae import VAE
@@ -46,7 +48,7 @@ def encode(vae: VAE, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
       Means and log-variances, both float32, shape [N, latents].
     """
     function = _encode if vae.is_convolutional else _encode_compiled
-    means, log_variances = _in_batches(vae, function, [images])
+    means, log_variances = _computed(vae, function, [images])
     return means, log_variances
 
 
@@ -76,32 +78,15 @@ def encode_and_score(
     if vae.architecture.classes:
         inputs[3] = labels
     function = _score if vae.is_convolutional else _score_compiled
-    return ScoredPosteriors(*_in_batches(vae, function, inputs))
+    return ScoredPosteriors(*_computed(vae, function, inputs))
 
 
-def _in_batches(
+def _computed(
     vae: VAE, function: Callable[..., Any], inputs: Sequence[np.ndarray | None]
 ) -> list[np.ndarray]:
-    """The results of a function of batches, joined.
-
-    Every batch has the same size, the last one with rows of zeros at its end: a function that XLA
-    compiles is compiled once, and the result for an image does not depend on the images after it.
-    """
+    """The results of a function of the model and a batch of each input, for all batches."""
     size = forward_batch_size(vae.image_shape)
-    count = len(inputs[0])  # type: ignore[arg-type]
-    parts = []
-    for first in range(0, count, size):
-        batch = [None if each is None else _padded(each[first:][:size], size) for each in inputs]
-        parts.append([result.numpy() for result in function(vae, *batch)])
-    return [np.concatenate(results)[:count] for results in zip(*parts, strict=True)]
-
-
-def _padded(rows: np.ndarray, size: int) -> np.ndarray:
-    """Rows of an array, followed by as many zeros as make `size` rows."""
-    if len(rows) == size:
-        return rows
-    padding = np.zeros((size - len(rows), *rows.shape[1:]), rows.dtype)
-    return np.concatenate([rows, padding])
+    return in_batches(functools.partial(function, vae), inputs, size=size, pads=True)
 
 
 def _posterior(vae: VAE, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

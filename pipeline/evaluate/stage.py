@@ -107,7 +107,7 @@ def _write_evaluation(
     """Writes all files of an evaluation to `directory`; the report shows the notes."""
     tensorflow_setup.load()
     from components.model import embeddings, vae
-    from pipeline.evaluate import report
+    from pipeline.evaluate import projector, report
     from pipeline.evaluate.figures import FigureWriter
     from pipeline.evaluate.measures.measure import Subject
     from pipeline.evaluate.measures.registry import measure_all
@@ -147,6 +147,13 @@ def _write_evaluation(
     figures.mkdir(parents=True, exist_ok=True)
     writer = FigureWriter(figures, vae=model, scores=scores, class_names=dataset.class_names)
     means = np.concatenate([embeddings.read(path).means for path in tables[split]])
+    projector.write(
+        directory / "projector",
+        split=split,
+        examples=split_examples,
+        means=means,
+        class_names=dataset.class_names,
+    )
     writer.draw_latent_space(means, split_examples.labels)
     writer.draw_samples(seed=config.draws_seed)
     writer.draw_reconstructions(split_examples)

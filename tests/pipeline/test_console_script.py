@@ -60,16 +60,26 @@ def test_the_version_is_that_of_the_wheel(wheel, installed):
 def test_the_commands_are_those_of_the_pipeline_and_the_trainer(installed):
     train = run(installed, "train", "--help")
     assert train.returncode == 0
-    assert train.stdout.startswith("usage: python -m trainer ")
+    assert train.stdout.startswith("usage: vae-pipeline train ")
     # The presets are in the wheel.
     assert ", ".join(preset_names()) in " ".join(train.stdout.split())
-    for stage in ("run", "prepare", "evaluate", "embed"):
+    for stage in ("run", "prepare", "evaluate", "embed", "export"):
         done = run(installed, stage, "--help")
         assert done.returncode == 0
-        assert done.stdout.startswith(f"usage: python -m pipeline {stage} ")
-    assert run(installed, "train", "verify", "--help").stdout.startswith(
-        "usage: python -m trainer verify"
-    )
+        assert done.stdout.startswith(f"usage: vae-pipeline {stage} ")
+        # The examples too.
+        assert f"\n  vae-pipeline {stage} --" in done.stdout
+        assert "python -m" not in done.stdout
+    verify = run(installed, "train", "verify", "--help").stdout
+    assert verify.startswith("usage: vae-pipeline train verify ")
+    assert "python -m" not in train.stdout + verify
+
+
+def test_the_overview_names_every_command(installed):
+    overview = run(installed, "--help").stdout
+    assert overview.startswith("usage: vae-pipeline [-h] COMMAND ...\n")
+    assert "(`vae-pipeline train`)" in overview
+    assert "python -m" not in overview
 
 
 @pytest.mark.parametrize(
@@ -81,7 +91,7 @@ def test_the_commands_are_those_of_the_pipeline_and_the_trainer(installed):
             ["prepare", "--dataset", "fashion_mnits", "--output", "examples"],
             "nearest: fashion_mnist",
         ),
-        (["train", "--preset", "mlp"], "--examples (see python -m trainer --help)\n"),
+        (["train", "--preset", "mlp"], "--examples (see vae-pipeline train --help)\n"),
         (["train", "--examples", "e", "--preset", "mpl", "--output", "o"], "unknown preset 'mpl'"),
     ],
     ids=" ".join,

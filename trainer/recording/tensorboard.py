@@ -1,32 +1,36 @@
 """TensorBoard's event files: curves, the rate of each latent dimension, and pictures."""
 
-import contextlib
 import dataclasses
 import io
 import itertools
 import math
-import os
-import socket
-import time
-from collections.abc import Iterable, Iterator
-from typing import IO, Any
+from collections.abc import Iterator
 
 import numpy as np
 from etils import epath
 from PIL import Image
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.histogram.summary_v2 import histogram_pb
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
-from components.base import console, file_errors
 from components.base.arithmetic import ceil_div
-from components.data import tfrecord
 from components.figures.mosaic import mosaic
 from components.metrics.active_units import ACTIVE_NATS, active_units
 from components.model.pixels import to_unit
+from trainer.recording.event_file import EventFile
 
 _MAX_COLUMNS = 16
+# TensorBoard makes a group of the tags up to the same slash, and sorts groups and tags by name: the
+# loss is the first of all.
+_TAGS = {
+    "loss": "loss",
+    "distortion": "loss/distortion",
+    "elbo": "loss/elbo",
+    "rate": "loss/rate",
+    "beta": "optimizer/beta",
+    "learning_rate": "optimizer/learning_rate",
+    "loss_scale": "optimizer/loss_scale",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +55,8 @@ class HeldoutPictures:
 class TensorBoard:
     """Writes two TensorBoard runs, `train` and `heldout`.
 
-    TensorBoard draws values of the same tag in one chart, so each chart compares the two.
+    TensorBoard draws values of the same tag in one chart, so each chart compares the two. Charts of
+    one kind are a group: the loss and its terms, the optimizer, pictures, and the posterior.
 
     Args:
       directory: directory of the event files, with a folder for each run.
@@ -60,8 +65,8 @@ class TensorBoard:
     """
 
     def __init__(self, directory: epath.Path, *, resumed_step: int):
-        self._train = _EventFile(directory / "train", resumed_step)
-        self._heldout = _EventFile(directory / "heldout", resumed_step)
+        self._train = EventFile(directory / "train", resumed_step=resumed_step)
+        self._heldout = EventFile(directory / "heldout", resumed_step=resumed_step)
 
     def write(
         self,
@@ -75,8 +80,8 @@ class TensorBoard:
 
         Args:
           step: number of steps done.
-          train: values of the `train` run, by tag.
-          heldout: values of the `heldout` run, by tag.
+          train: values of the `train` run, by name.
+          heldout: values of the `heldout` run, by name.
           pictures: pictures of the `heldout` run; None for none.
         """
         self._train.write(step, _scalars(train))
@@ -89,79 +94,27 @@ class TensorBoard:
         self._heldout.close()
 
 
-class _EventFile:
-    """The event file of one TensorBoard run: a TFRecord file of events.
-
-    `tf.summary` is not used, since it cannot mark the start of a session, nor TensorBoard's writer,
-    whose thread prints the traceback of a full disk. If the file cannot be written, one warning
-    says so, and the training goes on without it.
-    """
-
-    def __init__(self, directory: epath.Path, resumed_step: int):
-        name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
-        self._path = directory / name
-        self._file: IO[bytes] | None = None
-        with self._warning():
-            directory.mkdir(parents=True, exist_ok=True)
-            self._file = self._path.open("wb")
-        self._add(0, file_version="brain.Event:2")
-        # TensorBoard then ignores what earlier sessions recorded from this step on.
-        self._add(resumed_step + 1, session_log=SessionLog(status=SessionLog.START))
-
-    def write(self, step: int, summaries: Iterable[Summary]) -> None:
-        values = [value for summary in summaries for value in summary.value]
-        self._add(step, summary=Summary(value=values))
-
-    def close(self) -> None:
-        with self._warning():
-            if self._file is not None:
-                self._file.close()
-
-    def _add(self, step: int, **content: Any) -> None:
-        if self._file is None:
-            return
-        event = Event(step=step, wall_time=time.time(), **content)
-        with self._warning():
-            self._file.write(tfrecord.frame(event.SerializeToString()))
-            self._file.flush()
-
-    @contextlib.contextmanager
-    def _warning(self) -> Iterator[None]:
-        """Turns a file error into a warning, after which nothing more is written."""
-        try:
-            yield
-        except file_errors.error_types() as error:
-            file, self._file = self._file, None
-            if file is not None:
-                with contextlib.suppress(*file_errors.error_types()):
-                    file.close()
-            console.warn(
-                f"{self._path} cannot be written ({file_errors.error_reason(error)}); the training "
-                "goes on, but TensorBoard shows only what is in the file"
-            )
-
-
 def _scalars(values: dict[str, float]) -> Iterator[Summary]:
     for name, value in values.items():
-        yield scalar_pb(name, value)
+        yield scalar_pb(_TAGS[name], value)
 
 
 def _pictures(pictures: HeldoutPictures) -> Iterator[Summary]:
     if pictures.rates is not None:
         yield scalar_pb(
-            "active_dimensions",
+            "posterior/active_dimensions",
             active_units(pictures.rates),
             description=f"Number of latent dimensions whose rate is over {ACTIVE_NATS} nats.",
         )
-        yield histogram_pb("rate_by_dimension", pictures.rates)
+        yield histogram_pb("posterior/rate_by_dimension", pictures.rates)
     columns = min(len(pictures.originals), _MAX_COLUMNS)
     originals = _grid(to_unit(pictures.originals), columns)
     reconstructions = _grid(pictures.reconstructions, columns)
     # Each row of originals is followed by the row of their reconstructions.
     pairs = np.stack([originals, reconstructions], axis=1).reshape(-1, *originals.shape[1:])
-    yield _image("reconstructions", mosaic(pairs, gap=(1, 1)))
+    yield _image("pictures/reconstructions", mosaic(pairs, gap=(1, 1)))
     samples = _grid(pictures.samples, math.ceil(math.sqrt(len(pictures.samples))))
-    yield _image("samples", mosaic(samples, gap=(1, 1)))
+    yield _image("pictures/samples", mosaic(samples, gap=(1, 1)))
 
 
 def _image(tag: str, pixels: np.ndarray) -> Summary:

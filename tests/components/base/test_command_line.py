@@ -28,6 +28,34 @@ def test_an_unknown_or_incomplete_option_is_reported_with_the_nearest_names(argu
         parser().parse(arguments)
 
 
+HELP = "made by `python -m program`, and by nothing else; " * 3
+
+
+def test_help_and_errors_name_commands_as_the_process_was_started(monkeypatch):
+    def texts() -> list[str]:
+        parser = command_line.Parser(
+            prog="python -m program", description="  python -m program stage --input x"
+        )
+        stages = parser.add_subparsers(parser_class=command_line.Parser)
+        stage = stages.add_parser("stage", help=HELP)
+        stage.add_argument("--input", help=HELP, required=True)
+        with pytest.raises(ConfigError) as caught:
+            parser.parse(["stage"])
+        return [parser.format_help(), stage.format_help(), str(caught.value)]
+
+    modules = texts()
+    monkeypatch.setitem(command_line._script_names, "python -m program", "script do")
+    scripts = texts()
+    for module, script in zip(modules, scripts, strict=True):
+        # Without the line breaks, which depend on the length of the names.
+        module, script = " ".join(module.split()), " ".join(script.split())
+        assert script == module.replace("python -m program", "script do")
+        assert "script do" in script
+    assert scripts[0].startswith("usage: script do [-h]")
+    assert scripts[1].startswith("usage: script do stage [-h]")
+    assert command_line.as_started("x python -m program y") == "x script do y"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -97,6 +125,12 @@ def test_errors_determine_the_exit_code_and_one_line_of_output(body, code, line)
     assert done.returncode == code
     assert done.stderr.startswith(line)
     assert done.stderr.count("\n") == (code != 0)
+
+
+def test_an_error_names_commands_of_the_console_script():
+    names = "command_line.use_script({'python -m program': 'script'})"
+    done = run(f"{names}; raise errors.WorkError('run python -m program again')")
+    assert (done.returncode, done.stderr) == (1, "error: run script again\n")
 
 
 def test_a_bug_is_reported_with_its_traceback():

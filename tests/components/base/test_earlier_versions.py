@@ -1,7 +1,7 @@
 import dataclasses
 
 from components.base.earlier_versions import with_earlier, without_earlier
-from components.base.manifest import identity
+from components.base.manifest import differences, identity
 from components.model.architecture import Architecture
 from pipeline.evaluate.config import EvaluateConfig
 from trainer.config import TrainConfig
@@ -47,3 +47,18 @@ def test_the_identity_of_an_earlier_artifact_is_that_of_the_same_work_now():
     # A setting that this version does not have.
     assert of(latents=2) == of(latents=2, prior_components=100)
     assert of(latents=2) != of(latents=2, prior_components=50)
+
+
+def test_a_value_that_changed_its_meaning_is_told_apart():
+    """A `gaussian` had one scale for all images before `linear_path` came."""
+
+    def of(**config):
+        return identity(stage="train", config=config, fingerprints={})
+
+    earlier, now = of(likelihood="gaussian"), of(likelihood="gaussian", linear_path="none")
+    assert differences(earlier, now) == [
+        "likelihood is gaussian of an earlier version, not the requested gaussian"
+    ]
+    # Other likelihoods mean what they did, and so does the word in other stages.
+    assert of(likelihood="bernoulli") == of(likelihood="bernoulli", linear_path="none")
+    assert with_earlier("export", {"likelihood": "gaussian"}) == {"likelihood": "gaussian"}

@@ -128,6 +128,15 @@ def test_every_split_has_embeddings(evaluation, example_set):
         assert np.isfinite(read.means).all()
 
 
+def test_the_projector_has_the_embeddings_of_the_test_split(evaluation, example_set):
+    (file,) = (evaluation / "embeddings").glob("*-test-*.parquet")
+    read = embeddings.read(file)
+    tensors = np.loadtxt(evaluation / "projector/tensors.tsv", dtype=np.float32, ndmin=2)
+    np.testing.assert_allclose(tensors, read.means, rtol=1e-5, atol=1e-6)
+    lines = (evaluation / "projector/metadata.tsv").read_text().splitlines()
+    assert [line.split("\t")[2] for line in lines[1:]] == list(read.ids)
+
+
 def test_the_manifest_has_the_scores(evaluation):
     manifest = json.loads((evaluation / "manifest.json").read_text())
     assert manifest["counts"] == json.loads((evaluation / "metrics.json").read_text())

@@ -296,9 +296,9 @@ def test_about_ten_epochs_have_pictures(tmp_path):
     everything = {"images": 0, "tensors": 0}
     events = EventAccumulator(str(tmp_path / "tensorboard/heldout"), size_guidance=everything)
     events.Reload()
-    steps = [image.step for image in events.Images("samples")]
+    steps = [image.step for image in events.Images("pictures/samples")]
     assert steps == [STEPS * epoch for epoch in (1, 3, 6, 9, 12, 15, 18, 21, 24, 25)]
-    assert len(events.Tensors("elbo")) == 25
+    assert len(events.Tensors("loss/elbo")) == 25
 
 
 def test_a_run_that_is_stopping_needs_a_checkpoint(tmp_path):
