@@ -201,7 +201,7 @@ class DuplicateSearch:
         return Found(
             "near duplicates",
             f"{console.counted(len(groups), 'group')} of {len(members):,} among {len(rows):,} "
-            f"rows, within {self.threshold:g} posterior standard deviations",
+            f"rows, within a distance of {self.threshold:g} posterior standard deviations",
             DISTANCE,
             [[next(matches) for _ in group] for group in groups],
             is_grouped=True,
