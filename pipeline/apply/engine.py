@@ -22,7 +22,6 @@ from components.base.manifest import Artifact, OutputRecord
 from components.data import codec
 from components.data.examples import ExampleBatch
 from components.data.shard_reader import check_num_records
-from components.model.pixels import forward_batch_size
 from components.model.registry import MODEL_FILE
 from pipeline.apply.shard_task import MARK_SUFFIX, IdsDigest, ShardMark, ShardTask, work_key
 from pipeline.beam import report_progress
@@ -143,9 +142,9 @@ def apply_to_shard(
         another number of records.
     """
     with _LOADING:
-        opened = _open(application, model, model_sha256)
+        opened, batch_size = _open(application, model, model_sha256)
     digest = IdsDigest()
-    blocks = _ahead(_blocks(task, digest))
+    blocks = _ahead(_blocks(task, digest, batch_size))
     with contextlib.closing(blocks):
         written = opened.write(task, blocks)
     key = work_key(task, application.settings(), model_sha256)
@@ -158,15 +157,21 @@ _LOADING = threading.Lock()
 
 
 @functools.lru_cache(maxsize=1)
-def _open(application: Application, model: str, sha256: str) -> OpenApplication:
-    """The application with the model of a `.keras` file, which is loaded once per process."""
+def _open(application: Application, model: str, sha256: str) -> tuple[OpenApplication, int]:
+    """The application with the model of a `.keras` file, which is loaded once per process.
+
+    Returns:
+      The application, and the number of images that the model computes at once on this device.
+    """
     path = epath.Path(model)
     if files.sha256(path) != sha256:
         raise files.content_error(path)
     tensorflow_setup.load()
     from components.model import vae
+    from components.model.stream_batches import stream_batch_size
 
-    return application.open(vae.load(model).in_float32())
+    loaded = vae.load(model).in_float32()
+    return application.open(loaded), stream_batch_size(loaded)
 
 
 def _is_done(task: ShardTask, application: Application, model_sha256: str) -> bool:
@@ -183,15 +188,14 @@ def _is_done(task: ShardTask, application: Application, model_sha256: str) -> bo
     return False
 
 
-def _blocks(task: ShardTask, digest: "IdsDigest") -> Iterator[ExampleBatch]:
+def _blocks(task: ShardTask, digest: IdsDigest, batch_size: int) -> Iterator[ExampleBatch]:
     """Yields the examples of a shard in blocks of whole batches, except for the last block.
 
     Raises:
       WorkError: the shard is damaged or is not that of its digest, or has another number of
         records.
     """
-    batch = forward_batch_size(task.image_shape)
-    size = batch * max(1, _BLOCK_BYTES // (batch * math.prod(task.image_shape)))
+    size = batch_size * max(1, _BLOCK_BYTES // (batch_size * math.prod(task.image_shape)))
     pending: list[ExampleBatch] = []
     num_pending = 0
     path = epath.Path(task.shard)
