@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from components.model.batching import in_batches
 from components.model.noise import binarize_for_evaluation
-from components.model.pixels import forward_batch_size, to_unit
+from components.model.pixels import to_unit
+from components.model.stream_batches import stream_batch_size
 from components.model.vae import VAE
 
 
@@ -85,7 +86,7 @@ def _computed(
     vae: VAE, function: Callable[..., Any], inputs: Sequence[np.ndarray | None]
 ) -> list[np.ndarray]:
     """The results of a function of the model and a batch of each input, for all batches."""
-    size = forward_batch_size(vae.image_shape)
+    size = stream_batch_size(vae)
     return in_batches(functools.partial(function, vae), inputs, size=size, pads=True)
 
 

@@ -14,8 +14,9 @@ from components.data.examples import ExampleBatch
 from components.data.table_formats import FORMATS, Table
 from components.model import embeddings
 from components.model.registry import MODEL_FILE
-from pipeline.apply.engine import ShardTask, mapped_ahead
+from pipeline.apply.engine import mapped_ahead
 from pipeline.apply.reference import Reference
+from pipeline.apply.shard_task import ShardTask
 
 if TYPE_CHECKING:
     from components.model.vae import VAE

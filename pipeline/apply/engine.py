@@ -8,79 +8,32 @@ on.
 
 import concurrent.futures
 import contextlib
-import dataclasses
 import functools
-import hashlib
-import json
 import math
 import threading
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-import numpy as np
 from etils import epath
 
-from components.base import artifacts, files, json_types, tensorflow_setup
+from components.base import files, tensorflow_setup
 from components.base.errors import WorkError
-from components.base.manifest import Artifact, OutputRecord, fingerprint
-from components.base.shapes import Shape
+from components.base.manifest import Artifact, OutputRecord
 from components.data import codec
 from components.data.examples import ExampleBatch
 from components.data.shard_reader import check_num_records
-from components.model.pixels import forward_batch_size
 from components.model.registry import MODEL_FILE
+from pipeline.apply.shard_task import MARK_SUFFIX, IdsDigest, ShardMark, ShardTask, work_key
 from pipeline.beam import report_progress
 
 if TYPE_CHECKING:
     from components.model.vae import VAE
 
-MARK_SUFFIX = ".done.json"
-_MAX_MARK_BYTES = 1 << 20
 # Pixels of a block: enough for batches of any model, and few enough for the caches of a CPU.
 _BLOCK_BYTES = 2 << 20
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-@dataclasses.dataclass(frozen=True)
-class ShardTask:
-    """The task of applying a model to one shard.
-
-    Attributes:
-      shard: path of the TFRecord file.
-      sha256: SHA-256 digest that the TFRecord file must have, in hexadecimal.
-      examples: number of its examples, more than 0.
-      image_shape: (height, width, channels) of every image.
-      output: path of the files to write, without what follows the first dot of their names.
-      split: the split that the shard belongs to; None if that is not known.
-      first: number of its first example in the split.
-      class_names: names of the labels, by label; empty if they are not known.
-    """
-
-    shard: str
-    sha256: str
-    examples: int
-    image_shape: Shape
-    output: str
-    split: str | None = None
-    first: int = 0
-    class_names: tuple[str, ...] = ()
-
-    @property
-    def directory(self) -> epath.Path:
-        """The directory of the files to write."""
-        return epath.Path(self.output).parent
-
-    @property
-    def stem(self) -> str:
-        """The beginning of the names of the files to write."""
-        return epath.Path(self.output).name
-
-    @property
-    def mark(self) -> epath.Path:
-        """The mark that the files are complete."""
-        return self.directory / f"{self.stem}{MARK_SUFFIX}"
 
 
 class OpenApplication(Protocol):
@@ -109,23 +62,6 @@ class Application(Hashable, Protocol):
 
     def read_ids(self, task: ShardTask) -> Iterator[list[str]] | None:
         """The ids in the files of a shard, in order, in parts; None if they hold no ids."""
-
-
-@dataclasses.dataclass(frozen=True)
-class ShardMark:
-    """What a mark says of the files of a shard.
-
-    Attributes:
-      key: digest of the model, the shard and the settings that they were made of.
-      rows: number of examples.
-      ids: digest of the ids of the examples, in order.
-      files: the size and the digest of each file, by its name.
-    """
-
-    key: str
-    rows: int
-    ids: str
-    files: dict[str, OutputRecord]
 
 
 def apply(
@@ -166,7 +102,7 @@ def apply(
             label=f"{verb}:",
             unit="shards",
             total=len(tasks),
-            count=lambda path: {"shards": 1, "images": _read_mark(path).rows},
+            count=lambda path: {"shards": 1, "images": ShardMark.read(path).rows},
             line=lambda sums: (
                 f"{stage}: {verb} {sums['shards']:,} of {len(tasks):,} shards, "
                 f"{sums['images']:,} images"
@@ -206,15 +142,13 @@ def apply_to_shard(
         another number of records.
     """
     with _LOADING:
-        opened = _open(application, model, model_sha256)
-    digest = _IdsDigest()
-    blocks = _ahead(_blocks(task, digest))
+        opened, batch_size = _open(application, model, model_sha256)
+    digest = IdsDigest()
+    blocks = _ahead(_blocks(task, digest, batch_size))
     with contextlib.closing(blocks):
         written = opened.write(task, blocks)
-    key = _key(task, application, model_sha256)
-    mark = ShardMark(key, digest.count, digest.hexdigest(), written)
-    with artifacts.atomic_write(task.mark) as temporary:
-        files.write_durably(temporary, json.dumps(dataclasses.asdict(mark), indent=1))
+    key = work_key(task, application.settings(), model_sha256)
+    ShardMark(key, digest.count, digest.hexdigest(), written).write(task.mark)
     return {"rows": digest.count}
 
 
@@ -223,38 +157,30 @@ _LOADING = threading.Lock()
 
 
 @functools.lru_cache(maxsize=1)
-def _open(application: Application, model: str, sha256: str) -> OpenApplication:
-    """The application with the model of a `.keras` file, which is loaded once per process."""
+def _open(application: Application, model: str, sha256: str) -> tuple[OpenApplication, int]:
+    """The application with the model of a `.keras` file, which is loaded once per process.
+
+    Returns:
+      The application, and the number of images that the model computes at once on this device.
+    """
     path = epath.Path(model)
     if files.sha256(path) != sha256:
         raise files.content_error(path)
     tensorflow_setup.load()
     from components.model import vae
+    from components.model.stream_batches import stream_batch_size
 
-    return application.open(vae.load(model).in_float32())
-
-
-def _key(task: ShardTask, application: Application, model_sha256: str) -> str:
-    """The digest of what the files of a shard are made of."""
-    return fingerprint(
-        {
-            "model": model_sha256,
-            "shard": task.sha256,
-            "split": task.split,
-            "first": task.first,
-            "class_names": [ascii(name) for name in task.class_names],
-            "settings": application.settings(),
-        }
-    )
+    loaded = vae.load(model).in_float32()
+    return application.open(loaded), stream_batch_size(loaded)
 
 
 def _is_done(task: ShardTask, application: Application, model_sha256: str) -> bool:
     """Whether the files of a shard are complete; removes a mark of other files."""
     try:
-        mark = _read_mark(task.mark)
+        mark = ShardMark.read(task.mark)
     except (OSError, ValueError):
         mark = None
-    if mark and mark.key == _key(task, application, model_sha256):
+    if mark and mark.key == work_key(task, application.settings(), model_sha256):
         paths = {task.directory / name: record for name, record in mark.files.items()}
         if all(path.exists() and files.sha256(path) == paths[path].sha256 for path in paths):
             return True
@@ -262,20 +188,14 @@ def _is_done(task: ShardTask, application: Application, model_sha256: str) -> bo
     return False
 
 
-def _read_mark(path: epath.Path) -> ShardMark:
-    """Reads a mark. Raises ValueError if it is damaged, and OSError if there is none."""
-    return json_types.parse(ShardMark, json_types.load(path, max_bytes=_MAX_MARK_BYTES))
-
-
-def _blocks(task: ShardTask, digest: "_IdsDigest") -> Iterator[ExampleBatch]:
+def _blocks(task: ShardTask, digest: IdsDigest, batch_size: int) -> Iterator[ExampleBatch]:
     """Yields the examples of a shard in blocks of whole batches, except for the last block.
 
     Raises:
       WorkError: the shard is damaged or is not that of its digest, or has another number of
         records.
     """
-    batch = forward_batch_size(task.image_shape)
-    size = batch * max(1, _BLOCK_BYTES // (batch * math.prod(task.image_shape)))
+    size = batch_size * max(1, _BLOCK_BYTES // (batch_size * math.prod(task.image_shape)))
     pending: list[ExampleBatch] = []
     num_pending = 0
     path = epath.Path(task.shard)
@@ -320,8 +240,8 @@ def _check_ids(task: ShardTask, application: Application) -> int:
     Raises:
       WorkError: they do not.
     """
-    mark = _read_mark(task.mark)
-    digest = _IdsDigest()
+    mark = ShardMark.read(task.mark)
+    digest = IdsDigest()
     if (parts := application.read_ids(task)) is not None:
         for ids in parts:
             digest.update(ids)
@@ -332,23 +252,3 @@ def _check_ids(task: ShardTask, application: Application) -> int:
             )
     check_num_records(epath.Path(task.shard), mark.rows, task.examples)
     return mark.rows
-
-
-class _IdsDigest:
-    """The number of ids, and a digest of them in order, however they are divided into parts."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._lengths = hashlib.sha256()
-        self._texts = hashlib.sha256()
-
-    def update(self, ids: Sequence[str]) -> None:
-        """Adds ids."""
-        texts = [each.encode() for each in ids]
-        self.count += len(texts)
-        self._lengths.update(np.fromiter(map(len, texts), "<i8", len(texts)).tobytes())
-        self._texts.update(b"".join(texts))
-
-    def hexdigest(self) -> str:
-        """The digest of all ids, in hexadecimal."""
-        return fingerprint([self._lengths.hexdigest(), self._texts.hexdigest()])

@@ -5,7 +5,6 @@ and the channels that the model needs. They are removed when the stage is done.
 """
 
 import dataclasses
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -13,27 +12,21 @@ from etils import epath
 
 from components.base import artifacts, console, files
 from components.base.errors import ConfigError, WorkError
-from components.base.manifest import (
-    Artifact,
-    Input,
-    fingerprint,
-    published_config,
-    read_manifest,
-)
+from components.base.manifest import Artifact, Input, fingerprint, published_config
 from components.base.shapes import Shape, format_shape
-from components.data import codec, tfds_metadata, tfrecord
+from components.data import tfds_metadata
 from components.data.prepared_dataset import PreparedDataset
 from components.model import model_file
 from components.model.registry import MODEL_FILE
-from components.sources import dataset_names, registry
-from pipeline.apply.engine import ShardTask
+from components.sources import registry
+from pipeline.apply import shard_files
+from pipeline.apply.shard_task import ShardTask
 from pipeline.prepare.config import PrepareConfig
 from pipeline.prepare.quarantine import QUARANTINE
 from pipeline.prepare.stage import prepare
 
 # The shards of a source, in the draft directory.
 _CONVERTED = "converted"
-_SHARD_MARK = ".tfrecord"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +80,7 @@ def find(pattern: str, model: Artifact, *, source_options: Mapping[str, Any]) ->
       WorkError: a file is missing or damaged.
     """
     shape = model_file.image_shape(model.verified(MODEL_FILE))
-    shards = [] if source_options.get("features") else _find_shards(pattern)
+    shards = [] if source_options.get("features") else shard_files.find(pattern)
     if not shards:
         return ConvertedSource(pattern, shape, source_options)
     if source_options:
@@ -234,7 +227,7 @@ def dataset_tasks(dataset: PreparedDataset, directory: epath.Path) -> list[Shard
 
 def output_stem(shard: str) -> str:
     """The beginning of the names of the outputs: `x-test.tfrecord-0-of-1` -> `x-test-0-of-1`."""
-    return shard.replace(_SHARD_MARK, "")
+    return shard.replace(shard_files.TFRECORD, "")
 
 
 def check_image_shape(model: Artifact, shape: Shape, *, where: epath.Path) -> None:
@@ -254,59 +247,6 @@ def check_image_shape(model: Artifact, shape: Shape, *, where: epath.Path) -> No
             f"{model.path} was trained on {format_shape(expected)} images, but those in {where} "
             f"are {format_shape(shape)} (height x width x channels); choose a model that was "
             "trained on that shape, or prepare the images with --image_size and --channels"
-        )
-
-
-def _find_shards(pattern: str) -> list[epath.Path]:
-    """The shards that a pattern names, sorted by path; none if it names a source.
-
-    A directory stands for all TFRecord files in it.
-
-    Raises:
-      ConfigError: no file matches, or several files have the same name.
-    """
-    is_directory = epath.Path(pattern).is_dir()
-    if is_directory and _is_of_tfds(epath.Path(pattern)):
-        return []
-    if not is_directory and not dataset_names.has_wildcard(pattern):
-        matches = [epath.Path(pattern)] if epath.Path(pattern).exists() else []
-    else:
-        matches = files.expand_pattern(f"{pattern.rstrip('/')}/*" if is_directory else pattern)
-    shards = sorted(path for path in matches if _SHARD_MARK in path.name)
-    if not shards:
-        _check_source(pattern, matches, is_directory=is_directory)
-    repeated = [name for name, count in Counter(path.name for path in shards).items() if count > 1]
-    if repeated:
-        raise ConfigError(
-            f"--input {pattern!r} matches several files named {repeated[0]}; embed the files of "
-            "one directory at a time"
-        )
-    return shards
-
-
-def _is_of_tfds(directory: epath.Path) -> bool:
-    """Whether a directory is a dataset of TFDS that prepare did not write."""
-    is_dataset = (directory / tfds_metadata.DATASET_INFO).exists()
-    return is_dataset and tfds_metadata.read_image_shape(directory) is None
-
-
-def _check_source(pattern: str, matches: Sequence[epath.Path], *, is_directory: bool) -> None:
-    """Raises ConfigError for an input without shards that is not meant as a source of images."""
-    for path in sorted(matches):
-        if (manifest := read_manifest(path)) and manifest.stage == "prepare":
-            raise ConfigError(
-                f"no TFRecord file matches --input {pattern!r}; did you mean --input {path}?"
-            )
-    if is_directory and (manifest := read_manifest(epath.Path(pattern))) is not None:
-        raise ConfigError(
-            f"no TFRecord file matches --input {pattern!r}, which was made by the "
-            f"{manifest.stage} stage; pass the directory of a prepared dataset, or images"
-        )
-    if not is_directory and dataset_names.has_wildcard(pattern):
-        advice = "pass the folder that holds the images" if matches else "put a pattern in quotes"
-        raise ConfigError(
-            f"no TFRecord file matches --input {pattern!r}; pass the directory of a prepared "
-            f"dataset, or {advice}"
         )
 
 
@@ -339,28 +279,5 @@ def _open_directory(
 
 def _lone_task(path: epath.Path, image_shape: Shape) -> ShardTask:
     """A shard of which no manifest is known."""
-    count = _count_records(path, image_shape)
+    count = shard_files.count_records(path, image_shape)
     return ShardTask(str(path), files.sha256(path), count, image_shape, output_stem(path.name))
-
-
-def _count_records(path: epath.Path, image_shape: Shape) -> int:
-    """The number of records in a TFRecord file, from their headers.
-
-    Raises:
-      WorkError: the file is damaged, or holds no records.
-    """
-    number = end = 0
-    try:
-        size = files.stat(path).size
-        with files.open_regular(path) as file:
-            while end < size:
-                end += tfrecord.record_length(file.read(tfrecord.HEADER_BYTES))
-                number += 1
-                file.seek(end)
-    except (ValueError, OSError):
-        raise codec.diagnose(path, image_shape, number) from None
-    if end != size:
-        raise codec.diagnose(path, image_shape, number - 1)
-    if not number:
-        raise WorkError(f"{path} holds no examples; exclude it from --input")
-    return number

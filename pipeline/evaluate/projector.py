@@ -113,7 +113,8 @@ def _thumbnails(images: np.ndarray) -> np.ndarray:
     smaller = np.empty((len(images), size[1], size[0], channels), np.uint8)
     for image, target in zip(images, smaller, strict=True):
         picture = Image.fromarray(image[..., 0] if channels == 1 else image)
-        target[:] = np.reshape(picture.resize(size, Image.Resampling.BOX), target.shape)
+        shrunk = np.asarray(picture.resize(size, Image.Resampling.BOX))
+        target[:] = shrunk.reshape(target.shape)
     return smaller
 
 

@@ -1,4 +1,4 @@
-"""LiteRT (TensorFlow Lite): a signature as the bytes of a file, and the function of such a file."""
+"""LiteRT (TensorFlow Lite); see `portable_file.PortableFormat`."""
 
 import tempfile
 
@@ -7,23 +7,23 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from pipeline.export.self_check import Arrays, Function
-from pipeline.export.served_model import ServedModel, Signature
+from pipeline.export.served_model import ServedModel
 
 
-def convert(served: ServedModel, name: str, signature: Signature) -> bytes:
-    """The LiteRT file of a signature, which keeps its name and those of inputs and outputs.
+def convert(served: ServedModel, name: str) -> bytes:
+    """See `PortableFormat.convert`.
 
-    It computes in float32, in LiteRT's own operations, with any batch size.
+    The file computes in float32, in LiteRT's own operations, and its signature keeps its name.
     """
     # A converter of a function would not keep the names.
     with tempfile.TemporaryDirectory() as directory:
-        served.save(directory, {name: signature})
+        served.save(directory, {name: served.portable_signatures()[name]})
         converter = tf.lite.TFLiteConverter.from_saved_model(directory, signature_keys=[name])
         return converter.convert()
 
 
 def load(data: bytes) -> Function:
-    """The function of a LiteRT file with one signature, run on the CPU."""
+    """See `PortableFormat.load`."""
     interpreter = Interpreter(model_content=data)
     runner = interpreter.get_signature_runner()
 

@@ -1,4 +1,4 @@
-"""ONNX: a signature as the bytes of a file, and the function that ONNX Runtime makes of them."""
+"""ONNX, and ONNX Runtime; see `portable_file.PortableFormat`."""
 
 from typing import Any
 
@@ -7,15 +7,15 @@ import onnxruntime
 import tf2onnx
 
 from pipeline.export.self_check import Arrays, Function
-from pipeline.export.served_model import Signature
+from pipeline.export.served_model import ServedModel
 
 # Of the ONNX standard, from which on all operations that models use exist.
 _OPSET = 18
 
 
-def convert(signature: Signature) -> bytes:
-    """The ONNX file of a signature; inputs and outputs keep their names and the batch any size."""
-    function, inputs = signature.function()
+def convert(served: ServedModel, name: str) -> bytes:
+    """See `PortableFormat.convert`."""
+    function, inputs = served.portable_signatures()[name].function()
     model, _ = tf2onnx.convert.from_function(
         function,
         input_signature=inputs,
@@ -26,7 +26,7 @@ def convert(signature: Signature) -> bytes:
 
 
 def load(data: bytes) -> Function:
-    """The function of an ONNX file, run on the CPU."""
+    """See `PortableFormat.load`."""
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
 

@@ -12,6 +12,7 @@ from etils import epath
 from components.base import console, files
 from components.ingest.conversion import BACKGROUNDS
 from components.model.vae import VAE
+from pipeline.export import portable_file
 from pipeline.export.config import (
     KERAS,
     LITERT,
@@ -23,7 +24,7 @@ from pipeline.export.config import (
 )
 from pipeline.export.plain_networks import plain_decoder, plain_encoder
 from pipeline.export.self_check import Arrays, Function, check, latency, relative_difference
-from pipeline.export.served_model import ServedModel, Signature
+from pipeline.export.served_model import ServedModel
 
 # Images that the files are compared on, and images of a batch whose latency is shown.
 _CHECKED, _BATCH = 8, 32
@@ -85,10 +86,10 @@ def write(config: ExportConfig, vae: VAE, directory: epath.Path, card: str) -> l
         exported += _write_keras(vae, directory, functions["encode"], inputs)
     portable = [name for name in (ONNX, LITERT) if name in config.chosen_formats]
     for kind in portable:
-        for name, signature in served.portable_signatures().items():
+        for name in served.portable_signatures():
             path = directory / _FILES[name](kind)
             console.say(f"export: writing {path.name}")
-            function = _write_portable(kind, path, served, name, signature)
+            function = portable_file.write(kind, path, served, name)
             exported.append(
                 _checked(
                     path.name,
@@ -200,23 +201,6 @@ def _write_keras(
             reference="the trained model",
         ),
     ]
-
-
-def _write_portable(
-    kind: str, path: epath.Path, served: ServedModel, name: str, signature: Signature
-) -> Function:
-    """Writes a signature as a file of ONNX or LiteRT; returns the function of that file."""
-    # Imported here, because the packages are an extra.
-    with console.hidden_stderr():
-        if kind == ONNX:
-            from pipeline.export import onnx_format
-
-            path.write_bytes(onnx_format.convert(signature))
-            return onnx_format.load(path.read_bytes())
-        from pipeline.export import litert_format
-
-        path.write_bytes(litert_format.convert(served, name, signature))
-        return litert_format.load(path.read_bytes())
 
 
 def _checked(

@@ -16,6 +16,7 @@ from pipeline.apply import embed as embed_module
 from pipeline.apply import engine
 from pipeline.apply.config import EmbedConfig
 from pipeline.apply.embed import embed
+from pipeline.apply.shard_task import MARK_SUFFIX
 from tests.manifests import edit_manifest
 from tests.pipeline.apply.test_inputs import write_photos
 
@@ -96,7 +97,7 @@ def interrupted(examples_dir, model_dir, tmp_path, monkeypatch):
         patch.setattr(engine, "apply_to_shard", interrupt)
         with pytest.raises(WorkError, match="interrupted"):
             embed(**arguments)
-    assert len(list((tmp_path / "out.draft").glob(f"*{engine.MARK_SUFFIX}"))) == 1
+    assert len(list((tmp_path / "out.draft").glob(f"*{MARK_SUFFIX}"))) == 1
     return arguments
 
 

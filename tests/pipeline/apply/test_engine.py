@@ -15,8 +15,8 @@ from components.model.registry import MODEL_FILE
 from pipeline.apply import engine
 from pipeline.apply.config import ENCODER_COLUMNS
 from pipeline.apply.embedding_tables import EmbeddingTables
-from pipeline.apply.engine import ShardTask
 from pipeline.apply.inputs import dataset_tasks
+from pipeline.apply.shard_task import MARK_SUFFIX, ShardTask
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +65,7 @@ def test_every_example_is_in_the_files_and_no_mark_is_left(tasks, model, example
     for task in tasks:
         ids = json.loads((tmp_path / f"{task.stem}.json").read_text())
         assert ids == example_set.read(task.split).ids
-    assert list(tmp_path.glob(f"*{engine.MARK_SUFFIX}")) == []
+    assert list(tmp_path.glob(f"*{MARK_SUFFIX}")) == []
 
 
 def test_blocks_are_whole_batches(model, tmp_path):
@@ -98,7 +98,7 @@ def test_a_shard_whose_files_or_mark_are_not_right_is_done_again(tasks, model, t
     first = tasks[0]
     arguments = (str(model.path / MODEL_FILE), model.output(MODEL_FILE).sha256)
     engine.apply_to_shard(first, ListedIds(), *arguments)
-    file, mark = tmp_path / f"{first.stem}.json", tmp_path / f"{first.stem}{engine.MARK_SUFFIX}"
+    file, mark = tmp_path / f"{first.stem}.json", tmp_path / f"{first.stem}{MARK_SUFFIX}"
     if damage == "file":
         file.write_text("[]")
     elif damage == "missing":
@@ -120,7 +120,7 @@ def test_files_that_lack_an_example_are_not_accepted(tasks, model):
 def test_a_failure_leaves_no_mark(tasks, model, tmp_path):
     with pytest.raises(WorkError, match="no space left"):
         apply(tasks, ListedIds(fails=True), model)
-    assert list(tmp_path.glob(f"*{engine.MARK_SUFFIX}")) == []
+    assert list(tmp_path.glob(f"*{MARK_SUFFIX}")) == []
 
 
 @pytest.mark.parametrize(("change", "message"), [(-1, "more records than"), (1, "is missing")])
@@ -141,13 +141,6 @@ def test_a_model_that_is_replaced_before_a_task_is_refused(tasks, model, model_d
         engine.apply_to_shard(tasks[0], ListedIds(), str(model_dir / MODEL_FILE), "0" * 64)
 
 
-def test_another_model_or_shard_has_another_key(tasks):
-    key = engine._key(tasks[0], ListedIds(), "0" * 64)
-    assert key != engine._key(tasks[0], ListedIds(), "1" * 64)
-    other = dataclasses.replace(tasks[0], sha256="0" * 64)
-    assert key != engine._key(other, ListedIds(), "0" * 64)
-
-
 @pytest.mark.parametrize(
     "beam_args",
     [
@@ -165,16 +158,6 @@ def test_every_runner_writes_the_same_bytes(tasks, model, tmp_path, beam_args):
         path.unlink()
     engine.apply(tasks, tables, model=model, stage="embed", verb="embedded", beam_args=beam_args)
     assert {path.name: path.read_bytes() for path in tmp_path.glob("*.parquet")} == expected
-
-
-def test_the_digest_of_ids_does_not_depend_on_their_parts():
-    whole, parts, other = (engine._IdsDigest() for _ in range(3))
-    whole.update(["a", "bc", "é"])
-    for part in (["a"], [], ["bc", "é"]):
-        parts.update(part)
-    other.update(["ab", "c", "é"])
-    assert whole.hexdigest() == parts.hexdigest() != other.hexdigest()
-    assert whole.count == parts.count == 3
 
 
 def test_results_are_computed_ahead_in_order_and_errors_are_raised():

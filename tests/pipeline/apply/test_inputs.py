@@ -1,6 +1,4 @@
-import gzip
 import shutil
-import zlib
 
 import numpy as np
 import pytest
@@ -87,38 +85,6 @@ def test_what_is_no_input_is_an_error_with_advice(
     with pytest.raises(ConfigError, match=message) as caught:
         find(tmp_path / pattern)
     assert "\n" not in str(caught.value)
-
-
-def test_a_compressed_shard_is_an_error_that_names_the_compression(find, examples_dir, tmp_path):
-    (shard,) = examples_dir.glob("*test.tfrecord-*")
-    for compress, message, error in (
-        (gzip.compress, "compressed with gzip, .* decompress it with gunzip", WorkError),
-        (zlib.compress, "is compressed with ZLIB", ConfigError),
-    ):
-        (tmp_path / shard.name).write_bytes(compress(shard.read_bytes()))
-        with pytest.raises(error, match=message):
-            find(f"{tmp_path}/*.tfrecord*")
-
-
-def test_a_truncated_lone_shard_is_an_error_that_names_the_record(find, examples_dir, tmp_path):
-    (shard,) = examples_dir.glob("*test.tfrecord-*")
-    data = shard.read_bytes()
-    (tmp_path / shard.name).write_bytes(data[: len(data) // 2 - 1])
-    with pytest.raises(WorkError, match=rf"record 49 of \S*{shard.name} is truncated"):
-        find(f"{tmp_path}/*")
-
-
-def test_a_lone_shard_without_examples_is_an_error(find, tmp_path):
-    (tmp_path / "empty.tfrecord").touch()
-    with pytest.raises(WorkError, match=r"empty.tfrecord holds no examples"):
-        find(tmp_path / "empty.tfrecord")
-
-
-def test_two_files_of_one_name_are_an_error(find, examples_dir, tmp_path):
-    for folder in "ab":
-        shutil.copytree(examples_dir, tmp_path / folder)
-    with pytest.raises(ConfigError, match="matches several files named synthetic_garments-test"):
-        find(f"{tmp_path}/?/*test*")
 
 
 def test_options_of_a_source_are_refused_for_shards(find, examples_dir):

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from components.model.vae import VAE
+from pipeline.export.portable_file import PortableFormat
+from pipeline.export.served_model import ServedModel
 from tests.components.model.test_vae import MODELS, make
 
 # One has parts that others have, too, and a large graph.
@@ -45,6 +48,23 @@ def images_of(model: VAE) -> np.ndarray:
 def latents_of(model: VAE) -> np.ndarray:
     """Five vectors of latents."""
     return np.random.default_rng(3).standard_normal((COUNT, model.latents), np.float32)
+
+
+def assert_computes_what_the_model_does(portable: PortableFormat, model: VAE) -> None:
+    """Asserts it of the files of a format, with five images and with one."""
+    given = {"images": images_of(model), "latents": latents_of(model)}
+    if (labels := labels_of(model)) is not None:
+        given["labels"] = labels
+    served = ServedModel(model)
+    for name, signature in served.portable_signatures().items():
+        inputs = {key: given[key] for key in signature.inputs}
+        function = portable.load(portable.convert(served, name))
+        expected = signature.function()[0](*map(tf.constant, inputs.values()))
+        for count in (5, 1):
+            found = function({key: value[:count] for key, value in inputs.items()})
+            assert found.keys() == expected.keys()
+            for key, value in found.items():
+                assert_close(value, expected[key].numpy()[:count])
 
 
 def plain_process(script: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess:
