@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "pipeline/prepare": {"components", "pipeline/beam"},
     "pipeline/apply": {"components", "pipeline/beam", "pipeline/prepare"},
     "pipeline/evaluate": {"components", "trainer", "pipeline/apply"},
+    "pipeline/compare": {"components", "trainer", "pipeline/evaluate"},
     "pipeline/export": {"components", "trainer"},
     "pipeline": {"components", "trainer", "pipeline"},
 }
