@@ -9,6 +9,7 @@ import numpy as np
 
 from components.base import console
 from components.base.manifest import Artifact
+from components.metrics.doctor import Finding
 from components.metrics.mean import Mean
 from components.sources.source import UNLABELLED
 from pipeline.evaluate.metrics import ALWAYS, METRICS, NATS
@@ -71,6 +72,7 @@ class Scores:
       not_measured: why other metrics were not, by name; a part of a sentence.
       by_class: the means over the examples of each class, by metric and name of the class, for the
         metrics that single examples have; empty without labels.
+      doctor: what is wrong with the model; None if an earlier version has evaluated it.
     """
 
     dataset: str
@@ -82,6 +84,7 @@ class Scores:
     protocol: ScoringProtocol = ScoringProtocol()
     not_measured: Mapping[str, str] = dataclasses.field(default_factory=dict)
     by_class: Mapping[str, Mapping[str, ClassMean]] = dataclasses.field(default_factory=dict)
+    doctor: Sequence[Finding] | None = None
 
     def metric(self, name: str) -> Mean:
         """The mean of a metric."""
@@ -140,6 +143,7 @@ class Scores:
                 }
                 for name, classes in self.by_class.items()
             },
+            "doctor": None if self.doctor is None else list(map(dataclasses.asdict, self.doctor)),
         }
 
     @staticmethod
@@ -200,6 +204,7 @@ _ScoresRecord = dataclasses.make_dataclass(
             dict[str, dict[str, _ClassMeanRecord]],
             dataclasses.field(default_factory=dict),
         ),
+        ("doctor", list[Finding] | None, None),
     ],
     frozen=True,
 )

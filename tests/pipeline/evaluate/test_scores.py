@@ -8,6 +8,7 @@ from etils import epath
 
 from components.base.errors import WorkError
 from components.base.manifest import Artifact, Manifest
+from components.metrics.doctor import WARNING, Finding
 from components.metrics.mean import Mean
 from pipeline.evaluate.metrics import METRICS
 from pipeline.evaluate.scores import ClassMean, Scores, ScoringProtocol, means_by_class
@@ -35,6 +36,7 @@ SCORES = Scores(
     ),
     not_measured={"bits_per_dim": "it is not of bytes"},
     by_class={"elbo": {"a cat": ClassMean(Mean(-29.0, 0.75), 617)}},
+    doctor=[Finding("dead_units", WARNING, "9 of 10 latents are dead")],
 )
 
 
@@ -52,7 +54,9 @@ def test_the_json_value_is_that_of_metrics_json():
         '"psnr_examples": 334, "knn_k": 7, '
         '"knn_splits": "fitted on train, k chosen on validation, scored on test", '
         '"knn_examples": 1234}, "not_measured": {"bits_per_dim": "it is not of bytes"}, '
-        '"by_class": {"elbo": {"a cat": {"mean": -29.0, "half_width_95": 0.75, "examples": 617}}}}'
+        '"by_class": {"elbo": {"a cat": {"mean": -29.0, "half_width_95": 0.75, "examples": 617}}}, '
+        '"doctor": [{"code": "dead_units", "severity": "warning", '
+        '"text": "9 of 10 latents are dead"}]}'
     )
 
 
@@ -77,6 +81,7 @@ def test_scores_are_restored_from_the_manifest():
         {"protocol": {"more": 1}},
         {"by_class": {"elbo": {"cat": {"mean": 1.0, "half_width_95": None}}}},
         {"not_measured": ["nll"]},
+        {"doctor": [{"code": "dead_units", "severity": "warning", "text": 1}]},
     ],
 )
 def test_other_counts_are_an_error_of_one_line(change):
@@ -86,10 +91,11 @@ def test_other_counts_are_an_error_of_one_line(change):
 
 def test_an_evaluation_of_an_earlier_version_has_no_protocol():
     counts = SCORES.as_json()
-    for name in ("protocol", "nll", "psnr", "knn_accuracy", "not_measured", "by_class"):
+    for name in ("protocol", "nll", "psnr", "knn_accuracy", "not_measured", "by_class", "doctor"):
         del counts[name]
     scores = Scores.of(artifact(counts))
     assert scores.protocol == ScoringProtocol()
+    assert scores.doctor is None
     assert list(scores.means) == ["elbo", "rate", "distortion"]
 
 

@@ -1,3 +1,5 @@
+import numpy as np
+
 from components.metrics.mean import Mean
 from pipeline.evaluate import neighbors
 from pipeline.evaluate.measures.representation import NeighborMeasure
@@ -13,3 +15,4 @@ def test_the_neighbors_are_those_of_the_embeddings(subject):
         "knn_splits": expected.splits,
         "knn_examples": 60,
     }
+    np.testing.assert_array_equal(measured.by_example["knn_accuracy"], expected.correct)
