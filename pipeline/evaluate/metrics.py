@@ -4,6 +4,8 @@ import dataclasses
 
 NATS, BITS, DECIBELS = "nats per example", "bits per dimension", "dB"
 LABELS = "fraction of labels"
+SQUARED_FEATURES, KERNELS = "squared units of the features", "units of the kernel"
+SAMPLES, EXAMPLES = "fraction of samples", "fraction of examples"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +32,12 @@ METRICS = {
     "bits_per_dim": Metric("bits per dimension", BITS, digits=3),
     "psnr": Metric("PSNR of reconstructions", DECIBELS),
     "knn_accuracy": Metric("accuracy of the nearest neighbors", LABELS, digits=4),
+    "fid": Metric("Fréchet distance of samples (FID)", SQUARED_FEATURES),
+    "fid_floor": Metric("FID of training images", SQUARED_FEATURES),
+    "kid": Metric("kernel distance of samples (KID)", KERNELS, digits=4),
+    "kid_floor": Metric("KID of training images", KERNELS, digits=4),
+    "precision": Metric("precision of samples", SAMPLES, digits=3),
+    "recall": Metric("recall of samples", EXAMPLES, digits=3),
 }
 
 # These are measured whatever is asked for: figures and summaries show them.

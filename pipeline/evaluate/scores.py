@@ -29,6 +29,13 @@ class ScoringProtocol:
       knn_k: number of nearest neighbors that predict a label.
       knn_splits: which splits they, their number and the predicted examples are from, in words.
       knn_examples: number of examples whose labels were predicted.
+      samples: number of samples, and of the examples that they are compared with.
+      samples_are: what a sample is, in words.
+      floor_examples: number of train examples that take the place of the samples for the floors.
+      feature_accuracy: fraction of held-out labels that the classifier predicts in whose features
+        the samples are compared.
+      feature_digest: the first digits of the SHA-256 digest of this classifier. Distances of equal
+        digests can be compared.
     """
 
     likelihood: str | None = None
@@ -41,6 +48,11 @@ class ScoringProtocol:
     knn_k: int | None = None
     knn_splits: str | None = None
     knn_examples: int | None = None
+    samples: int | None = None
+    samples_are: str | None = None
+    floor_examples: int | None = None
+    feature_accuracy: float | None = None
+    feature_digest: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,6 +123,14 @@ class Scores:
                 f"{protocol.knn_k} nearest neighbors among the embeddings, {protocol.knn_splits}, "
                 f"for the labels of {protocol.knn_examples:,} examples"
             )
+        if protocol.samples:
+            parts.append(
+                f"{protocol.samples:,} samples, {protocol.samples_are}, against as many examples, "
+                f"in the features of a classifier with an accuracy of "
+                f"{protocol.feature_accuracy:.1%}"
+            )
+        if protocol.floor_examples:
+            parts.append(f"{protocol.floor_examples:,} train examples for the floors")
         if protocol.examples_in_split and self.examples < protocol.examples_in_split:
             parts.append(
                 f"only the first {self.examples:,} of {protocol.examples_in_split:,} examples, "

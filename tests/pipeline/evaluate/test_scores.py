@@ -51,7 +51,9 @@ def test_the_json_value_is_that_of_metrics_json():
         '"importance_samples": 100, "weights": null, "examples_in_split": null, '
         '"psnr_examples": 334, "knn_k": 7, '
         '"knn_splits": "fitted on train, k chosen on validation, scored on test", '
-        '"knn_examples": 1234}, "not_measured": {"bits_per_dim": "it is not of bytes"}, '
+        '"knn_examples": 1234, "samples": null, "samples_are": null, "floor_examples": null, '
+        '"feature_accuracy": null, "feature_digest": null}, "not_measured": '
+        '{"bits_per_dim": "it is not of bytes"}, '
         '"by_class": {"elbo": {"a cat": {"mean": -29.0, "half_width_95": 0.75, "examples": 617}}}}'
     )
 
@@ -126,3 +128,14 @@ def test_means_by_class_are_those_of_the_labelled_examples_with_values():
 @pytest.mark.parametrize("names", [[], ["a"], ["a", "unlabelled"]])
 def test_one_class_has_no_means_by_class(names):
     assert means_by_class({"psnr": np.ones(4)}, np.zeros(4, int), names) == {}
+
+
+def test_the_features_that_samples_are_compared_in_are_said():
+    protocol = ScoringProtocol(
+        samples=167, samples_are="each a mean", floor_examples=150, feature_accuracy=0.8742
+    )
+    text = dataclasses.replace(SCORES, protocol=protocol).how_measured()
+    assert "167 samples, each a mean, against as many examples" in text
+    assert "in the features of a classifier with an accuracy of 87.4%" in text
+    assert "150 train examples for the floors" in text
+    assert "samples" not in dataclasses.replace(SCORES, protocol=ScoringProtocol()).how_measured()
