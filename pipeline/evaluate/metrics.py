@@ -5,6 +5,8 @@ import dataclasses
 NATS, BITS, DECIBELS = "nats per example", "bits per dimension", "dB"
 LABELS, DIMENSIONS = "fraction of labels", "latent dimensions"
 ENTROPY = "fraction of the entropy of labels"
+SQUARED_FEATURES, KERNELS = "squared units of the features", "units of the kernel"
+SAMPLES, EXAMPLES = "fraction of samples", "fraction of examples"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +38,12 @@ METRICS = {
     "mutual_information": Metric("mutual information of image and latents", NATS),
     "marginal_kl": Metric("divergence of the aggregate posterior from the prior", NATS),
     "mig": Metric("mutual information gap", ENTROPY, digits=3),
+    "fid": Metric("Fréchet distance of samples (FID)", SQUARED_FEATURES),
+    "fid_floor": Metric("FID of training images", SQUARED_FEATURES),
+    "kid": Metric("kernel distance of samples (KID)", KERNELS, digits=4),
+    "kid_floor": Metric("KID of training images", KERNELS, digits=4),
+    "precision": Metric("precision of samples", SAMPLES, digits=3),
+    "recall": Metric("recall of samples", EXAMPLES, digits=3),
 }
 
 # These are measured whatever is asked for: figures and summaries show them.

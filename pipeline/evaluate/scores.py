@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components.base.manifest import Artifact
@@ -33,6 +33,13 @@ class ScoringProtocol:
       linear_probe_examples: number of examples whose labels it predicted.
       information_examples: number of examples whose posteriors make up the aggregate posterior.
       information_draws: number of examples with a draw for the mutual information.
+      samples: number of samples, and of the examples that they are compared with.
+      samples_are: what a sample is, in words.
+      floor_examples: number of train examples that take the place of the samples for the floors.
+      feature_accuracy: fraction of held-out labels that the classifier predicts in whose features
+        the samples are compared.
+      feature_digest: the first digits of the SHA-256 digest of this classifier. Distances of equal
+        digests can be compared.
     """
 
     likelihood: str | None = None
@@ -50,6 +57,11 @@ class ScoringProtocol:
     linear_probe_examples: int | None = None
     information_examples: int | None = None
     information_draws: int | None = None
+    samples: int | None = None
+    samples_are: str | None = None
+    floor_examples: int | None = None
+    feature_accuracy: float | None = None
+    feature_digest: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,6 +136,14 @@ class Scores:
                 f"examples for the mutual information, which is at most {math.log(examples):.2f} "
                 "nats"
             )
+        if protocol.samples:
+            parts.append(
+                f"{protocol.samples:,} samples, {protocol.samples_are}, against as many examples, "
+                f"in the features of a classifier with an accuracy of "
+                f"{protocol.feature_accuracy:.1%}"
+            )
+        if protocol.floor_examples:
+            parts.append(f"{protocol.floor_examples:,} train examples for the floors")
         if protocol.examples_in_split and self.examples < protocol.examples_in_split:
             parts.append(
                 f"only the first {self.examples:,} of {protocol.examples_in_split:,} examples, "

@@ -164,11 +164,19 @@ def _write_evaluation(
         class_names=dataset.class_names,
     )
     writer.draw_latent_space(means, split_examples.labels)
-    writer.draw_samples(seed=config.draws_seed)
+    samples = writer.draw_samples(seed=config.draws_seed)
+    has_unseen = "train" in dataset.splits and split != "train"
+    if has_unseen:
+        writer.draw_neighbors_of_samples(samples, dataset, scored)
     writer.draw_reconstructions(split_examples)
     writer.draw_learning_curves(epochs)
 
-    page = report.render(scores, trained, [console.visible(note) for note in notes])
+    page = report.render(
+        scores,
+        trained,
+        [console.visible(note) for note in notes],
+        without=() if has_unseen else ("neighbors_of_samples",),
+    )
     (directory / REPORT).write_text(page)
     return scores
 

@@ -1,5 +1,6 @@
 """All measures, in the order in which they are made."""
 
+from pipeline.evaluate.measures.generation import GenerationMeasure
 from pipeline.evaluate.measures.latents import (
     ActiveUnitsMeasure,
     GapMeasure,
@@ -18,6 +19,7 @@ MEASURES: tuple[Measure, ...] = (
     ActiveUnitsMeasure(),
     InformationMeasure(),
     GapMeasure(),
+    GenerationMeasure(),
 )
 
 

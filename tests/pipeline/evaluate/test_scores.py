@@ -63,7 +63,9 @@ def test_the_json_value_is_that_of_metrics_json():
         '"knn_splits": "fitted on train, k chosen on validation, scored on test", '
         '"knn_examples": 1234, "linear_probe_penalty": 0.001, '
         '"linear_probe_splits": "fitted on train, penalty fixed, scored on validation", '
-        '"linear_probe_examples": 1234, "information_examples": 1000, "information_draws": 500}, '
+        '"linear_probe_examples": 1234, "information_examples": 1000, "information_draws": 500, '
+        '"samples": null, "samples_are": null, "floor_examples": null, '
+        '"feature_accuracy": null, "feature_digest": null}, '
         '"not_measured": {"bits_per_dim": "it is not of bytes"}, '
         '"rate_per_dimension": [9.0, 1.0], "by_class": {"elbo": {"a cat": '
         '{"mean": -29.0, "half_width_95": 0.75, "examples": 617}}}, '
@@ -147,3 +149,14 @@ def test_the_json_value_holds_no_infinity():
     text = json.dumps(single.as_json(), allow_nan=False)
     assert json.loads(text)["elbo"] == {"mean": -30.0, "half_width_95": None}
     assert Scores.of(artifact(json.loads(text))) == single
+
+
+def test_the_features_that_samples_are_compared_in_are_said():
+    protocol = ScoringProtocol(
+        samples=167, samples_are="each a mean", floor_examples=150, feature_accuracy=0.8742
+    )
+    text = dataclasses.replace(SCORES, protocol=protocol).how_measured()
+    assert "167 samples, each a mean, against as many examples" in text
+    assert "in the features of a classifier with an accuracy of 87.4%" in text
+    assert "150 train examples for the floors" in text
+    assert "samples" not in dataclasses.replace(SCORES, protocol=ScoringProtocol()).how_measured()

@@ -20,7 +20,14 @@ from pipeline.evaluate.metrics import METRICS
 from pipeline.evaluate.stage import evaluate
 from tests.manifests import edit_manifest
 
-FIGURES = ("encodings", "latent_grid", "samples", "reconstructions", "learning_curves")
+FIGURES = (
+    "encodings",
+    "latent_grid",
+    "samples",
+    "neighbors_of_samples",
+    "reconstructions",
+    "learning_curves",
+)
 
 
 @pytest.fixture(scope="module")
