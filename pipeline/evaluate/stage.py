@@ -14,8 +14,9 @@ from components.data.prepared_dataset import PreparedDataset
 from components.model import model_file
 from components.model.registry import MODEL_FILE
 from pipeline.apply.inputs import check_image_shape
+from pipeline.evaluate.class_means import means_by_class
 from pipeline.evaluate.config import EvaluateConfig
-from pipeline.evaluate.scores import Scores, ScoringProtocol, means_by_class
+from pipeline.evaluate.scores import Scores, ScoringProtocol
 from trainer.recording.epoch_metrics import (
     EPOCH_METRICS_FILE,
     EpochMetrics,
@@ -121,9 +122,8 @@ def _write_evaluation(
     tables = _embed(dataset, trained, directory / "embeddings")
 
     console.say(f"evaluate: scoring {console.counted(len(scored), f'{split} example')}")
-    measured = measure_all(
-        Subject(model, dataset, split, scored, tables, config=config, directory=directory)
-    )
+    subject = Subject(model, dataset, split, scored, tables, config=config, directory=directory)
+    measured = measure_all(subject)
     protocol = _protocol(model, trained, num_examples=len(split_examples))
     scores = Scores(
         # Names may come from strangers, and hold characters that no font and no page has.
@@ -135,6 +135,7 @@ def _write_evaluation(
         means=measured.means,
         protocol=dataclasses.replace(protocol, **measured.protocol),
         not_measured=measured.not_measured,
+        rate_per_dimension=subject.rate_per_dimension,
         by_class=means_by_class(measured.by_example, scored.labels, dataset.class_names),
     )
     (directory / METRICS_FILE).write_text(json.dumps(scores.as_json(), indent=2) + "\n")
