@@ -92,7 +92,7 @@ def _score_row(name: str, score: Mean) -> str:
     digits = metric.digits
     interval = f"{mean - half_width:z.{digits}f} to {mean + half_width:z.{digits}f}"
     if math.isinf(half_width):
-        interval = "unknown: a single example"
+        interval = "none"  # Of a count, or of a single example.
     return (
         f'<tr><td>{metric.title}<td class="number">{mean:z.{digits}f}<td class="number">{interval}'
         f"<td>{metric.unit}"

@@ -15,9 +15,10 @@ from components.model import model_file
 from components.model.registry import MODEL_FILE
 from pipeline.apply.inputs import check_image_shape
 from pipeline.evaluate import example_scores
+from pipeline.evaluate.class_means import means_by_class
 from pipeline.evaluate.config import EvaluateConfig
 from pipeline.evaluate.example_scores import EXAMPLE_SCORES_FILE
-from pipeline.evaluate.scores import Scores, ScoringProtocol, means_by_class
+from pipeline.evaluate.scores import Scores, ScoringProtocol
 from trainer.recording.epoch_metrics import (
     EPOCH_METRICS_FILE,
     EpochMetrics,
@@ -141,6 +142,7 @@ def _write_evaluation(
         means=measured.means,
         protocol=dataclasses.replace(protocol, **measured.protocol),
         not_measured=measured.not_measured,
+        rate_per_dimension=subject.rate_per_dimension,
         by_class=means_by_class(measured.by_example, scored.labels, dataset.class_names),
         doctor=found,
     )
