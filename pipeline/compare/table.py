@@ -48,9 +48,11 @@ def interval(mean: Mean, digits: int) -> str:
 def change(difference: Difference, digits: int) -> str:
     """A difference with its sign, its interval, and how it was measured."""
     sign = "+" if difference.mean.value >= 0 else ""
+    shown = f"{sign}{interval(difference.mean, digits)}"
+    if math.isinf(difference.mean.half_width):
+        return shown
     kind = "paired" if difference.is_paired else "not paired"
-    mark = " *" if difference.is_clear else ""
-    return f"{sign}{interval(difference.mean, digits)} ({kind}){mark}"
+    return f"{shown} ({kind}){' *' if difference.is_clear else ''}"
 
 
 def _cut(line: str, width: int = WIDTH) -> str:

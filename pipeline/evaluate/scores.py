@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from components.base.manifest import Artifact
@@ -94,7 +94,7 @@ class Scores:
     not_measured: Mapping[str, str] = dataclasses.field(default_factory=dict)
     rate_per_dimension: list[float] | None = None
     by_class: Mapping[str, Mapping[str, ClassMean]] = dataclasses.field(default_factory=dict)
-    doctor: Sequence[Finding] | None = None
+    doctor: list[Finding] | None = None
 
     def metric(self, name: str) -> Mean:
         """The mean of a metric."""

@@ -1,7 +1,10 @@
+import math
+
 import numpy as np
 
+from components.metrics.mean import Mean
 from pipeline.compare import table
-from pipeline.compare.differences import compare
+from pipeline.compare.differences import Difference, compare
 from tests.pipeline.compare.made_runs import made_run
 
 HARD = np.linspace(-300, -200, 101)
@@ -28,6 +31,11 @@ def test_no_line_is_longer_than_80_characters():
     lines = table.render(compare(runs)).splitlines()
     assert max(map(len, lines)) == table.WIDTH
     assert all(line == line.rstrip() for line in lines)
+
+
+def test_a_metric_without_an_interval_has_a_bare_difference():
+    difference = Difference(Mean(-2.0, math.inf), is_paired=False)
+    assert table.change(difference, 0) == "-2"
 
 
 def test_what_was_not_paired_is_said():

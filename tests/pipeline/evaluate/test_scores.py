@@ -115,6 +115,7 @@ def test_an_evaluation_of_an_earlier_version_has_no_protocol():
         "by_class",
         "doctor",
         "active_units",
+        "doctor",
     ):
         del counts[name]
     scores = Scores.of(artifact(counts))

@@ -49,6 +49,7 @@ def test_the_probe_is_that_of_the_embeddings(subject, splits):
         "linear_probe_splits": "fitted on train, penalty chosen on validation, scored on test",
         "linear_probe_examples": 60,
     }
+    np.testing.assert_array_equal(measured.by_example["linear_probe_accuracy"], is_correct)
 
 
 def test_without_a_validation_split_the_probe_is_fitted_again_to_all_of_train(subject, splits):
@@ -66,7 +67,9 @@ def test_without_a_validation_split_the_probe_is_fitted_again_to_all_of_train(su
 def test_without_a_test_split_the_settings_are_fixed(subject, splits):
     del splits["test"]
     without = having(subject(), splits)
-    assert NeighborMeasure().measure(without).protocol["knn_k"] == 10
+    neighbors = NeighborMeasure().measure(without)
+    assert neighbors.protocol["knn_k"] == 10
+    assert neighbors.by_example == {}  # The labels of other examples are predicted.
     measured = ProbeMeasure().measure(without)
     assert measured.protocol["linear_probe_penalty"] == 1e-3
     probe = linear_probe.fit(splits["train"], penalty=1e-3)
