@@ -64,6 +64,8 @@ def evaluate(
         directory=epath.Path(output),
         config=dataclasses.asdict(config),
         inputs={"examples": dataset.artifact.as_input(), "model": trained.as_input()},
+        # It says when the model was trained, and where it is.
+        volatile_prefixes=(REPORT,),
     )
     if plan.is_up_to_date(overwrite=overwrite, verify=verify):
         console.say(f"evaluate: up to date ({output})")
@@ -74,7 +76,7 @@ def evaluate(
     with plan.publish(resume=True, overwrite=overwrite) as draft:
         # The model has the notes of the dataset that it was trained on, usually the same one.
         notes = list(dict.fromkeys([*dataset.artifact.manifest.notes, *trained.manifest.notes]))
-        scores = _write_evaluation(config, dataset, trained, draft.path, notes=notes)
+        scores = _write_evaluation(config, dataset, trained, draft.path, output=output, notes=notes)
         draft.counts = scores.as_json()
         draft.notes = notes
     console.say(f"evaluate: report in {epath.Path(output, REPORT)}")
@@ -102,15 +104,17 @@ def _write_evaluation(
     trained: Artifact,
     directory: epath.Path,
     *,
+    output: epath.PathLike,
     notes: list[str],
 ) -> Scores:
-    """Writes all files of an evaluation to `directory`; the report shows the notes."""
+    """Writes all files of an evaluation to `directory`; the report shows the notes and `output`."""
     tensorflow_setup.load()
     from components.model import embeddings, vae
-    from pipeline.evaluate import report
     from pipeline.evaluate.figures import FigureWriter
     from pipeline.evaluate.measures.measure import Subject
     from pipeline.evaluate.measures.registry import measure_all
+    from pipeline.evaluate.report import page
+    from pipeline.evaluate.report.subject import ReportSubject
 
     model = vae.load(trained.verified(MODEL_FILE))
     split = dataset.splits[-1]
@@ -121,9 +125,8 @@ def _write_evaluation(
     tables = _embed(dataset, trained, directory / "embeddings")
 
     console.say(f"evaluate: scoring {console.counted(len(scored), f'{split} example')}")
-    measured = measure_all(
-        Subject(model, dataset, split, scored, tables, config=config, directory=directory)
-    )
+    subject = Subject(model, dataset, split, scored, tables, config=config, directory=directory)
+    measured = measure_all(subject)
     protocol = _protocol(model, trained, num_examples=len(split_examples))
     scores = Scores(
         # Names may come from strangers, and hold characters that no font and no page has.
@@ -145,15 +148,36 @@ def _write_evaluation(
     console.say(f"evaluate: drawing{slowly}")
     figures = directory / "figures"
     figures.mkdir(parents=True, exist_ok=True)
-    writer = FigureWriter(figures, vae=model, scores=scores, class_names=dataset.class_names)
+    writer = FigureWriter(
+        figures,
+        vae=model,
+        scores=scores,
+        class_names=dataset.class_names,
+        formats=config.figure_format,
+        titles=config.titles,
+    )
     means = np.concatenate([embeddings.read(path).means for path in tables[split]])
-    writer.draw_latent_space(means, split_examples.labels)
-    writer.draw_samples(seed=config.draws_seed)
-    writer.draw_reconstructions(split_examples)
-    writer.draw_learning_curves(_epochs(trained))
-
-    page = report.render(scores, trained, [console.visible(note) for note in notes])
-    (directory / REPORT).write_text(page)
+    epochs = _epochs(trained)
+    writer.draw_learning_curves(epochs)
+    has_rates = model.latent_model.has_closed_form_rates
+    report = ReportSubject(
+        dataset=dataset,
+        trained=trained,
+        vae=model,
+        config=config,
+        output=output,
+        scores=scores,
+        epochs=epochs,
+        examples=split_examples,
+        means=means,
+        elbo=measured.by_example["elbo"],
+        rates=subject.bound.rates.mean(axis=0) if has_rates else None,
+        space=writer.draw_latent_space(means, split_examples.labels),
+        samples=writer.draw_samples(seed=config.draws_seed),
+        reconstructions=writer.draw_reconstructions(split_examples),
+        notes=[console.visible(note) for note in notes],
+    )
+    (directory / REPORT).write_text(page.render(report))
     return scores
 
 
