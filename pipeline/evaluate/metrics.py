@@ -3,7 +3,8 @@
 import dataclasses
 
 NATS, BITS, DECIBELS = "nats per example", "bits per dimension", "dB"
-LABELS = "fraction of labels"
+LABELS, DIMENSIONS = "fraction of labels", "latent dimensions"
+ENTROPY = "fraction of the entropy of labels"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +31,11 @@ METRICS = {
     "bits_per_dim": Metric("bits per dimension", BITS, digits=3),
     "psnr": Metric("PSNR of reconstructions", DECIBELS),
     "knn_accuracy": Metric("accuracy of the nearest neighbors", LABELS, digits=4),
+    "linear_probe_accuracy": Metric("accuracy of a linear probe", LABELS, digits=4),
+    "active_units": Metric("active units", DIMENSIONS, digits=0),
+    "mutual_information": Metric("mutual information of image and latents", NATS),
+    "marginal_kl": Metric("divergence of the aggregate posterior from the prior", NATS),
+    "mig": Metric("mutual information gap", ENTROPY, digits=3),
 }
 
 # These are measured whatever is asked for: figures and summaries show them.

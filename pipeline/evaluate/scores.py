@@ -2,15 +2,12 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from components.base import console
 from components.base.manifest import Artifact
 from components.metrics.mean import Mean
-from components.sources.source import UNLABELLED
+from pipeline.evaluate.class_means import ClassMean
 from pipeline.evaluate.metrics import ALWAYS, METRICS, NATS
 
 
@@ -29,6 +26,12 @@ class ScoringProtocol:
       knn_k: number of nearest neighbors that predict a label.
       knn_splits: which splits they, their number and the predicted examples are from, in words.
       knn_examples: number of examples whose labels were predicted.
+      linear_probe_penalty: the penalty of the squared weights of the linear probe.
+      linear_probe_splits: which splits it, its penalty and the predicted examples are from, in
+        words.
+      linear_probe_examples: number of examples whose labels it predicted.
+      information_examples: number of examples whose posteriors make up the aggregate posterior.
+      information_draws: number of examples with a draw for the mutual information.
     """
 
     likelihood: str | None = None
@@ -41,19 +44,11 @@ class ScoringProtocol:
     knn_k: int | None = None
     knn_splits: str | None = None
     knn_examples: int | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class ClassMean:
-    """The mean of a metric over the examples of a class.
-
-    Attributes:
-      mean: the mean.
-      examples: number of examples.
-    """
-
-    mean: Mean
-    examples: int
+    linear_probe_penalty: float | None = None
+    linear_probe_splits: str | None = None
+    linear_probe_examples: int | None = None
+    information_examples: int | None = None
+    information_draws: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +64,8 @@ class Scores:
       means: each metric that was measured, by its name in `METRICS`.
       protocol: how they were measured.
       not_measured: why other metrics were not, by name; a part of a sentence.
+      rate_per_dimension: the mean rate of each latent dimension in nats; None if it has no closed
+        form.
       by_class: the means over the examples of each class, by metric and name of the class, for the
         metrics that single examples have; empty without labels.
     """
@@ -81,6 +78,7 @@ class Scores:
     means: Mapping[str, Mean]
     protocol: ScoringProtocol = ScoringProtocol()
     not_measured: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    rate_per_dimension: list[float] | None = None
     by_class: Mapping[str, Mapping[str, ClassMean]] = dataclasses.field(default_factory=dict)
 
     def metric(self, name: str) -> Mean:
@@ -111,6 +109,18 @@ class Scores:
                 f"{protocol.knn_k} nearest neighbors among the embeddings, {protocol.knn_splits}, "
                 f"for the labels of {protocol.knn_examples:,} examples"
             )
+        if protocol.linear_probe_penalty:
+            parts.append(
+                f"a linear probe of the embeddings, {protocol.linear_probe_splits}, with a penalty "
+                f"of {protocol.linear_probe_penalty:g}"
+            )
+        if protocol.information_examples:
+            examples = protocol.information_examples
+            parts.append(
+                f"{protocol.information_draws:,} draws against the posteriors of {examples:,} "
+                f"examples for the mutual information, which is at most {math.log(examples):.2f} "
+                "nats"
+            )
         if protocol.examples_in_split and self.examples < protocol.examples_in_split:
             parts.append(
                 f"only the first {self.examples:,} of {protocol.examples_in_split:,} examples, "
@@ -133,6 +143,7 @@ class Scores:
             **{name: _mean_as_json(self.means[name]) for name in METRICS if name in self.means},
             "protocol": dataclasses.asdict(self.protocol),
             "not_measured": dict(self.not_measured),
+            "rate_per_dimension": self.rate_per_dimension,
             "by_class": {
                 name: {
                     class_name: {**_mean_as_json(each.mean), "examples": each.examples}
@@ -195,6 +206,7 @@ _ScoresRecord = dataclasses.make_dataclass(
         *((name, _MeanRecord | None, None) for name in METRICS if name not in ALWAYS),
         ("protocol", ScoringProtocol, ScoringProtocol()),
         ("not_measured", dict[str, str], dataclasses.field(default_factory=dict)),
+        ("rate_per_dimension", list[float] | None, None),
         (
             "by_class",
             dict[str, dict[str, _ClassMeanRecord]],
@@ -203,35 +215,6 @@ _ScoresRecord = dataclasses.make_dataclass(
     ],
     frozen=True,
 )
-
-
-def means_by_class(
-    by_example: Mapping[str, np.ndarray], labels: np.ndarray, class_names: Sequence[str]
-) -> dict[str, dict[str, ClassMean]]:
-    """The means of metrics over the examples of each class.
-
-    Args:
-      by_example: metrics of N examples, float64 [N], by name; NaN where an example is left out.
-      labels: of the examples, integers, shape [N].
-      class_names: names of the labels, by label. The class `unlabelled` is no label.
-
-    Returns:
-      The means by metric and by name of the class, for classes with examples; nothing if there are
-      less than two classes.
-    """
-    classes = [label for label, name in enumerate(class_names) if name != UNLABELLED]
-    if len(classes) < 2:
-        return {}
-    rows = {label: np.flatnonzero(labels == label) for label in classes}
-    means: dict[str, dict[str, ClassMean]] = {}
-    for name, values in by_example.items():
-        means[name] = {}
-        for label, members in rows.items():
-            scored = values[members][~np.isnan(values[members])]
-            if len(scored):
-                mean = ClassMean(Mean.of(scored), len(scored))
-                means[name][console.visible(class_names[label])] = mean
-    return means
 
 
 def _mean_as_json(mean: Mean) -> dict[str, float | None]:

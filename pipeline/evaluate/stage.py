@@ -14,8 +14,9 @@ from components.data.prepared_dataset import PreparedDataset
 from components.model import model_file
 from components.model.registry import MODEL_FILE
 from pipeline.apply.inputs import check_image_shape
+from pipeline.evaluate.class_means import means_by_class
 from pipeline.evaluate.config import EvaluateConfig
-from pipeline.evaluate.scores import Scores, ScoringProtocol, means_by_class
+from pipeline.evaluate.scores import Scores, ScoringProtocol
 from trainer.recording.epoch_metrics import (
     EPOCH_METRICS_FILE,
     EpochMetrics,
@@ -138,6 +139,7 @@ def _write_evaluation(
         means=measured.means,
         protocol=dataclasses.replace(protocol, **measured.protocol),
         not_measured=measured.not_measured,
+        rate_per_dimension=subject.rate_per_dimension,
         by_class=means_by_class(measured.by_example, scored.labels, dataset.class_names),
     )
     (directory / METRICS_FILE).write_text(json.dumps(scores.as_json(), indent=2) + "\n")
@@ -159,7 +161,6 @@ def _write_evaluation(
     means = np.concatenate([embeddings.read(path).means for path in tables[split]])
     epochs = _epochs(trained)
     writer.draw_learning_curves(epochs)
-    has_rates = model.latent_model.has_closed_form_rates
     report = ReportSubject(
         dataset=dataset,
         trained=trained,
@@ -171,7 +172,6 @@ def _write_evaluation(
         examples=split_examples,
         means=means,
         elbo=measured.by_example["elbo"],
-        rates=subject.bound.rates.mean(axis=0) if has_rates else None,
         space=writer.draw_latent_space(means, split_examples.labels),
         samples=writer.draw_samples(seed=config.draws_seed),
         reconstructions=writer.draw_reconstructions(split_examples),

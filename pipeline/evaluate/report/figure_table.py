@@ -38,7 +38,7 @@ def _row(name: str, mean: Mean, *, digits: int) -> dict[str, str]:
     metric, value, half_width = METRICS[name], mean.value, mean.half_width
     row = {"title": metric.title, "unit": metric.unit, "mean": _number(value, digits)}
     if not math.isfinite(half_width):
-        return row | {"half_width": "", "interval": "not known"}
+        return row | {"half_width": "", "interval": "none"}
     low, high = (_number(value + sign * half_width, digits) for sign in (-1, 1))
     return row | {"half_width": f"± {half_width:,.{digits}f}", "interval": f"{low} to {high}"}
 

@@ -61,7 +61,7 @@ def render(subject: ReportSubject) -> str:
         axes=plane.names,
         chosen=texts.chosen(plot),
         decoding=texts.decoding(subject, plot),
-        bars=texts.bars(subject.rates),
+        bars=texts.bars(scores.rate_per_dimension),
         # The first row of a picture is at the top, that of the plane at the bottom.
         grid=tiles(subject.space.images[::-1], gap=0, side=_GRID_SIDE),
         given=texts.given(subject),

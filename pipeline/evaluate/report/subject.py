@@ -97,7 +97,6 @@ class ReportSubject:
       examples: the split that was scored.
       means: embeddings of its examples, float32, shape [N, latents].
       elbo: ELBO of its first examples, those that were scored, in nats, shape [S].
-      rates: mean rate of each latent dimension in nats, shape [latents]; None if it is not known.
       space: what is drawn of the latent space.
       samples: images decoded from the prior.
       reconstructions: examples of each class above their reconstructions.
@@ -115,7 +114,6 @@ class ReportSubject:
     examples: ExampleBatch
     means: np.ndarray
     elbo: np.ndarray
-    rates: np.ndarray | None
     space: LatentPlane
     samples: Sequence[Strip]
     reconstructions: Sequence[Strip]

@@ -109,7 +109,7 @@ def given(subject: ReportSubject) -> str:
     return f", given {subject.class_names[subject.space.label]}"
 
 
-def bars(rates: np.ndarray | None) -> dict[str, Any] | None:
+def bars(rates: Sequence[float] | None) -> dict[str, Any] | None:
     """The rates of the latent dimensions as bars, the largest first; None if they are few."""
     if rates is None or len(rates) < _MIN_BARS or not np.isfinite(rates).all():
         return None

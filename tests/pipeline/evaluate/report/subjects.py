@@ -13,9 +13,9 @@ from components.model import vae
 from components.model.decode import decode, reconstruct
 from components.model.latent_plane import Plane
 from components.model.pixels import to_unit
+from pipeline.evaluate.class_means import means_by_class
 from pipeline.evaluate.config import EvaluateConfig
 from pipeline.evaluate.report.subject import LatentPlane, ReportSubject, Strip
-from pipeline.evaluate.scores import means_by_class
 from tests.pipeline.evaluate.test_scores import SCORES
 from trainer.recording.epoch_metrics import EpochMetrics
 
@@ -46,13 +46,13 @@ def report_subject(example_set, model_dir, **changes) -> ReportSubject:
         scores=dataclasses.replace(
             SCORES,
             means={"elbo": Mean.of(elbo), "knn_accuracy": Mean(0.875, 0.03125)},
+            rate_per_dimension=[3.0, 0.5, 2.0],
             by_class=means_by_class({"elbo": elbo}, test.labels, example_set.class_names),
         ),
         epochs=EPOCHS,
         examples=test,
         means=means,
         elbo=elbo,
-        rates=np.array([3.0, 0.5, 2.0]),
         space=LatentPlane(plane, QUANTILES, grid, label=0),
         samples=[Strip(None, grid)],
         reconstructions=[Strip(int(test.labels[0]), pairs)],

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from components.metrics.mean import Mean
+from pipeline.evaluate.class_means import ClassMean
 from pipeline.evaluate.report import example_section
 from pipeline.evaluate.report.subject import Strip
-from pipeline.evaluate.scores import ClassMean
 from tests.components.figures.test_embedded import picture
 from tests.pipeline.evaluate.report.subjects import report_subject
 

@@ -21,7 +21,7 @@ def test_the_table_has_all_figures_in_their_order():
 
 def test_a_figure_without_an_interval_says_so():
     (row,) = figure_table.table({"psnr": Mean(-0.0001, math.inf)})
-    assert (row["mean"], row["half_width"], row["interval"]) == ("0.00", "", "not known")
+    assert (row["mean"], row["half_width"], row["interval"]) == ("0.00", "", "none")
 
 
 def test_the_headlines_are_few_and_the_likelihood_is_first():

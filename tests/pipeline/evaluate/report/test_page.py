@@ -84,8 +84,8 @@ def test_figures_settings_and_commands_are_shown(subject, text):
 
 
 def test_sections_without_data_are_left_out(subject):
-    scores = dataclasses.replace(subject.scores, by_class={})
-    without = page.render(dataclasses.replace(subject, scores=scores, rates=None))
+    scores = dataclasses.replace(subject.scores, by_class={}, rate_per_dimension=None)
+    without = page.render(dataclasses.replace(subject, scores=scores))
     assert "ELBO by class" not in without
     assert "Rate by latent dimension" not in without
     assert 'id="findings"' not in without
