@@ -35,6 +35,7 @@ from trainer.devices.hosts import Host, host
 MARKDOWN = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 TRAINING = (ROOT / "docs" / "training.md").read_text()
 MODELS = (ROOT / "docs" / "models.md").read_text()
+REPORT = (ROOT / "docs" / "report.md").read_text()
 SLURM = ROOT / "docs" / "slurm.sbatch"
 SERVICE, JOB = yaml.safe_load_all((ROOT / "docs" / "kubernetes.yaml").read_text())
 POD = JOB["spec"]["template"]["spec"]
@@ -92,8 +93,10 @@ def parsed_call(monkeypatch) -> Callable[[list[str]], tuple[Any, ...]]:
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
 def test_every_setting_is_explained_with_its_choices(setting):
-    text = TRAINING + MODELS
-    assert re.search(rf"--{setting.name}\b", text)
+    text = TRAINING + MODELS + REPORT
+    # A truth value has a flag for what is not its default.
+    option = f"no_{setting.name}" if setting.default is True else setting.name
+    assert re.search(rf"--{option}\b", text)
     spans = " ".join(re.findall(r"`([^`]+)`", text)).split()
     assert set(setting.metadata["choices"] or ()) <= set(spans)
 
@@ -102,7 +105,7 @@ def test_every_named_option_exists(cli):
     stages = [["pipeline", "run"], ["pipeline", "evaluate"]]
     parsers = (["trainer"], ["trainer", "verify"], *stages)
     help_texts = "".join(cli(*words, "--help").stdout for words in parsers)
-    named = set(re.findall(r"--([a-z][a-z_-]*)", TRAINING + MODELS))
+    named = set(re.findall(r"--([a-z][a-z_-]*)", TRAINING + MODELS + REPORT))
     assert named - set(re.findall(r"--([a-z_]+)", help_texts)) == OTHER_TOOLS_OPTIONS
 
 

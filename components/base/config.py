@@ -44,6 +44,9 @@ def add_options(
 ) -> None:
     """Adds a command-line option for each field of a config.
 
+    That of a truth value is a flag without a value: `--NAME` or, if the default is true,
+    `--no_NAME`. Its help text says what the flag does.
+
     The parsed namespace has an attribute only for options that were given.
 
     Args:
@@ -58,6 +61,16 @@ def add_options(
             continue
         default = "" if field.name in hide_defaults else _format_default(field.default)
         default = f" [{default}]" if default else ""
+        if field.type is bool:
+            group.add_argument(
+                f"--no_{field.name}" if field.default else f"--{field.name}",
+                dest=field.name,
+                action="store_const",
+                const=not field.default,
+                default=argparse.SUPPRESS,
+                help=field.metadata["help"].replace("%", "%%"),
+            )
+            continue
         group.add_argument(
             f"--{field.name}",
             type=command_line.path if field.metadata["is_path"] else str,
@@ -137,6 +150,13 @@ def _integer(value: Any) -> int:
     return number
 
 
+def _truth(value: Any) -> bool:
+    """A value of a YAML file or of a flag, which is true or false already."""
+    if not isinstance(value, bool):
+        raise TypeError(value)
+    return value
+
+
 def _shortened(value: Any) -> str:
     """A value for an error message; a long one is cut."""
     text = repr(value)
@@ -159,6 +179,7 @@ _CONVERTERS: dict[Any, Callable[[Any], Any]] = {
     int: _integer,
     float: _number,
     str: str,
+    bool: _truth,
     tuple[int, ...]: _integers,
     tuple[str, ...]: _texts,
 }
@@ -166,6 +187,7 @@ _TYPE_NAMES = {
     int: "a whole number",
     float: "a finite number",
     str: "text",
+    bool: "true or false",
     tuple[int, ...]: "whole numbers separated by commas",
     tuple[str, ...]: "texts separated by commas",
 }

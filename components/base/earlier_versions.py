@@ -39,6 +39,8 @@ _EARLIER: dict[str, dict[str, Any]] = {
         # Log-likelihoods were not estimated.
         "importance_samples": 0,
         "limit_examples": 0,
+        "figure_format": ("png",),
+        "titles": True,
         "metrics": (
             "elbo",
             "rate",

@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
-from etils import epath
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from components.figures.style import PALE, STYLE, new_figure, save
+from components.figures.style import PALE, STYLE, FigurePath, new_figure, save
 
 TRAIN_COLOR, HELDOUT_COLOR = "#9aa5b1", "#0f5fa6"
 
@@ -21,7 +20,7 @@ def learning_curves(
     heldout: Mapping[str, Sequence[float | None]] | None,
     title: str,
     subtitle: str,
-    path: epath.PathLike,
+    path: FigurePath,
 ) -> None:
     """Draws the loss, the distortion and the rate over the epochs, in nats per example.
 
@@ -35,7 +34,7 @@ def learning_curves(
         without evaluation; None without held-out data.
       title: title of the figure.
       subtitle: text below the title.
-      path: PNG file to write.
+      path: the file to write, or several; see `style.save`.
 
     Raises:
       ValueError: a curve does not have one value per epoch.

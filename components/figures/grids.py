@@ -5,13 +5,12 @@ from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
-from etils import epath
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
 from components.figures.mosaic import check_images, mosaic, to_bytes
-from components.figures.style import DPI, INK, STYLE, new_figure, save
+from components.figures.style import DPI, INK, STYLE, FigurePath, new_figure, save
 
 # Bounds of a picture, in pixels: its longest side, and what a reduced image keeps. The shorter side
 # has priority, so that thin images stay visible.
@@ -27,7 +26,7 @@ def latent_grid(
     title: str,
     subtitle: str,
     axis_labels: tuple[str, str],
-    path: epath.PathLike,
+    path: FigurePath,
 ) -> None:
     """Draws images decoded over a grid of quantiles, as one seamless mosaic.
 
@@ -41,7 +40,7 @@ def latent_grid(
       title: title of the figure.
       subtitle: text below the title.
       axis_labels: labels of the horizontal and of the vertical axis.
-      path: PNG file to write.
+      path: the file to write, or several; see `style.save`.
 
     Raises:
       ValueError: the images have an unsupported shape or dtype, or not one row and one column per
@@ -73,7 +72,7 @@ def image_grid(
     row_names: Sequence[str] = (),
     title: str,
     subtitle: str,
-    path: epath.PathLike,
+    path: FigurePath,
 ) -> None:
     """Draws images, such as samples from the prior, with small gaps between them.
 
@@ -84,7 +83,7 @@ def image_grid(
       row_names: what each row shows; empty for nothing.
       title: title of the figure.
       subtitle: text below the title.
-      path: PNG file to write.
+      path: the file to write, or several; see `style.save`.
 
     Raises:
       ValueError: the images have an unsupported shape or dtype, or there are not as many names as
@@ -113,7 +112,7 @@ def reconstructions(
     class_names: Sequence[str],
     title: str,
     subtitle: str,
-    path: epath.PathLike,
+    path: FigurePath,
 ) -> None:
     """Draws images above their reconstructions, a pair of rows for each class.
 
@@ -125,7 +124,7 @@ def reconstructions(
       class_names: name of the class of each row.
       title: title of the figure.
       subtitle: text below the title.
-      path: PNG file to write.
+      path: the file to write, or several; see `style.save`.
 
     Raises:
       ValueError: the images have an unsupported shape or dtype, or the arguments do not match.

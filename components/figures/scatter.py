@@ -7,16 +7,15 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from etils import epath
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import ListedColormap, Normalize, to_rgb
+from matplotlib.colors import ListedColormap, Normalize, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Annotation
 
-from components.figures.style import GRAY, POINT, STYLE, new_figure, save
+from components.figures.style import GRAY, POINT, STYLE, FigurePath, new_figure, save
 
 # Ten hues that readers with red-green color blindness can distinguish too.
 HUES = (
@@ -36,7 +35,7 @@ def encodings(
     title: str,
     subtitle: str,
     axis_labels: tuple[str, str],
-    path: epath.PathLike,
+    path: FigurePath,
 ) -> None:
     """Draws encoded examples in latent space, colored by class.
 
@@ -49,7 +48,7 @@ def encodings(
       title: title of the figure.
       subtitle: text below the title.
       axis_labels: labels of the horizontal and of the vertical axis.
-      path: PNG file to write.
+      path: the file to write, or several; see `style.save`.
 
     Raises:
       ValueError: shapes or labels do not match, or no point is finite.
@@ -71,7 +70,7 @@ def encodings(
         )
     total = len(points)
     points, labels = points[finite], labels[finite]
-    low, high = np.transpose([_robust_limits(points[:, 0]), _robust_limits(points[:, 1])])
+    low, high = np.transpose([robust_limits(points[:, 0]), robust_limits(points[:, 1])])
     figure = new_figure(*_frame_size(*(high - low)))
     axes = figure.add_axes((0, 0, 1, 1), xlim=(low[0], high[0]), ylim=(low[1], high[1]))
     axes.set_xlabel(axis_labels[0])
@@ -83,7 +82,8 @@ def encodings(
     x, y = points[order].T
     area = np.clip(40_000 / len(points), 4.5, 36)  # In square points.
     alpha = 0.55 if len(points) > 1000 else 0.8
-    axes.scatter(x, y, s=area, c=colors[labels[order]], alpha=alpha, linewidths=0)
+    # In vector formats too: thousands of circles would be megabytes.
+    axes.scatter(x, y, s=area, c=colors[labels[order]], alpha=alpha, linewidths=0, rasterized=True)
     if len(class_names) > MAX_NAMED_CLASSES:
         _draw_color_bar(figure, axes, class_names, colors)
     else:
@@ -99,7 +99,7 @@ def encodings(
     save(figure, title, subtitle, path)
 
 
-def _robust_limits(values: np.ndarray) -> tuple[float, float]:
+def robust_limits(values: np.ndarray) -> tuple[float, float]:
     """Returns axis limits (low, high) that exclude distant outliers.
 
     They include the central 99.6 % of the values and values at most 15 % of its range beyond it.
@@ -123,6 +123,11 @@ def _frame_size(width: float, height: float) -> tuple[float, float]:
     if min(width, height) < 0.6 * longest:
         return 6, 6
     return 6 * width / longest, 6 * height / longest
+
+
+def hex_colors(count: int) -> list[str]:
+    """The colors of classes in the order in which they are shown, such as `#0072b2`."""
+    return [to_hex(color) for color in _class_colors(count)]
 
 
 def _class_colors(count: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The common style of all figures: fonts, colors and titles; and saving them as PNG files.
+"""The common style of all figures: fonts, colors and titles; and saving them in files.
 
 A figure has the size of its panels. Labels, legends and titles are outside it, and the saved
 picture is enlarged to contain them. So images keep their integer magnification and no text is cut
@@ -6,8 +6,10 @@ off.
 """
 
 import io
+import os
 import textwrap
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import matplotlib
 from etils import epath
@@ -15,6 +17,16 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
+# The file of a figure, which may be remote, or several in different formats. The suffix is a key of
+# `FORMATS`.
+FigurePath: TypeAlias = epath.PathLike | Sequence[epath.PathLike]
+# The formats of files, each with what matplotlib would write into it besides the drawing: names,
+# versions and times, without which the bytes depend on the drawing alone.
+FORMATS: dict[str, dict[str, Any]] = {
+    "png": {"Software": None},
+    "svg": {"Creator": None, "Date": None},
+    "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
+}
 DPI = 160
 POINT = DPI / 72  # Pixels per point, the unit of font sizes.
 INK, GRAY, PALE = "#1a1a1a", "#707070", "#c8c8c8"
@@ -35,6 +47,8 @@ STYLE: dict[Any, Any] = (
         "axes.titlelocation": "left",
         "axes.titlesize": 9.5,
         "legend.frameon": False,
+        # Otherwise the names of the parts of an SVG file are random.
+        "svg.hashsalt": "figure",
     }
     | {
         f"{axis}tick.{name}": value
@@ -52,14 +66,14 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def save(figure: Figure, title: str, subtitle: str, path: epath.PathLike) -> None:
-    """Writes the titles above everything drawn, and saves the figure as a PNG file.
+def save(figure: Figure, title: str, subtitle: str, path: FigurePath) -> None:
+    """Writes the titles above everything drawn, and saves the figure.
 
     Args:
       figure: a figure made by `new_figure`.
-      title: title, in bold.
-      subtitle: text below the title, wrapped at the width of the drawing.
-      path: PNG file to write, which may be remote.
+      title: title, in bold; empty for none.
+      subtitle: text below the title, wrapped at the width of the drawing; empty for none.
+      path: the PNG, SVG or PDF file to write, or several.
     """
     # The bounding box of everything drawn, in pixels.
     box = Bbox(figure.get_tightbbox().get_points() * DPI)
@@ -69,11 +83,14 @@ def save(figure: Figure, title: str, subtitle: str, path: epath.PathLike) -> Non
         (lines, 11 * POINT, 8.5, "normal", GRAY),
         (title, 6 * POINT, 12, "bold", INK),
     ):
+        if not text:
+            continue
         x, y = figure.transFigure.inverted().transform((box.x0, box.y1 + space))
         line = figure.text(x, y, text, fontsize=size, weight=weight, color=color)
         box = Bbox.union([box, line.get_window_extent()])
     cut = Bbox(box.padded(14 * POINT).get_points() / DPI)  # In inches.
-    buffer = io.BytesIO()
-    # Without matplotlib's name and version, the bytes depend on the drawing alone.
-    figure.savefig(buffer, format="png", dpi=DPI, bbox_inches=cut, metadata={"Software": None})
-    epath.Path(path).write_bytes(buffer.getvalue())
+    for file in map(epath.Path, [path] if isinstance(path, str | os.PathLike) else path):
+        kind = file.suffix.removeprefix(".")
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=kind, dpi=DPI, bbox_inches=cut, metadata=FORMATS[kind])
+        file.write_bytes(buffer.getvalue())

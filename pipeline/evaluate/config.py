@@ -6,6 +6,7 @@ from components.base.config import option
 from components.base.errors import ConfigError, nearest
 from pipeline.evaluate.metrics import ALWAYS, METRICS
 
+FIGURE_FORMATS = ("png", "svg", "pdf")
 _MAX_DRAWS = 1_000_000
 _MAX_EXAMPLES = 2**31 - 1
 
@@ -29,11 +30,25 @@ class EvaluateConfig:
     limit_examples: int = option(
         0, "for a quick look, score only the first N examples of the split; 0: score all"
     )
+    figure_format: tuple[str, ...] = option(
+        ("png",),
+        f"formats of the files of the figures, separated by commas: {', '.join(FIGURE_FORMATS)}; "
+        "the report has its own figures",
+    )
+    titles: bool = option(True, "draw the figures without titles, as papers need them")
 
     def __post_init__(self) -> None:
         for name in self.metrics:
             if name not in METRICS:
                 raise ConfigError(f"unknown metric {name!r} in metrics; {nearest(name, METRICS)}")
+        for name in self.figure_format:
+            if name not in FIGURE_FORMATS:
+                raise ConfigError(
+                    f"figure_format must be of {', '.join(FIGURE_FORMATS)}. Received: {name!r}; "
+                    f"{nearest(name, FIGURE_FORMATS)}"
+                )
+        formats = tuple(name for name in FIGURE_FORMATS if name in self.figure_format)
+        object.__setattr__(self, "figure_format", formats)
         # Equal sets of metrics are equal settings.
         wanted = {*ALWAYS, *self.metrics}
         object.__setattr__(self, "metrics", tuple(name for name in METRICS if name in wanted))

@@ -16,6 +16,7 @@ from components.metrics.nearest_images import nearest_images
 from components.model.decode import decode, reconstruct
 from components.model.latent_plane import Plane
 from pipeline.evaluate.metrics import METRICS
+from pipeline.evaluate.report.subject import LatentPlane, Strip
 from pipeline.evaluate.scores import Scores
 from trainer.recording.epoch_metrics import EpochMetrics
 
@@ -26,6 +27,7 @@ _GRID_QUANTILES = np.linspace(0.05, 0.95, 20).tolist()
 _SAMPLE_GRID = (10, 20)  # rows, columns
 _NEIGHBOR_GRID = (10, 10)
 _RECONSTRUCTIONS_PER_CLASS = 10
+_NO_TITLES = {"title": "", "subtitle": ""}
 _MAX_CLASSES = 20  # Figures of more classes would be unreadable.
 
 
@@ -37,12 +39,23 @@ class FigureWriter:
       vae: the model.
       scores: the model's scores, for the subtitles.
       class_names: names of the labels, by label.
+      formats: formats of the files: `png`, `svg`, `pdf`.
+      titles: whether the figures have titles.
     """
 
     def __init__(
-        self, directory: epath.Path, *, vae: "VAE", scores: Scores, class_names: Sequence[str]
+        self,
+        directory: epath.Path,
+        *,
+        vae: "VAE",
+        scores: Scores,
+        class_names: Sequence[str],
+        formats: Sequence[str] = ("png",),
+        titles: bool = True,
     ):
         self._directory = directory
+        self._formats = formats
+        self._has_titles = titles
         self._vae = vae
         self._scores = scores
         # Figures show the classes in this order, so positions in it take the place of labels.
@@ -51,12 +64,15 @@ class FigureWriter:
         self._class_names = [names[label] for label in self._order]
         self._positions = np.argsort(self._order)
 
-    def draw_latent_space(self, means: np.ndarray, labels: np.ndarray) -> None:
+    def draw_latent_space(self, means: np.ndarray, labels: np.ndarray) -> LatentPlane:
         """Draws the embeddings, and images decoded from a grid in the same plane.
 
         Args:
           means: embeddings of the examples, float32, shape [N, latents].
           labels: labels of the examples, int64, shape [N].
+
+        Returns:
+          The plane and the images.
         """
         plane = Plane.of(means)
         horizontal, vertical = plane.names
@@ -65,27 +81,33 @@ class FigureWriter:
             self._positions[labels],
             class_names=self._class_names,
             axis_labels=plane.names,
-            title=f"Encodings of the {self._scores.split} set",
-            subtitle=self._subtitle("rate", note=self._note),
-            path=self._directory / "encodings.png",
+            **self._titles(
+                f"Encodings of the {self._scores.split} set",
+                self._subtitle("rate", note=self._note),
+            ),
+            path=self._files("encodings"),
         )
         side = len(_GRID_QUANTILES)
         z = plane.grid(_GRID_QUANTILES)
         given = f"given {self._class_names[0]}" if self._is_conditional else ""
+        images = self._decode(z, np.full(len(z), self._order[0]), (side, side))
         grids.latent_grid(
-            self._decode(z, np.full(len(z), self._order[0]), (side, side)),
+            images,
             quantiles=_GRID_QUANTILES,
             axis_labels=(f"{horizontal}: quantile", f"{vertical}: quantile"),
-            title=f"Latent space, decoded over quantiles of {plane.distribution}",
-            subtitle=self._subtitle("elbo", note=given),
-            path=self._directory / "latent_grid.png",
+            **self._titles(
+                f"Latent space, decoded over quantiles of {plane.distribution}",
+                self._subtitle("elbo", note=given),
+            ),
+            path=self._files("latent_grid"),
         )
+        return LatentPlane(plane, _GRID_QUANTILES, images, label=int(self._order[0]))
 
-    def draw_samples(self, *, seed: int) -> np.ndarray:
+    def draw_samples(self, *, seed: int) -> list[Strip]:
         """Draws images decoded from the prior; of a conditional model, a row for each class.
 
         Returns:
-          The images, uint8, shape [rows, columns, height, width, channels].
+          The images: all in one strip or, of a conditional model, those of each class.
         """
         rng = np.random.default_rng(seed)
         rows, columns = _SAMPLE_GRID
@@ -96,18 +118,20 @@ class FigureWriter:
         noise = rng.standard_normal((rows * columns, self._vae.latents), np.float32)
         z = np.asarray(self._vae.sample_prior(noise))
         labels = np.repeat(np.resize(self._order, rows), columns)
-        samples = self._decode(z, labels, (rows, columns))
+        images = self._decode(z, labels, (rows, columns))
         grids.image_grid(
-            samples,
+            images,
             row_names=names,
-            title="Samples from the prior",
-            subtitle=self._subtitle("elbo", note=note),
-            path=self._directory / "samples.png",
+            **self._titles("Samples from the prior", self._subtitle("elbo", note=note)),
+            path=self._files("samples"),
         )
-        return samples
+        if not names:
+            return [Strip(None, images)]
+        pairs = zip(self._order.tolist(), images, strict=False)
+        return [Strip(label, row[np.newaxis]) for label, row in pairs]
 
     def draw_neighbors_of_samples(
-        self, samples: np.ndarray, dataset: PreparedDataset, heldout: ExampleBatch
+        self, samples: Sequence[Strip], dataset: PreparedDataset, heldout: ExampleBatch
     ) -> None:
         """Draws samples above the training images that they are most like.
 
@@ -115,12 +139,12 @@ class FigureWriter:
         them than images that it has not seen.
 
         Args:
-          samples: the images of `draw_samples`.
+          samples: what `draw_samples` returned.
           dataset: the dataset with the training images.
           heldout: examples that are not among them, in random order.
         """
         rows, columns = _NEIGHBOR_GRID
-        shown = samples[:rows, :columns]
+        shown = np.concatenate([strip.images for strip in samples])[:rows, :columns]
         flat = shown.reshape(-1, *self._vae.image_shape)
         unseen = heldout.images[: len(flat)]
         neighbors, distances = nearest_images(
@@ -131,27 +155,44 @@ class FigureWriter:
         grids.image_grid(
             pairs.reshape(-1, *shown.shape[1:]),
             row_names=["sample", "nearest training image"] * len(shown),
-            title="Samples and the training images nearest to them",
-            subtitle=f"{self._scores.dataset} · {self._scores.preset} · median distance: "
-            f"{medians[0]:.3f} for samples, {medians[1]:.3f} for {self._scores.split} images "
-            "(root mean squared difference of intensities from 0 to 1)",
-            path=self._directory / "neighbors_of_samples.png",
+            **self._titles(
+                "Samples and the training images nearest to them",
+                f"{self._scores.dataset} · {self._scores.preset} · median distance: "
+                f"{medians[0]:.3f} for samples, {medians[1]:.3f} for {self._scores.split} images "
+                "(root mean squared difference of intensities from 0 to 1)",
+            ),
+            path=self._files("neighbors_of_samples"),
         )
 
-    def draw_reconstructions(self, examples: ExampleBatch) -> None:
-        """Draws the first examples of each class above their reconstructions."""
+    def draw_reconstructions(self, examples: ExampleBatch) -> list[Strip]:
+        """Draws the first examples of each class above their reconstructions.
+
+        Returns:
+          A strip of two rows for each class.
+        """
         positions = dataclasses.replace(examples, labels=self._positions[examples.labels])
         positions_shown, originals = first_of_each_class(positions)
         flat = originals.reshape(-1, *self._vae.image_shape)
         flat_labels = np.repeat(self._order[positions_shown], originals.shape[1])
+        decoded = to_bytes(reconstruct(self._vae, flat, flat_labels)).reshape(originals.shape)
         grids.reconstructions(
             originals,
-            to_bytes(reconstruct(self._vae, flat, flat_labels)).reshape(originals.shape),
+            decoded,
             class_names=[self._class_names[position] for position in positions_shown],
-            title=f"Reconstructions of {self._scores.split} examples",
-            subtitle=self._subtitle("distortion", note=self._note),
-            path=self._directory / "reconstructions.png",
+            **self._titles(
+                f"Reconstructions of {self._scores.split} examples",
+                self._subtitle("distortion", note=self._note),
+            ),
+            path=self._files("reconstructions"),
         )
+        # A class may have fewer examples than a row has images.
+        counts = [int((positions.labels == position).sum()) for position in positions_shown]
+        labels = self._order[positions_shown].tolist()
+        pairs = zip(labels, counts, originals, decoded, strict=True)
+        return [
+            Strip(label, np.stack([above[:count], below[:count]]))
+            for label, count, above, below in pairs
+        ]
 
     def draw_learning_curves(self, epochs: Sequence[EpochMetrics]) -> None:
         """Draws the losses of all epochs."""
@@ -165,10 +206,18 @@ class FigureWriter:
             [epoch.epoch for epoch in epochs],
             train={name: [epoch.train[name] for epoch in epochs] for name in names},
             heldout=heldout if any(epoch.heldout for epoch in epochs) else None,
-            title="Learning curves",
-            subtitle=f"{self._scores.dataset} · {self._scores.preset} · {final}",
-            path=self._directory / "learning_curves.png",
+            **self._titles(
+                "Learning curves", f"{self._scores.dataset} · {self._scores.preset} · {final}"
+            ),
+            path=self._files("learning_curves"),
         )
+
+    def _files(self, name: str) -> list[epath.Path]:
+        return [self._directory / f"{name}.{each}" for each in self._formats]
+
+    def _titles(self, title: str, subtitle: str) -> dict[str, str]:
+        """The arguments `title` and `subtitle` of a figure."""
+        return {"title": title, "subtitle": subtitle} if self._has_titles else _NO_TITLES
 
     def _subtitle(self, metric: str, *, note: str = "") -> str:
         scores, mean = self._scores, self._scores.metric(metric)

@@ -67,6 +67,8 @@ def evaluate(
         directory=epath.Path(output),
         config=dataclasses.asdict(config),
         inputs={"examples": dataset.artifact.as_input(), "model": trained.as_input()},
+        # It says when the model was trained, and where it is.
+        volatile_prefixes=(REPORT,),
     )
     if plan.is_up_to_date(overwrite=overwrite, verify=verify):
         console.say(f"evaluate: up to date ({output})")
@@ -77,7 +79,7 @@ def evaluate(
     with plan.publish(resume=True, overwrite=overwrite) as draft:
         # The model has the notes of the dataset that it was trained on, usually the same one.
         notes = list(dict.fromkeys([*dataset.artifact.manifest.notes, *trained.manifest.notes]))
-        scores = _write_evaluation(config, dataset, trained, draft.path, notes=notes)
+        scores = _write_evaluation(config, dataset, trained, draft.path, output=output, notes=notes)
         draft.counts = scores.as_json()
         draft.notes = notes
     console.say(f"evaluate: report in {epath.Path(output, REPORT)}")
@@ -105,15 +107,18 @@ def _write_evaluation(
     trained: Artifact,
     directory: epath.Path,
     *,
+    output: epath.PathLike,
     notes: list[str],
 ) -> Scores:
-    """Writes all files of an evaluation to `directory`; the report shows the notes."""
+    """Writes all files of an evaluation to `directory`; the report shows the notes and `output`."""
     tensorflow_setup.load()
     from components.model import embeddings, vae
-    from pipeline.evaluate import diagnosis, projector, report
+    from pipeline.evaluate import diagnosis, projector
     from pipeline.evaluate.figures import FigureWriter
     from pipeline.evaluate.measures.measure import Subject
     from pipeline.evaluate.measures.registry import measure_all
+    from pipeline.evaluate.report import page
+    from pipeline.evaluate.report.subject import ReportSubject
 
     model = vae.load(trained.verified(MODEL_FILE))
     split = dataset.splits[-1]
@@ -154,7 +159,14 @@ def _write_evaluation(
     console.say(f"evaluate: drawing{slowly}")
     figures = directory / "figures"
     figures.mkdir(parents=True, exist_ok=True)
-    writer = FigureWriter(figures, vae=model, scores=scores, class_names=dataset.class_names)
+    writer = FigureWriter(
+        figures,
+        vae=model,
+        scores=scores,
+        class_names=dataset.class_names,
+        formats=config.figure_format,
+        titles=config.titles,
+    )
     means = np.concatenate([embeddings.read(path).means for path in tables[split]])
     projector.write(
         directory / "projector",
@@ -163,21 +175,28 @@ def _write_evaluation(
         means=means,
         class_names=dataset.class_names,
     )
-    writer.draw_latent_space(means, split_examples.labels)
-    samples = writer.draw_samples(seed=config.draws_seed)
-    has_unseen = "train" in dataset.splits and split != "train"
-    if has_unseen:
-        writer.draw_neighbors_of_samples(samples, dataset, scored)
-    writer.draw_reconstructions(split_examples)
     writer.draw_learning_curves(epochs)
-
-    page = report.render(
-        scores,
-        trained,
-        [console.visible(note) for note in notes],
-        without=() if has_unseen else ("neighbors_of_samples",),
+    samples = writer.draw_samples(seed=config.draws_seed)
+    if "train" in dataset.splits and split != "train":
+        writer.draw_neighbors_of_samples(samples, dataset, scored)
+    report = ReportSubject(
+        dataset=dataset,
+        trained=trained,
+        vae=model,
+        config=config,
+        output=output,
+        scores=scores,
+        epochs=epochs,
+        examples=split_examples,
+        means=means,
+        elbo=measured.by_example["elbo"],
+        space=writer.draw_latent_space(means, split_examples.labels),
+        samples=samples,
+        reconstructions=writer.draw_reconstructions(split_examples),
+        findings=found,
+        notes=[console.visible(note) for note in notes],
     )
-    (directory / REPORT).write_text(page)
+    (directory / REPORT).write_text(page.render(report))
     return scores
 
 

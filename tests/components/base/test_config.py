@@ -112,3 +112,21 @@ def test_an_option_that_is_a_path_is_expanded_and_not_empty(monkeypatch):
     assert from_mapping(Paths, {}, where="here").data_dir == ""
     with pytest.raises(SystemExit):
         parser.parse_args(["--data_dir", ""])
+
+
+@dataclasses.dataclass(frozen=True)
+class Flags:
+    """Truth values."""
+
+    titles: bool = option(True, "draw without 100 % of the titles")
+    loud: bool = option(False, "say more")
+
+
+def test_truth_values_are_flags():
+    parser = parser_of(Flags)
+    assert vars(parser.parse_args([])) == {}
+    assert vars(parser.parse_args(["--no_titles", "--loud"])) == {"titles": False, "loud": True}
+    assert "--no_titles  " in parser.format_help()
+    assert from_mapping(Flags, {"titles": False}, where="here") == Flags(titles=False)
+    with pytest.raises(ConfigError, match=r"loud in here must be true or false\. Received: 'yes'"):
+        from_mapping(Flags, {"loud": "yes"}, where="here")

@@ -47,12 +47,12 @@ def test_distant_outliers_do_not_squash_the_other_points(tmp_path, rng):
 
 def test_robust_limits_exclude_distant_outliers_only(rng):
     values = rng.uniform(-1, 1, 10_000)
-    low, high = scatter._robust_limits(values)
+    low, high = scatter.robust_limits(values)
     assert low < values.min()
     assert high > values.max()
     values[:5] = 1e9
-    assert scatter._robust_limits(values)[1] < 1.5
-    assert scatter._robust_limits(np.array([0.0, 1e9]))[1] > 1e9  # Two points have no outlier.
+    assert scatter.robust_limits(values)[1] < 1.5
+    assert scatter.robust_limits(np.array([0.0, 1e9]))[1] > 1e9  # Two points have no outlier.
 
 
 @pytest.mark.parametrize("count", [1, 10, 30, 31, 100])
@@ -77,3 +77,9 @@ def test_class_colors_are_distinct(count):
 def test_arguments_that_do_not_match_are_refused(tmp_path, points, labels, message):
     with pytest.raises(ValueError, match=message):
         draw(tmp_path / "figure.png", points, labels, 3)
+
+
+def test_colors_of_classes_are_those_of_the_figure():
+    assert scatter.hex_colors(2) == list(scatter.HUES[:2])
+    assert len(set(scatter.hex_colors(30))) == 30
+    assert len(set(scatter.hex_colors(100))) == 100

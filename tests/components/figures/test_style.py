@@ -15,8 +15,12 @@ from components.figures.scatter import encodings
 from tests.components.figures.drawing import AXIS_LABELS, METRICS, TITLES, read
 
 
-def draw_every_kind(folder: Path) -> list[Path]:
-    """Draws one figure of each kind from the same random numbers."""
+def draw_every_kind(folder: Path, *, formats=("png",), titles=TITLES) -> list[Path]:
+    """Draws one figure of each kind from the same random numbers, in some formats."""
+
+    def files(name: str) -> list[Path]:
+        return [folder / f"{name}.{each}" for each in formats]
+
     rng = np.random.default_rng(0)
     gray = rng.random((3, 3, 8, 8, 1))
     losses = {name: [3.0, 2.0] for name in METRICS}
@@ -26,23 +30,21 @@ def draw_every_kind(folder: Path) -> list[Path]:
         rng.integers(0, 3, 60),
         class_names=["a", "b", "c"],
         axis_labels=AXIS_LABELS,
-        path=folder / "encodings.png",
-        **TITLES,
+        path=files("encodings"),
+        **titles,
     )
     latent_grid(
         gray,
         quantiles=[0.05, 0.5, 0.95],
         axis_labels=AXIS_LABELS,
-        path=folder / "latent_grid.png",
-        **TITLES,
+        path=files("latent_grid"),
+        **titles,
     )
-    image_grid(gray, path=folder / "image_grid.png", **TITLES)
+    image_grid(gray, path=files("image_grid"), **titles)
     reconstructions(
-        gray, gray, class_names=["a", "b", "c"], path=folder / "reconstructions.png", **TITLES
+        gray, gray, class_names=["a", "b", "c"], path=files("reconstructions"), **titles
     )
-    learning_curves(
-        [1, 2], train=losses, heldout=losses, path=str(folder / "learning_curves.png"), **TITLES
-    )
+    learning_curves([1, 2], train=losses, heldout=losses, path=files("learning_curves"), **titles)
     return sorted(folder.iterdir())
 
 
@@ -55,6 +57,40 @@ def test_every_figure_is_a_png_file_with_the_same_bytes_each_time(tmp_path):
         read(one)
         assert one.read_bytes() == other.read_bytes(), one.name
     assert dict(matplotlib.rcParams) == global_style
+
+
+def test_vector_formats_have_the_same_bytes_each_time_and_no_date(tmp_path):
+    first = draw_every_kind(tmp_path / "first", formats=("svg", "pdf"))
+    second = draw_every_kind(tmp_path / "second", formats=("svg", "pdf"))
+    assert [path.suffix for path in first] == [".pdf", ".svg"] * 5
+    for one, other in zip(first, second, strict=True):
+        content = one.read_bytes()
+        assert content == other.read_bytes(), one.name
+        assert content.startswith(b"%PDF" if one.suffix == ".pdf" else b"<?xml")
+        assert b"Date>" not in content
+        assert b"CreationDate" not in content
+
+
+def test_points_are_pixels_in_vector_formats_too(tmp_path):
+    points = np.random.default_rng(0).normal(size=(20_000, 2))
+    path = tmp_path / "encodings.svg"
+    encodings(
+        points,
+        np.zeros(20_000, int),
+        class_names=["a"],
+        axis_labels=AXIS_LABELS,
+        path=path,
+        **TITLES,
+    )
+    assert path.stat().st_size < 1 << 20
+
+
+def test_without_titles_only_the_drawing_is_left(tmp_path):
+    drawn = draw_every_kind(tmp_path / "titled")
+    plain = draw_every_kind(tmp_path / "plain", titles={"title": "", "subtitle": ""})
+    for titled, untitled in zip(drawn, plain, strict=True):
+        # Two lines of text, and the spaces below them.
+        assert read(titled).shape[0] - read(untitled).shape[0] > 60
 
 
 @pytest.mark.parametrize("module", ["curves", "grids", "scatter"])

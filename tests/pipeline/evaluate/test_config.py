@@ -40,3 +40,15 @@ def test_an_unknown_metric_is_an_error_of_one_line(metrics, message):
     with pytest.raises(ConfigError, match=message) as error:
         from_mapping(EvaluateConfig, {"metrics": metrics}, where="a test")
     assert "\n" not in str(error.value)
+
+
+def test_formats_of_figures_are_chosen_by_name_in_any_order():
+    config = from_mapping(EvaluateConfig, {"figure_format": "svg,png,svg"}, where="a test")
+    assert config.figure_format == ("png", "svg")
+    assert EvaluateConfig().figure_format == ("png",)
+
+
+def test_an_unknown_format_is_an_error_of_one_line():
+    message = "figure_format must be of png, svg, pdf. Received: 'svgz'; nearest: svg"
+    with pytest.raises(ConfigError, match=message):
+        EvaluateConfig(figure_format=("svgz",))

@@ -1,4 +1,5 @@
 import re
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -33,6 +34,29 @@ def test_the_latent_space_is_two_figures(writer, tmp_path):
     rng = np.random.default_rng(0)
     writer.draw_latent_space(rng.standard_normal((50, 2), np.float32), np.arange(50) % 10)
     assert {path.name for path in tmp_path.iterdir()} == {"encodings.png", "latent_grid.png"}
+
+
+def test_what_is_drawn_is_returned(writer, example_set):
+    test = example_set.read("test")
+    means = np.random.default_rng(0).standard_normal((100, 2), np.float32)
+    space = writer.draw_latent_space(means, test.labels)
+    assert space.images.shape == (20, 20, 28, 28, 1)
+    assert space.plane.project(means) == pytest.approx(means)
+    (samples,) = writer.draw_samples(seed=0)
+    assert samples.label is None
+    assert samples.images.shape == (10, 20, 28, 28, 1)
+    strips = writer.draw_reconstructions(test)
+    assert [strip.label for strip in strips] == list(range(10))
+    for strip in strips:
+        originals = test.images[test.labels == strip.label][:10]
+        assert (strip.images[0] == originals).all()
+        assert strip.images.shape == (2, len(originals), 28, 28, 1)
+
+
+def test_strips_have_no_padding(writer, example_set):
+    first = example_set.read("test").part(0, 12)
+    shapes = {each.label: each.images.shape[:2] for each in writer.draw_reconstructions(first)}
+    assert shapes == {label: (2, n) for label, n in Counter(first.labels.tolist()).items()}
 
 
 @pytest.mark.parametrize(
@@ -181,6 +205,12 @@ def test_samples_of_a_conditional_model_are_a_row_for_each_class(conditional_wri
     assert images.shape == (3, 20, 2, 2, 1)
     assert drawn["image_grid"]["row_names"] == ["9", "10", "100"]
     assert tenths(images) == [3, 1, 2]
+
+
+def test_samples_of_classes_have_their_labels(conditional_writer, drawn):
+    strips = conditional_writer.draw_samples(seed=0)
+    assert [strip.label for strip in strips] == [2, 0, 1]
+    assert [strip.images.shape for strip in strips] == [(1, 20, 2, 2, 1)] * 3
 
 
 def test_the_latent_grid_of_a_conditional_model_is_of_the_first_class(conditional_writer, drawn):

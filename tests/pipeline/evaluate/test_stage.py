@@ -1,5 +1,6 @@
 import hashlib
 import json
+import re
 import shutil
 
 import numpy as np
@@ -164,11 +165,26 @@ def test_every_figure_is_a_picture(evaluation, name):
         assert min(image.size) > 400
 
 
-def test_the_report_shows_every_figure_and_the_scores(evaluation):
+def test_the_report_needs_no_other_file_and_shows_the_scores(evaluation):
     page = (evaluation / "report.html").read_text()
-    assert all(f"figures/{name}.png" in page for name in FIGURES)
+    # It has figures of its own, and needs no file beside it.
+    assert "figures/" not in page
+    assert page.count('src="data:image/') > 20
     elbo = json.loads((evaluation / "metrics.json").read_text())["elbo"]["mean"]
-    assert f"{elbo:.2f}" in page
+    assert f"−{-elbo:.2f}" in page
+    assert f"--output {evaluation}" in page
+    manifest = json.loads((evaluation / "manifest.json").read_text())
+    volatile = [name for name, output in manifest["outputs"].items() if "volatile" in output]
+    assert volatile == ["report.html"]
+
+
+def test_figures_have_the_formats_that_are_asked_for(examples_dir, model_dir, tmp_path):
+    config = EvaluateConfig(draws=1, figure_format=("svg", "pdf"), titles=False)
+    output = tmp_path / "evaluation"
+    evaluate(config, examples=examples_dir, model=model_dir, output=output)
+    names = {path.name for path in (output / "figures").iterdir()}
+    assert names == {f"{name}.{each}" for name in FIGURES for each in ("svg", "pdf")}
+    assert (output / "report.html").read_text().count("data:image/png") > 20
 
 
 def test_a_shard_of_another_run_with_the_same_size_is_refused(
@@ -313,7 +329,8 @@ def test_unusual_test_splits_have_scores_and_figures(
         with Image.open(directory / "figures" / f"{name}.png") as image:
             assert max(image.size) < 4096 + 1000
     page = (directory / "report.html").read_text()
-    assert "inf" not in page.replace("info", "")
+    visible = re.sub(r"<(style|script).*?</\1>|<[^>]*>", "", page, flags=re.DOTALL)
+    assert not re.search(r"\b(inf|nan|None)\b", visible)
     assert [path.name for path in (directory.parent / "model/checkpoints").iterdir()]
 
 
