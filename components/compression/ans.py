@@ -70,12 +70,14 @@ class Message:
 
         Args:
           starts: where the symbols' intervals start, int64 [N].
-          sizes: the sizes of the intervals, from 1 to before 2^precision, int64 [N].
+          sizes: the sizes of the intervals, from 1 to 2^precision, int64 [N]. A symbol that
+            fills it takes no bits.
           precision: the intervals of all symbols fill 2^precision; at most 32.
         """
         shift, size = np.uint64(precision), sizes.astype(np.uint64)
         states = self.states[: len(starts)]
-        is_full = states >= size << (np.uint64(64) - shift)
+        # Shifted in two steps, as one whole interval would be shifted out.
+        is_full = states >> np.uint64(32) >= size << (np.uint64(32) - shift)
         if is_full.any():
             self._push_words(states[is_full])
             states[is_full] >>= _WORD_BITS

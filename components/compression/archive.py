@@ -28,7 +28,7 @@ from components.base import files, json_types
 from components.base.errors import ConfigError, WorkError
 from components.base.manifest import fingerprint
 from components.base.shapes import Shape
-from components.compression.bits_back import CodedBlock, num_lanes
+from components.compression.blocks import CodedBlock, num_lanes
 
 # Like the magic of PNG: a transfer as text changes it.
 MAGIC = b"VAEZ\r\n\x1a\n"

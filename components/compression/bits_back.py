@@ -4,20 +4,15 @@ To put an image on a message, its latents are taken from the message under the p
 are put on it under the likelihood, and then the latents under the prior. That takes rate +
 distortion, the negative ELBO, since the latents' bits come back: a decoder takes the latents and
 the pixels, computes the posterior, and puts the latents' bits back.
-
-A block of images is coded in batches that grow. The first batch is small, so that it borrows few
-bits; the bits of the images before pay for the latents of a batch.
 """
 
-import dataclasses
 import hashlib
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from components.base.shapes import Shape
 from components.compression.ans import Message, UnderflowError
+from components.compression.blocks import CodedBlock, batch_sizes
 from components.compression.coded_model import CodedModel
 from components.compression.latents import (
     RangeError,
@@ -29,46 +24,11 @@ from components.compression.latents import (
 from components.compression.mixture import PixelMixture
 from components.compression.tables import PRECISION
 
-_FIRST_BATCH, _GROWTH = 16, 4
-_MOST_LANES, _MOST_BATCH_PIXELS = 256, 1 << 18
 _SEED = 0
 
 
 class OtherComputationError(Exception):
     """The model computes here other numbers than where the images were encoded."""
-
-
-@dataclasses.dataclass(frozen=True)
-class CodedBlock:
-    """Some images as a message.
-
-    Attributes:
-      images: number of images.
-      borrowed: number of words that the encoder took from the generator of initial bits.
-      states: of the lanes at the end, uint64.
-      words: the stack at the end, uint32.
-      probe: digest of what the networks computed for the batch that is decoded first.
-      pixels: digest of the images.
-    """
-
-    images: int
-    borrowed: int
-    states: np.ndarray
-    words: np.ndarray
-    probe: str
-    pixels: str
-
-
-def batch_sizes(count: int, image_shape: Shape) -> list[int]:
-    """The numbers of images in the batches of a block of `count` images; part of the format."""
-    largest = max(1, min(_MOST_LANES, _MOST_BATCH_PIXELS // math.prod(image_shape[:2])))
-    sizes: list[int] = []
-    size = min(_FIRST_BATCH, largest)
-    while count:
-        sizes.append(min(size, count))
-        count -= sizes[-1]
-        size = min(size * _GROWTH, largest)
-    return sizes
 
 
 def encode(model: CodedModel, images: np.ndarray, latent_bits: int) -> CodedBlock:
@@ -132,11 +92,6 @@ def decode(model: CodedModel, block: CodedBlock, latent_bits: int) -> np.ndarray
     if not is_initial or _digest(images) != block.pixels:
         raise OtherComputationError
     return images
-
-
-def num_lanes(count: int, image_shape: Shape) -> int:
-    """The number of lanes that a block of `count` images ends with."""
-    return max(batch_sizes(count, image_shape), default=0)
 
 
 def _intervals(

@@ -16,10 +16,13 @@ from components.compression import tables
 from components.compression.ans import Message
 from components.compression.tables import NORMAL, PRECISION
 
-# The deviations beyond which a normal variable has no mass in the table.
-_REACH = 8.5
-# The prior's window. Latents beyond it cannot be coded.
-_PRIOR_REACH = 64
+# Half the window of a variable, in deviations. All symbols of a window have a count, so that a wide
+# one would now and then draw a latent that is unlikely under every distribution.
+_REACH = 5.5
+# Half the window of the prior. The distance of latents beyond it is coded in digits, all equally
+# likely: images that the model does not fit may have such latents.
+_PRIOR_REACH = 16
+_DIGITS, _DIGIT_BITS = 3, 11
 # Of the noise in a coupling, in steps: a normal variable of this deviation is smooth on the grid,
 # and its effect on the densities of later couplings is small.
 _NOISE_STEPS = 3.0
@@ -40,7 +43,7 @@ class GridNormal:
       means: float64 [N].
       deviations: standard deviations, float64 [N].
       step: the step of the grid.
-      halves: half the windows, in steps, int64 [N]; None for all that has mass.
+      halves: half the windows, in steps, int64 [N]; None for those of `half_windows`.
     """
 
     def __init__(
@@ -85,7 +88,7 @@ class GridNormal:
 
 
 def half_windows(deviations: np.ndarray, step: float) -> np.ndarray:
-    """Half the windows that hold all mass of normal variables, in steps, int64 [N]."""
+    """Half the windows that hold nearly all mass of normal variables, in steps, int64 [N]."""
     return np.ceil(_REACH * deviations / step).astype(np.int64) + 1
 
 
@@ -131,9 +134,8 @@ def push_prior(message: Message, z: np.ndarray, couplings: list[Coupling], step:
             x = u[:, index].copy()
             u[:, index] = pair.y_given(x).pop(message)
             pair.x_given(u[:, index]).push(message, x)
-    prior = standard_normal(len(u), step)
     for index in range(u.shape[1]):
-        prior.push(message, u[:, index])
+        _push_standard(message, u[:, index], step)
 
 
 def pop_prior(
@@ -141,9 +143,8 @@ def pop_prior(
 ) -> np.ndarray:
     """Takes latents of a shape (N, latents) from the first N lanes: what `push_prior` undoes."""
     u = np.empty(shape, np.int64)
-    prior = standard_normal(shape[0], step)
     for index in reversed(range(shape[1])):
-        u[:, index] = prior.pop(message)
+        u[:, index] = _pop_standard(message, shape[0], step)
     for coupling in reversed(couplings):
         scales, shifts = coupling.amounts(u * step)
         for number, index in reversed(list(enumerate(coupling.moved))):
@@ -152,6 +153,37 @@ def pop_prior(
             u[:, index] = pair.x_given(y).pop(message)
             pair.y_given(u[:, index]).push(message, y)
     return u
+
+
+def _push_standard(message: Message, u: np.ndarray, step: float) -> None:
+    """Puts a latent of the base space, in steps, on the first N lanes."""
+    half = round(_PRIOR_REACH / step)
+    beyond = np.abs(u) - half
+    if (beyond >> (_DIGITS * _DIGIT_BITS) > 0).any():
+        raise RangeError
+    sizes = _digit_sizes(beyond >= 0)
+    for digit in range(_DIGITS):
+        starts = np.maximum(beyond, 0) >> (digit * _DIGIT_BITS) & ((1 << _DIGIT_BITS) - 1)
+        message.push(starts, sizes, _DIGIT_BITS)
+    standard_normal(len(u), step).push(message, np.clip(u, -half, half))
+
+
+def _pop_standard(message: Message, count: int, step: float) -> np.ndarray:
+    """Takes a latent of the base space from the first N lanes: what `_push_standard` undoes."""
+    half = round(_PRIOR_REACH / step)
+    u = standard_normal(count, step).pop(message)
+    is_beyond = np.abs(u) >= half
+    sizes = _digit_sizes(is_beyond)
+    for digit in reversed(range(_DIGITS)):
+        starts = np.where(is_beyond, message.positions(count, _DIGIT_BITS), 0)
+        message.pop(starts, sizes, _DIGIT_BITS)
+        u += np.sign(u) * (starts << (digit * _DIGIT_BITS))
+    return u
+
+
+def _digit_sizes(is_beyond: np.ndarray) -> np.ndarray:
+    """The sizes of the intervals of digits: latents within the prior's window have no digits."""
+    return np.where(is_beyond, 1, 1 << _DIGIT_BITS)
 
 
 class _Pair:

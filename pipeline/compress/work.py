@@ -81,9 +81,13 @@ def encode_block(
                 "does not compute the same numbers twice on this machine; nothing was written"
             ) from None
     with artifacts.atomic_write(target) as temporary:
-        line = json.dumps(dataclasses.asdict(record)).encode()
-        temporary.write_bytes(line + b"\n" + data)
+        temporary.write_bytes(packed(record, data))
     return len(images)
+
+
+def packed(record: BlockRecord, data: bytes) -> bytes:
+    """What a file of `encode_block` holds."""
+    return json.dumps(dataclasses.asdict(record)).encode() + b"\n" + data
 
 
 def read_block_file(path: epath.Path) -> tuple[BlockRecord, bytes] | None:
