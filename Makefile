@@ -12,7 +12,7 @@ RUN ?= runs/$(notdir $(patsubst %/,%,$(DATASET)))-$(PRESET)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup gpu export-extra pipeline test lint types unit slow bench-prepare bench-train bench-embed lock clean
+.PHONY: help setup gpu export-extra pipeline test lint types unit slow bench-prepare bench-train bench-embed bench-compress lock clean
 
 help: ## list the targets and variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ bench-train: $(READY) ## measure every preset, and compare the trainer with its 
 
 bench-embed: $(READY) ## compare the embed stage with its peers (about five minutes)
 	$(BIN)/python -m benchmarks.embed
+
+bench-compress: $(READY) ## compare compression with image formats: make bench-compress MODEL=DIR EXAMPLES=DIR
+	$(BIN)/python -m benchmarks.compress --model '$(MODEL)' --examples '$(EXAMPLES)'
 
 lock: $(READY) ## update the lock files from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev \

@@ -9,6 +9,7 @@ Each stage reads directories, and writes a directory with a manifest:
   neighbours  reads tables of embeddings; shows neighbors of an image, outliers or duplicates
   export    reads a model; writes a SavedModel, and files of Keras, ONNX and LiteRT
   compare   reads runs; writes a page with their scores, curves and samples beside each other
+  compress  reads a model and images; writes them to one file without loss; decompress reads it
   run       runs prepare, train and evaluate, in examples/, model/ and evaluation/ of one directory
 
 A stage that is up to date is skipped. A directory that holds something else is not touched without
@@ -40,6 +41,7 @@ from components.base.config import add_options, from_mapping, pop_fields
 from components.base.errors import ConfigError, nearest
 from components.sources import dataset_names
 from pipeline.apply.config import EmbedConfig
+from pipeline.compress.config import CompressConfig
 from pipeline.evaluate.config import EvaluateConfig
 from pipeline.export.config import ExportConfig
 from pipeline.neighbours.config import NeighboursConfig
@@ -49,7 +51,17 @@ from trainer.config import RunOptions, TrainConfig, load_config, preset_fields, 
 if TYPE_CHECKING:
     from pipeline.evaluate.gates import Requirements
 
-STAGES = ("run", "prepare", "evaluate", "embed", "neighbours", "export", "compare")
+STAGES = (
+    "run",
+    "prepare",
+    "evaluate",
+    "embed",
+    "neighbours",
+    "export",
+    "compare",
+    "compress",
+    "decompress",
+)
 COMMAND_LINE = "the command line"
 # Fields of PrepareConfig that do not say how to read a source: the model decides the size and the
 # channels.
@@ -139,6 +151,25 @@ differences from the first run and their 95 % intervals, and the settings that d
 scored the same images, the differences are those of each image, which makes them precise.
 
   python -m pipeline compare runs/demo runs/demo32 --output runs/comparison
+"""
+_COMPRESS = """Compress images to one file, without loss.
+
+Reads a folder of images (PNG, JPEG, WebP, BMP), all of the size and the channels of the model's, or
+a prepared dataset or some of its shards. The model must have a likelihood of 256 levels, as the
+preset lossless has. The file is about as large as the negative ELBO of the images. A command that
+was interrupted continues with the blocks that are missing.
+
+  python -m pipeline compress --model runs/demo/model --input path/to/images --output images.vaez
+  python -m pipeline compress --model runs/demo/model --input 'runs/demo/examples/*test*' \\
+    --output test.vaez
+"""
+_DECOMPRESS = """Give back the images of a file that compress wrote.
+
+Writes a folder as PNG files of the same names and sub-folders, and shards as a prepared dataset
+with the same ids, labels and order. It needs the same model, and a machine that computes the same
+numbers with it: on another one it ends with an error, never with other images.
+
+  python -m pipeline decompress --model runs/demo/model --input images.vaez --output images
 """
 
 
@@ -286,6 +317,50 @@ def _parser() -> command_line.Parser:
             action="store_true",
             help="exit with code 1 if the doctor finds an error in the model",
         )
+    compress = add_stage("compress", _compress, _COMPRESS)
+    add_directory(compress, "--model", "directory of a model, made by `python -m trainer`")
+    compress.add_argument(
+        "--input",
+        required=True,
+        type=command_line.path,
+        metavar="INPUT",
+        help="folder of images; directory of a prepared dataset; or a path of some of its TFRecord "
+        "files, in quotes, with the wildcards * and ?",
+    )
+    compress.add_argument(
+        "--output",
+        required=True,
+        type=command_line.path,
+        metavar="FILE",
+        help="file to write, such as images.vaez",
+    )
+    add_options(compress, CompressConfig)
+    compress.add_argument(
+        "--estimate",
+        action="store_true",
+        help="say how large the file will be, by the ELBO, and write nothing",
+    )
+    compress.add_argument(
+        "--no_verify",
+        action="store_true",
+        help="write blocks without decoding them first, which takes half the time",
+    )
+
+    decompress = add_stage("decompress", _decompress, _DECOMPRESS)
+    add_directory(decompress, "--model", "directory of the model that compressed the images")
+    decompress.add_argument(
+        "--input",
+        required=True,
+        type=command_line.path,
+        metavar="FILE",
+        help="file that compress wrote",
+    )
+    add_directory(decompress, "--output", "directory to write the images to")
+    decompress.add_argument(
+        "--salvage",
+        action="store_true",
+        help="of a damaged file, write the images of the blocks that are intact",
+    )
     for stage in stages.choices.values():
         target = "--run" if stage is run else "--output"
         stage.add_argument(
@@ -413,6 +488,31 @@ def _requirements(values: dict[str, Any]) -> "Requirements":
     from pipeline.evaluate.gates import Requirements
 
     return Requirements.parse(values.pop("gate"), is_strict=values.pop("strict"))
+
+
+def _compress(values: dict[str, Any], beam_args: Sequence[str]) -> None:
+    if beam_args:
+        raise ConfigError("compress takes no Beam options; the embed stage does")
+    config = from_mapping(CompressConfig, pop_fields(values, CompressConfig), where=COMMAND_LINE)
+
+    from pipeline.compress.compress import compress
+
+    compress(
+        config,
+        pattern=values.pop("input"),
+        only_estimate=values.pop("estimate"),
+        check_blocks=not values.pop("no_verify"),
+        **values,
+    )
+
+
+def _decompress(values: dict[str, Any], beam_args: Sequence[str]) -> None:
+    if beam_args:
+        raise ConfigError("decompress takes no Beam options; the embed stage does")
+
+    from pipeline.compress.decompress import decompress
+
+    decompress(source=values.pop("input"), **values)
 
 
 def _check_beam_options(beam_args: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import embed, libraries, medians, train, turns
+from benchmarks import compress, embed, libraries, medians, train, turns
 from benchmarks.curves import read_curve
 from benchmarks.inputs import BenchmarkInputs
 from benchmarks.medians import Medians
@@ -391,3 +391,25 @@ def test_a_malformed_point_is_refused(cli, tmp_path, point):
     done = cli("benchmarks.curves", "model", "--output", tmp_path / "x.png", "--point", point)
     assert done.returncode == 2
     assert "NAME:FLOPS:NATS" in done.stderr
+
+
+# --- compress -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_image_format_gives_the_pixels_back(channels):
+    image = np.random.default_rng(0).integers(0, 256, (5, 7, channels)).astype(np.uint8)
+    for write, read in compress.codecs().values():
+        decoded = read(write(image))
+        data = decoded if isinstance(decoded, bytes) else decoded.tobytes()
+        found = np.frombuffer(data, np.uint8)
+        # WebP has no gray images: it gives three equal channels back.
+        assert (found.reshape(5, 7, -1)[..., :channels] == image).all()
+
+
+def test_a_sheet_holds_every_image():
+    images = np.arange(5 * 2 * 3, dtype=np.uint8).reshape(5, 2, 3, 1)
+    sheet = compress.sheet(images)
+    assert sheet.shape == (4, 9, 1)
+    assert (sheet[2:, 3:6] == images[4]).all()
+    assert {size.name for size in compress.peers(images)} >= {"PNG, optimized of one sheet"}

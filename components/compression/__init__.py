@@ -1,0 +1,1 @@
+"""Lossless compression with a VAE: bits-back coding."""

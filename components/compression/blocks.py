@@ -1,0 +1,53 @@
+"""Blocks of images: the unit that is coded by itself, and its batches.
+
+A block is coded in batches that grow. The first batch is small, so that it borrows few bits for its
+latents; the bits of the images before pay for the latents of each later batch.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from components.base.shapes import Shape
+
+_FIRST_BATCH, _GROWTH = 16, 4
+_MOST_LANES, _MOST_BATCH_PIXELS = 256, 1 << 18
+
+
+@dataclasses.dataclass(frozen=True)
+class CodedBlock:
+    """Some images as a message.
+
+    Attributes:
+      images: number of images.
+      borrowed: number of words that the encoder took from the generator of initial bits.
+      states: of the lanes at the end, uint64.
+      words: the stack at the end, uint32.
+      probe: digest of what the networks computed for the batch that is decoded first.
+      pixels: digest of the images.
+    """
+
+    images: int
+    borrowed: int
+    states: np.ndarray
+    words: np.ndarray
+    probe: str
+    pixels: str
+
+
+def batch_sizes(count: int, image_shape: Shape) -> list[int]:
+    """The numbers of images in the batches of a block of `count` images; part of the format."""
+    largest = max(1, min(_MOST_LANES, _MOST_BATCH_PIXELS // math.prod(image_shape[:2])))
+    sizes: list[int] = []
+    size = min(_FIRST_BATCH, largest)
+    while count:
+        sizes.append(min(size, count))
+        count -= sizes[-1]
+        size = min(size * _GROWTH, largest)
+    return sizes
+
+
+def num_lanes(count: int, image_shape: Shape) -> int:
+    """The number of lanes that a block of `count` images ends with."""
+    return max(batch_sizes(count, image_shape), default=0)

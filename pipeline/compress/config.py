@@ -1,0 +1,35 @@
+"""The settings of the compress command."""
+
+import dataclasses
+
+from components.base.config import option
+from components.base.errors import ConfigError
+
+# As in `components.compression.archive`, which imports NumPy.
+_MAX_BLOCK_IMAGES = 1 << 16
+_MAX_LATENT_BITS = 12
+
+
+@dataclasses.dataclass(frozen=True)
+class CompressConfig:
+    """Settings of the compression."""
+
+    block_images: int = option(
+        2500,
+        "number of images in a block; blocks are coded in parallel, and damage to one costs no "
+        "other one",
+    )
+    latent_bits: int = option(
+        8,
+        "latents are rounded to multiples of 2^-N; more serve models with narrower posteriors, "
+        "whose deviations are below 0.01",
+    )
+
+    def __post_init__(self) -> None:
+        for name, most in (
+            ("block_images", _MAX_BLOCK_IMAGES),
+            ("latent_bits", _MAX_LATENT_BITS),
+        ):
+            value = getattr(self, name)
+            if not 1 <= value <= most:
+                raise ConfigError(f"{name} must be from 1 to {most:,}. Received: {value:,}")

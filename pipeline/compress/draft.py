@@ -1,0 +1,60 @@
+"""The unfinished work of compress: a directory of blocks beside the file to come."""
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from etils import epath
+
+from components.base import artifacts, files, json_types
+from components.base.errors import ConfigError
+from components.base.manifest import DRAFT_SUFFIX
+
+_PLAN = "plan.json"
+_MAX_PLAN_BYTES = 1 << 20
+
+
+@contextlib.contextmanager
+def opened(output: epath.Path, plan: Mapping[str, Any], *, overwrite: bool) -> Iterator[epath.Path]:
+    """A directory for the blocks of a file, in which those of an interrupted command are kept.
+
+    It is removed when the body ends without an exception.
+
+    Args:
+      output: the file to come.
+      plan: all that its blocks depend on, as JSON values.
+      overwrite: whether to discard the blocks of another plan.
+
+    Raises:
+      ConfigError: the directory holds something else.
+      WorkError: another process is writing it.
+    """
+    directory = output.parent / f"{output.name}{DRAFT_SUFFIX}"
+    with files.directory_lock(directory):
+        plan_file = directory / _PLAN
+        children = list(directory.iterdir())
+        if children and not plan_file.exists():
+            raise ConfigError(
+                f"{directory} is in the way and is not unfinished work of compress (it has no "
+                f"{_PLAN}); move it away"
+            )
+        if children and _read(plan_file) != plan:
+            if not overwrite:
+                raise ConfigError(
+                    f"{directory} holds unfinished work on another input, with another model or "
+                    "other settings; choose another --output, or discard it with --overwrite"
+                )
+            for child in children:
+                child.unlink()
+        with artifacts.atomic_write(plan_file) as temporary:
+            files.write_durably(temporary, json.dumps(plan, indent=2))
+        yield directory
+        directory.rmtree()
+
+
+def _read(path: epath.Path) -> Any:
+    try:
+        return json_types.load(path, max_bytes=_MAX_PLAN_BYTES)
+    except ValueError:
+        return None

@@ -1,0 +1,203 @@
+"""What `--input` of compress names: a folder of images, or shards that prepare wrote."""
+
+import io
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+from etils import epath
+from PIL import Image
+
+from components.base import files
+from components.base.errors import ConfigError, WorkError, one_line
+from components.base.manifest import MANIFEST, Artifact, Input, fingerprint, read_manifest
+from components.base.shapes import Shape
+from components.data import codec
+from components.data.examples import SPLITS
+from components.data.shard_reader import check_num_records
+from components.ingest import decode
+from pipeline.apply import inputs
+from pipeline.apply.engine import ShardTask
+from pipeline.compress.index import FolderIndex, ShardEntry, ShardsIndex, png_name, stored_ids
+
+_MODES = {1: "L", 3: "RGB"}
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+
+
+class CompressInput(Protocol):
+    """Images to compress.
+
+    Attributes:
+      input: what is read, for a comparison with what was read before.
+    """
+
+    input: Input
+
+    def images(self) -> Iterator[np.ndarray]:
+        """Yields the images in order, uint8, shape [N, height, width, channels].
+
+        Raises:
+          ConfigError: an image has another shape or mode than the model needs.
+          WorkError: a file is damaged.
+        """
+
+    def index(self) -> FolderIndex | ShardsIndex:
+        """What is needed to give the input back, besides the pixels; after `images` has ended."""
+
+
+def find(pattern: str, model: Artifact, image_shape: Shape) -> CompressInput:
+    """Finds what `--input` names.
+
+    Args:
+      pattern: a folder of images; the directory of a prepared dataset; or a path of shards.
+      model: the artifact of the train stage.
+      image_shape: (height, width, channels) of the images of the model.
+
+    Raises:
+      ConfigError: there is no such input, or it cannot be given back as it is.
+      WorkError: a file is missing or damaged.
+    """
+    directory = epath.Path(pattern)
+    if directory.is_dir() and not _holds_shards(directory):
+        return ImageFolder(directory, image_shape)
+    found = inputs.find(pattern, model, source_options={})
+    if not isinstance(found, inputs.PreparedShards):
+        raise ConfigError(
+            f"{pattern} is neither a folder of images nor shards of a prepared dataset, so that it "
+            "cannot be given back as it is; prepare it first, and compress the prepared dataset"
+        )
+    tasks = found.open(epath.Path(), ()).tasks
+    return Shards(tasks, found.inputs["shards"])
+
+
+def _holds_shards(directory: epath.Path) -> bool:
+    return read_manifest(directory) is not None and bool(
+        files.expand_pattern(f"{directory}/*.tfrecord*")
+    )
+
+
+class ImageFolder:
+    """A folder of images, all of the shape and the mode that the model needs.
+
+    Args:
+      directory: the folder.
+      image_shape: (height, width, channels) of the images of the model.
+
+    Raises:
+      ConfigError: two images have names that differ only in their endings.
+    """
+
+    def __init__(self, directory: epath.Path, image_shape: Shape):
+        self._directory = directory
+        self._shape = image_shape
+        listing = files.list_files(directory)
+        found = [file for file in listing.files if file.name != MANIFEST]
+        self._names = [file.name for file in found]
+        entries = [[ascii(file.name), file.size, file.modified] for file in found]
+        self.input = Input(directory, fingerprint(entries))
+        by_name: dict[str, str] = {}
+        for name in self._names:
+            other = by_name.setdefault(png_name(name), name)
+            if other != name:
+                raise ConfigError(
+                    f"{directory / other} and {directory / name} would come back under one name, "
+                    f"{png_name(name)}; rename one of them"
+                )
+
+    def images(self) -> Iterator[np.ndarray]:
+        """See `CompressInput.images`."""
+        for name in self._names:
+            yield self._read(name)[np.newaxis]
+
+    def index(self) -> FolderIndex:
+        """See `CompressInput.index`."""
+        return FolderIndex([png_name(name) for name in self._names])
+
+    def _read(self, name: str) -> np.ndarray:
+        path = self._directory / name
+        try:
+            with files.open_regular(path) as file:
+                data = file.read(decode.MAX_ENCODED_BYTES)
+            # The size and the mode first: a small file may hold a huge image.
+            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+                self._check(path, image)
+                return np.asarray(image).reshape(self._shape)
+        except (OSError, ValueError, SyntaxError) as error:
+            raise WorkError(
+                f"{path} cannot be read as an image: {one_line(error, length=80)}; move it away, "
+                "since a folder is compressed as a whole"
+            ) from None
+
+    def _check(self, path: epath.Path, image: Image.Image) -> None:
+        height, width, channels = self._shape
+        found = f"{image.height}x{image.width} {image.mode}"
+        if "transparency" in image.info:
+            found += " with transparency"
+        if (frames := getattr(image, "n_frames", 1)) > 1:
+            found += f" of {frames} frames"
+        if found != (needed := f"{height}x{width} {_MODES[channels]}"):
+            raise ConfigError(
+                f"{path} is {found} (height x width, mode), and the model codes {needed} images; "
+                "choose a model of such images, or prepare the folder and compress what prepare "
+                "writes"
+            )
+
+
+class Shards:
+    """Shards that prepare wrote.
+
+    Args:
+      tasks: the shards, in order.
+      source: what is read.
+
+    Raises:
+      ConfigError: the name of a shard does not say its split.
+    """
+
+    def __init__(self, tasks: list[ShardTask], source: Input):
+        self._tasks = tasks
+        self.input = source
+        self._entries: list[ShardEntry] = []
+        self._ids: list[str] = []
+        self._labels: list[int] = []
+        for task in tasks:
+            if _split(task) is None:
+                raise ConfigError(
+                    f"{task.shard} does not say which split it is of; name it as prepare does, "
+                    "such as name-test.tfrecord-00000-of-00001"
+                )
+
+    def images(self) -> Iterator[np.ndarray]:
+        """See `CompressInput.images`."""
+        for task in self._tasks:
+            ids: list[str] = []
+            labels: list[np.ndarray] = []
+            path = epath.Path(task.shard)
+            for batch in codec.read_batches(path, task.image_shape, sha256=task.sha256):
+                ids += batch.ids
+                labels.append(batch.labels)
+                yield batch.images
+            check_num_records(path, len(ids), task.examples)
+            stored, is_by_hash = stored_ids(ids)
+            entry = ShardEntry(path.name, _split(task) or "", task.sha256, len(ids), is_by_hash)
+            self._entries.append(entry)
+            self._ids += stored
+            self._labels += np.concatenate(labels).tolist()
+
+    def index(self) -> ShardsIndex:
+        """See `CompressInput.index`."""
+        first = self._tasks[0]
+        return ShardsIndex(
+            dataset=epath.Path(first.shard).name.rpartition(f"-{_split(first)}.")[0],
+            class_names=list(first.class_names),
+            shards=self._entries,
+            ids=self._ids,
+            labels=self._labels,
+        )
+
+
+def _split(task: ShardTask) -> str | None:
+    """The split of a shard: that of its manifest, or that in its name."""
+    name = epath.Path(task.shard).name
+    found = [split for split in SPLITS if f"-{split}.tfrecord" in name]
+    return task.split or (found[0] if found else None)

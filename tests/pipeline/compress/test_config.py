@@ -1,0 +1,20 @@
+import pytest
+
+from components.base.errors import ConfigError
+from components.compression import archive
+from pipeline.compress import config
+from pipeline.compress.config import CompressConfig
+
+
+@pytest.mark.parametrize(
+    "fields", [{"block_images": 0}, {"block_images": 70_000}, {"latent_bits": 13}]
+)
+def test_impossible_settings_are_refused(fields):
+    (name,) = fields
+    with pytest.raises(ConfigError, match=f"{name} must be from 1 to"):
+        CompressConfig(**fields)
+
+
+def test_the_limits_are_those_of_the_format():
+    assert config._MAX_BLOCK_IMAGES == archive.MAX_BLOCK_IMAGES
+    assert config._MAX_LATENT_BITS == archive.MAX_LATENT_BITS
