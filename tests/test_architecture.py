@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "pipeline/apply": {"components", "pipeline/beam", "pipeline/prepare"},
     "pipeline/evaluate": {"components", "trainer", "pipeline/apply"},
     "pipeline/neighbours": {"components"},
+    "pipeline/generate": {"components", "pipeline/apply"},
     "pipeline/export": {"components", "trainer"},
     "pipeline": {"components", "trainer", "pipeline"},
 }
