@@ -7,6 +7,7 @@ Each stage reads directories, and writes a directory with a manifest:
   evaluate  reads a prepared dataset and a model; writes metrics, embeddings, figures and a report
   embed     reads a model and images; writes tables of embeddings
   neighbours  reads tables of embeddings; shows neighbors of an image, outliers or duplicates
+  generate  reads a model; writes new images: samples, variations, ways between images
   export    reads a model; writes a SavedModel, and files of Keras, ONNX and LiteRT
   compare   reads runs; writes a page with their scores, curves and samples beside each other
   compress  reads a model and images; writes them to one file without loss; decompress reads it
@@ -44,6 +45,7 @@ from pipeline.apply.config import EmbedConfig
 from pipeline.compress.config import CompressConfig
 from pipeline.evaluate.config import EvaluateConfig
 from pipeline.export.config import ExportConfig
+from pipeline.generate.config import GenerateConfig
 from pipeline.neighbours.config import NeighboursConfig
 from pipeline.prepare.config import PrepareConfig
 from trainer.config import RunOptions, TrainConfig, load_config, preset_fields, preset_names
@@ -57,6 +59,7 @@ STAGES = (
     "evaluate",
     "embed",
     "neighbours",
+    "generate",
     "export",
     "compare",
     "compress",
@@ -131,6 +134,20 @@ found as JSON Lines and, if the tables have the column image, a contact sheet.
   python -m pipeline neighbours --embeddings runs/demo/embeddings --query photo.png --output out
   python -m pipeline neighbours --embeddings runs/demo/embeddings --outliers --count 20
   python -m pipeline neighbours --embeddings runs/demo/embeddings --duplicates --output out
+"""
+_GENERATE = """Write new images of a model.
+
+Writes PNG files, a Parquet file of their latents, and figures: samples or, if asked for, variations
+of an image (--near), the way from one image to another (--interpolate, with an animation), or what
+each latent does, the most informative one first (--traverse, with an animation). An image is a file
+or the id of an example of the dataset that the model was trained on. The same seed gives the same
+files on the same device. A command that was interrupted continues.
+
+  python -m pipeline generate --model runs/demo/model --count 64 --output runs/demo/samples
+  python -m pipeline generate --model runs/demo/model --near photo.png --output runs/demo/near
+  python -m pipeline generate --model runs/demo/model --interpolate test-00000768 photo.png \\
+    --steps 16 --output runs/demo/way
+  python -m pipeline generate --model runs/demo/model --traverse --output runs/demo/latents
 """
 _EXPORT = """Write a model in formats that other programs run without this project.
 
@@ -288,6 +305,31 @@ def _parser() -> command_line.Parser:
         help="directory to write the rows and the contact sheet to [show the table only]",
     )
     add_options(neighbours, NeighboursConfig)
+
+    generate = add_stage("generate", _generate, _GENERATE)
+    add_directory(generate, "--model", "directory of a model, made by `python -m trainer`")
+    add_directory(generate, "--output", "directory to write the images to")
+    generate.add_argument(
+        "--class",
+        dest="class_name",
+        metavar="NAME",
+        help="of a model that is conditioned on classes, the class of all images, by its name or "
+        "the number of its label [of samples, all in turn; of variations, that of the image]",
+    )
+    instead = generate.add_mutually_exclusive_group()
+    instead.add_argument(
+        "--near", metavar="ID|IMAGE", help="write variations of an image instead of samples"
+    )
+    instead.add_argument(
+        "--interpolate",
+        nargs=2,
+        metavar="ID|IMAGE",
+        help="write the images on the way from one image to another",
+    )
+    instead.add_argument(
+        "--traverse", action="store_true", help="write a row of images for each active latent"
+    )
+    add_options(generate, GenerateConfig)
 
     export = add_stage("export", _export, _EXPORT)
     add_directory(export, "--model", "directory of a model, made by `python -m trainer`")
@@ -461,6 +503,16 @@ def _neighbours(values: dict[str, Any], beam_args: Sequence[str]) -> None:
     outliers, duplicates = values.pop("outliers"), values.pop("duplicates")
     search = stage.OUTLIERS if outliers else stage.DUPLICATES if duplicates else stage.NEAREST
     stage.neighbours(config, search=search, query_name=values.pop("query"), **values)
+
+
+def _generate(values: dict[str, Any], beam_args: Sequence[str]) -> None:
+    if beam_args:
+        raise ConfigError("the generate stage takes no Beam options; the embed stage does")
+    config = from_mapping(GenerateConfig, pop_fields(values, GenerateConfig), where=COMMAND_LINE)
+
+    from pipeline.generate.stage import generate
+
+    generate(config, **values)
 
 
 def _export(values: dict[str, Any], beam_args: Sequence[str]) -> None:

@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "pipeline/evaluate": {"components", "trainer", "pipeline/apply"},
     "pipeline/neighbours": {"components"},
     "pipeline/compare": {"components", "trainer", "pipeline/evaluate"},
+    "pipeline/generate": {"components", "pipeline/apply"},
     "pipeline/export": {"components", "trainer"},
     "pipeline": {"components", "trainer", "pipeline"},
 }

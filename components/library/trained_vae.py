@@ -15,14 +15,11 @@ from components.base.shapes import Shape
 from components.library.user_images import UserImages, numbers
 from components.metrics.elbo import estimate_elbo
 from components.metrics.importance import log_likelihoods
-from components.model import vae
+from components.model import interpolation, vae
 from components.model.decode import decode, reconstruct
 from components.model.distributions import Normal
 from components.model.encode import encode
 from components.model.registry import MODEL_FILE
-
-# Below this sine of the angle between two vectors, they are as good as parallel.
-_MIN_SINE = 1e-6
 
 
 class TrainedVAE:
@@ -83,8 +80,7 @@ class TrainedVAE:
 
         Its draws are near a sphere, where a straight line between two of them does not stay.
         """
-        architecture = self.model.architecture
-        return architecture.prior == "standard_normal" and architecture.levels == 1
+        return interpolation.follows_sphere(self.model.architecture)
 
     def encode(self, images: Any) -> Normal:
         """The posterior q(z|x), which does not depend on labels.
@@ -163,7 +159,7 @@ class TrainedVAE:
             )
         first, last = (encode(self.model, batch.pixels)[0] for batch in (start, end))
         shares = np.linspace(0, 1, steps, dtype=np.float32)
-        ways = (_arcs if self.interpolates_on_sphere else _lines)(first, last, shares)
+        ways = interpolation.ways(self.model.architecture, first, last, shares)
         if (rows := self._labels(labels, len(start))) is not None:
             rows = np.repeat(rows, steps)
         images = decode(self.model, ways.reshape(-1, self.latents), rows)
@@ -240,29 +236,3 @@ def _check_count(name: str, value: int, *, minimum: int = 1) -> None:
     """Raises a ConfigError if a number is too small."""
     if value < minimum:
         raise ConfigError(f"{name} must be at least {minimum}. Received: {value}")
-
-
-def _lines(first: np.ndarray, last: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Points on straight lines between rows: [N, latents] and [S] -> [N, S, latents]."""
-    weights = shares[:, np.newaxis]
-    return (1 - weights) * first[:, np.newaxis] + weights * last[:, np.newaxis]
-
-
-def _arcs(first: np.ndarray, last: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Points on arcs between rows (Shoemake, 1985): [N, latents] and [S] -> [N, S, latents].
-
-    Between parallel rows, where there is no arc or no single one, they are on a straight line.
-    """
-    # z(t) = sin((1-t)θ) / sin θ a + sin(tθ) / sin θ b, where θ is the angle between a and b
-    lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(last, axis=1)
-    products = (first * last).sum(axis=1)
-    cosines = np.divide(products, lengths, out=np.ones_like(lengths), where=lengths > 0)
-    angles = np.arccos(np.clip(cosines, -1, 1))[:, np.newaxis, np.newaxis]
-    sines, weights = np.sin(angles), shares[:, np.newaxis]
-    is_arc = sines > _MIN_SINE
-    scale = np.divide(1, sines, out=np.zeros_like(sines), where=is_arc)
-    arcs = scale * (
-        np.sin((1 - weights) * angles) * first[:, np.newaxis]
-        + np.sin(weights * angles) * last[:, np.newaxis]
-    )
-    return np.where(is_arc, arcs, _lines(first, last, shares)).astype(np.float32)

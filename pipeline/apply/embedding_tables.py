@@ -1,17 +1,16 @@
 """Tables of embeddings: the application of a model that the embed and evaluate stages need."""
 
 import dataclasses
-import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image
 
 from components.base.manifest import Artifact, OutputRecord
 from components.data.examples import ExampleBatch
 from components.data.table_formats import FORMATS, Table
+from components.ingest import image_file
 from components.model import embeddings
 from components.model.registry import MODEL_FILE
 from pipeline.apply.engine import mapped_ahead
@@ -105,7 +104,7 @@ class _Computation:
             if points is not None:
                 values |= {"x": points[:, 0], "y": points[:, 1]}
         if "image" in self._tables.columns:
-            values["image"] = [_png(image) for image in block.images]
+            values["image"] = [image_file.to_png(image) for image in block.images]
         return embeddings.record_batch(
             self._schema,
             values,
@@ -134,10 +133,3 @@ class _Computation:
             "distortion": scored.distortion,
             "outlier_score": self._tables.reference.outlier_scores(scored.elbo),
         }
-
-
-def _png(image: np.ndarray) -> bytes:
-    """An image [height, width, channels] as a PNG file."""
-    file = io.BytesIO()
-    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(file, "PNG")
-    return file.getvalue()

@@ -11,9 +11,8 @@ from etils import epath
 from components.base import files, tensorflow_setup
 from components.base.errors import ConfigError
 from components.base.manifest import Artifact, Input, load_artifact
-from components.ingest import decode
+from components.ingest import image_file
 from components.ingest.conversion import Conversion
-from components.ingest.rejection import UnusableError
 from components.model import model_file
 from components.model.registry import MODEL_FILE
 from pipeline.neighbours.tables import EmbeddingRows
@@ -122,14 +121,7 @@ class ImageQuery:
         path = self.model.verified(MODEL_FILE)
         height, width, channels = model_file.image_shape(path)
         conversion = Conversion((height, width), channels, self.background)
-        if (size := files.stat(self.path).size) > decode.MAX_ENCODED_BYTES:
-            raise ConfigError(f"{self.path} has {size:,} bytes, too many for an image")
-        with files.open_regular(self.path) as file:
-            encoded = file.read()
-        try:
-            pixels = decode.decode(encoded, conversion)
-        except UnusableError as error:
-            raise ConfigError(f"{self.path} cannot be the query: {error}") from None
+        pixels = image_file.read(self.path, conversion)
         tensorflow_setup.load()
         from components.model import vae
         from components.model.encode import encode

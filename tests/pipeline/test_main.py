@@ -73,6 +73,14 @@ def assert_one_line(done: subprocess.CompletedProcess, code: int, *parts: str) -
             ("pipeline", "neighbours", "--embeddings", "x", "--query", "q", "--outliers"),
             ("not allowed with argument --query",),
         ),
+        (
+            ("pipeline", "generate", "--model", "m", "--output", "x", "--interpolate", "one"),
+            ("argument --interpolate: expected 2 arguments",),
+        ),
+        (
+            ("pipeline", "generate", "--model", "none", "--output", "x", "--count", "0"),
+            ("count must be from 1 to 100,000",),
+        ),
         (("pipeline", "export", "--model", "m"), ("required: --output",)),
         (("pipeline", "export", "--model", "none", "--output", "x"), ("none is not a finished",)),
         (
@@ -124,7 +132,7 @@ def test_help_imports_nothing_large(arguments):
 def test_the_stages_import_nothing_large_before_they_work():
     script = (
         "import sys, pipeline.run, pipeline.apply.embed, pipeline.export.stage\n"
-        "import pipeline.neighbours.stage\n"
+        "import pipeline.generate.stage, pipeline.neighbours.stage\n"
         "large = {'tensorflow', 'apache_beam', 'tensorflow_datasets', 'matplotlib'}\n"
         "assert not large & set(sys.modules), large & set(sys.modules)"
     )

@@ -39,11 +39,19 @@ class AggregatePosterior:
         blocks = _moments(z.astype(np.float64), np.zeros(z.shape))
         return np.concatenate([_log_sum_exp(moments @ coefficients.T) for moments in blocks])
 
-    def sample(self, n: int, seed: int) -> np.ndarray:
-        """`n` draws, shape [n, latents], as a pure function of the seed."""
+    def sample(
+        self, n: int, seed: int | np.random.Generator, *, temperature: float = 1.0
+    ) -> np.ndarray:
+        """`n` draws, shape [n, latents], as a pure function of the arguments.
+
+        Args:
+          n: number of draws.
+          seed: seed of the draws, or the generator to take them from.
+          temperature: factor of the standard deviations of the components.
+        """
         rng = np.random.default_rng(seed)
         picked = rng.choice(len(self.weights), size=n, p=self.weights)
-        noise = rng.standard_normal((n, self.means.shape[1]))
+        noise = temperature * rng.standard_normal((n, self.means.shape[1]))
         factors = np.linalg.cholesky(self.covariances)
         z = np.empty_like(noise)
         for k, (mean, factor) in enumerate(zip(self.means, factors, strict=True)):

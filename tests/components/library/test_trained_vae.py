@@ -9,9 +9,9 @@ import tensorflow as tf
 
 import components.model
 from components.base.errors import ConfigError, WorkError
-from components.library import trained_vae
 from components.library.trained_vae import TrainedVAE
 from components.metrics import elbo, importance
+from components.model import interpolation
 from components.model.architecture import Architecture
 from components.model.registry import MODEL_FILE
 from components.model.vae import VAE
@@ -178,36 +178,20 @@ def test_an_interpolation_goes_from_one_reconstruction_to_the_other(vae, images)
 
 def test_the_way_is_an_arc_for_a_standard_normal_prior_and_a_line_otherwise(images):
     for vae, function in (
-        (built(), trained_vae._arcs),
-        (built(prior="real_nvp"), trained_vae._lines),
+        (built(), interpolation.arcs),
+        (built(prior="real_nvp"), interpolation.lines),
     ):
         means = vae.encode(images[:2]).mean
         (points,) = function(means[:1], means[1:], np.linspace(0, 1, 5, dtype=np.float32))
         way = vae.interpolate(images[0], images[1], 5)
         np.testing.assert_allclose(way, vae.decode(points), atol=1e-5)
-        assert vae.interpolates_on_sphere == (function is trained_vae._arcs)
+        assert vae.interpolates_on_sphere == (function is interpolation.arcs)
 
 
 def test_a_hierarchy_interpolates_on_lines():
     vae = built(network="residual", widths=(4, 4, 8), latents=2, levels=2)
     assert not vae.interpolates_on_sphere
     assert vae.sample(2).shape == (2, *SHAPE)
-
-
-def test_arcs_keep_their_distance_from_the_origin_and_turn_evenly():
-    shares = np.linspace(0, 1, 4, dtype=np.float32)
-    start, end = np.array([[2.0, 0.0]]), np.array([[0.0, 2.0]])
-    (points,) = trained_vae._arcs(start, end, shares)
-    angles = np.radians([0, 30, 60, 90])
-    np.testing.assert_allclose(points, 2 * np.stack([np.cos(angles), np.sin(angles)], 1), atol=1e-6)
-
-
-@pytest.mark.parametrize("end", [[2.0, 2.0], [1.0, 1.0], [0.0, 0.0], [-1.0, -1.0]])
-def test_between_parallel_vectors_the_way_is_a_line(end):
-    shares = np.linspace(0, 1, 3, dtype=np.float32)
-    start = np.ones((1, 2), np.float32)
-    (points,) = trained_vae._arcs(start, np.array([end], np.float32), shares)
-    np.testing.assert_allclose(points, np.linspace([1, 1], end, 3), atol=1e-6)
 
 
 def test_the_elbo_is_that_of_an_evaluation(vae, images):

@@ -166,13 +166,14 @@ def test_damage_is_one_line_or_changes_nothing(saved, tmp_path):
     assert not any("\n" in message for message in messages)
 
 
-def test_the_number_of_classes_is_0_in_files_of_earlier_versions(saved, tmp_path):
-    def without_classes(config):
-        del config["config"]["classes"]
+def test_files_of_earlier_versions_have_no_classes_and_one_level(saved, tmp_path):
+    def without_either(config):
+        del config["config"]["classes"], config["config"]["levels"]
         return config
 
-    earlier = write(tmp_path / "earlier.keras", with_config(saved, without_classes))
+    earlier = write(tmp_path / "earlier.keras", with_config(saved, without_either))
     assert model_file.num_classes(earlier) == 0
+    assert model_file.num_levels(earlier) == 1
     conditional = epath.Path(tmp_path / "conditional.keras")
     VAE(image_shape=(6, 4, 3), network="mlp", latents=2, widths=(5,), classes=7).save(conditional)
     assert model_file.num_classes(conditional) == 7

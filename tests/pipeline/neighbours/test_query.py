@@ -79,7 +79,7 @@ def test_what_is_neither_an_id_nor_a_file_is_explained_with_an_example(rows, exa
 
 def test_a_file_that_is_no_image_is_refused(rows, tmp_path):
     (tmp_path / "image.png").write_text("no image")
-    with pytest.raises(ConfigError, match=r"image\.png cannot be the query: "):
+    with pytest.raises(ConfigError, match=r"image\.png cannot be used: "):
         find(tmp_path / "image.png", rows).locate(rows)
 
 

@@ -137,3 +137,13 @@ def test_equal_posteriors_and_components_without_points_are_no_trouble(component
 def test_a_number_of_components_out_of_range_is_refused(components):
     with pytest.raises(ValueError, match=f"from 1 to the 6 examples. Received: {components}"):
         fit_aggregate(np.zeros((6, 2)), np.zeros((6, 2)), components=components, seed=0)
+
+
+def test_the_temperature_scales_the_covariances_around_the_means():
+    normal = AggregatePosterior(np.ones(1), CENTERS[:1], COVARIANCES[:1])
+    draws = normal.sample(50_000, seed=0, temperature=0.5)
+    np.testing.assert_allclose(draws.mean(axis=0), CENTERS[0], atol=0.01)
+    np.testing.assert_allclose(np.cov(draws, rowvar=False), COVARIANCES[0] / 4, atol=0.01)
+    warm, cold = (mixture().sample(100, seed=3, temperature=each) for each in (1.0, 0.0))
+    np.testing.assert_array_equal(np.unique(cold, axis=0), CENTERS)
+    np.testing.assert_array_equal(warm, mixture().sample(100, np.random.default_rng(3)))

@@ -1,0 +1,102 @@
+"""The settings of the generate stage."""
+
+import dataclasses
+from typing import Any
+
+from components.base.config import option
+from components.base.errors import ConfigError
+from components.ingest.conversion import BACKGROUNDS
+
+# The manifest lists each image.
+_MAX_COUNT = 100_000
+# Images on a way, or columns of a figure.
+_MAX_STEPS = 1000
+_MAX_COMPONENTS = 1000
+
+AUTO, PRIOR, AGGREGATE = "auto", "prior", "aggregate"
+# What is generated, and the settings that it depends on.
+SAMPLES, VARIATIONS, INTERPOLATION, TRAVERSAL = (
+    "samples",
+    "variations",
+    "interpolation",
+    "traversal",
+)
+SETTINGS = {
+    SAMPLES: ("count", "seed", "sampler", "temperature", "components"),
+    VARIATIONS: ("count", "seed", "radius", "background"),
+    INTERPOLATION: ("steps", "background"),
+    TRAVERSAL: ("count", "steps", "radius"),
+}
+_OPTIONS = {
+    SAMPLES: "samples",
+    VARIATIONS: "--near",
+    INTERPOLATION: "--interpolate",
+    TRAVERSAL: "--traverse",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class GenerateConfig:
+    """Settings of the generated images."""
+
+    count: int = option(
+        100, f"number of samples or variations, or of rows of a traversal, to {_MAX_COUNT:,}"
+    )
+    seed: int = option(0, "random seed of the draws")
+    sampler: str = option(
+        AUTO,
+        "where samples are drawn from: the prior, or aggregate, a mixture of normal distributions "
+        "fitted to the posteriors of the training examples; auto is aggregate if these are at "
+        "hand and the model is no hierarchy, else prior",
+        choices=(AUTO, PRIOR, AGGREGATE),
+    )
+    temperature: float = option(
+        1.0, "factor of the standard deviations of samples: below 1, they vary less"
+    )
+    components: int = option(20, "number of components of the mixture of the sampler aggregate")
+    radius: float = option(
+        3.0,
+        "how far variations and traversals go, in standard deviations: of the image's posterior, "
+        "and of the latent over all images",
+    )
+    steps: int = option(11, f"number of images on a way or in a row, from 2 to {_MAX_STEPS:,}")
+    background: str = option(
+        "black",
+        "color that transparent pixels of an image file become",
+        choices=tuple(BACKGROUNDS),
+    )
+    training_examples: str = option(
+        "",
+        "directory of the prepared dataset that the model was trained on, for the sampler "
+        "aggregate, traversals, ids and the names of classes [the one in the model's manifest]",
+        is_path=True,
+    )
+
+    def __post_init__(self) -> None:
+        for name, least, most in (
+            ("count", 1, _MAX_COUNT),
+            ("steps", 2, _MAX_STEPS),
+            ("components", 1, _MAX_COMPONENTS),
+        ):
+            if not least <= getattr(self, name) <= most:
+                raise ConfigError(
+                    f"{name} must be from {least} to {most:,}. Received: {getattr(self, name)}"
+                )
+        for name in ("seed", "temperature", "radius"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must be at least 0. Received: {getattr(self, name):g}")
+
+    def of(self, kind: str) -> dict[str, Any]:
+        """The settings that something depends on, for the manifest.
+
+        Args:
+          kind: key of `SETTINGS`.
+
+        Raises:
+          ConfigError: another setting, which it does not depend on, has a value of its own.
+        """
+        read = {*SETTINGS[kind], "training_examples"}
+        for field in dataclasses.fields(self):
+            if field.name not in read and getattr(self, field.name) != field.default:
+                raise ConfigError(f"--{field.name} has no effect on {_OPTIONS[kind]}; leave it out")
+        return {name: getattr(self, name) for name in SETTINGS[kind]}
