@@ -9,6 +9,7 @@ Each stage reads directories, and writes a directory with a manifest:
   neighbours  reads tables of embeddings; shows neighbors of an image, outliers or duplicates
   generate  reads a model; writes new images: samples, variations, ways between images
   export    reads a model; writes a SavedModel, and files of Keras, ONNX and LiteRT
+  compare   reads runs; writes a page with their scores, curves and samples beside each other
   run       runs prepare, train and evaluate, in examples/, model/ and evaluation/ of one directory
 
 A stage that is up to date is skipped. A directory that holds something else is not touched without
@@ -33,7 +34,7 @@ if __name__ == "__main__":
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.base import command_line, console
 from components.base.config import add_options, from_mapping, pop_fields
@@ -47,7 +48,10 @@ from pipeline.neighbours.config import NeighboursConfig
 from pipeline.prepare.config import PrepareConfig
 from trainer.config import RunOptions, TrainConfig, load_config, preset_fields, preset_names
 
-STAGES = ("run", "prepare", "evaluate", "embed", "neighbours", "generate", "export")
+if TYPE_CHECKING:
+    from pipeline.evaluate.gates import Requirements
+
+STAGES = ("run", "prepare", "evaluate", "embed", "neighbours", "generate", "export", "compare")
 COMMAND_LINE = "the command line"
 # Fields of PrepareConfig that do not say how to read a source: the model decides the size and the
 # channels.
@@ -142,6 +146,15 @@ anything is published. Shows sizes and latencies.
   python -m pipeline export --model runs/demo/model --output runs/demo/export
   python -m pipeline export --model runs/demo/model --output runs/demo/portable \\
     --formats keras,onnx,litert
+"""
+_COMPARE = """Compare runs with the first of them.
+
+A run is a directory with model/ and evaluation/. Writes comparison.html, which shows everything on
+one page, comparison.json, and comparison.txt, the table that is printed: scores with the
+differences from the first run and their 95 % intervals, and the settings that differ. Of runs that
+scored the same images, the differences are those of each image, which makes them precise.
+
+  python -m pipeline compare runs/demo runs/demo32 --output runs/comparison
 """
 
 
@@ -290,6 +303,30 @@ def _parser() -> command_line.Parser:
     add_directory(export, "--model", "directory of a model, made by `python -m trainer`")
     add_directory(export, "--output", "directory to write the exported files to")
     add_options(export, ExportConfig)
+
+    compare = add_stage("compare", _compare, _COMPARE)
+    compare.add_argument(
+        "runs",
+        nargs="+",
+        type=command_line.path,
+        metavar="RUN",
+        help="directory of a run, made by `python -m pipeline run`; two or more",
+    )
+    add_directory(compare, "--output", "directory to write the comparison to")
+    for stage in (run, evaluate):
+        stage.add_argument(
+            "--gate",
+            action="append",
+            default=[],
+            metavar="CONDITION",
+            help="exit with code 1 if a metric of the evaluation does not meet a condition, such "
+            "as 'elbo>=-240' or 'knn_accuracy>0.85'; may be repeated",
+        )
+        stage.add_argument(
+            "--strict",
+            action="store_true",
+            help="exit with code 1 if the doctor finds an error in the model",
+        )
     for stage in stages.choices.values():
         target = "--run" if stage is run else "--output"
         stage.add_argument(
@@ -310,6 +347,7 @@ def _run(values: dict[str, Any], beam_args: Sequence[str]) -> None:
     directory, preset, file, overwrite, verify = (
         values.pop(name) for name in ("run", "preset", "config", "overwrite", "verify")
     )
+    requirements = _requirements(values)
     prepare_config = _prepare_config(pop_fields(values, PrepareConfig))
     evaluate_config = from_mapping(
         EvaluateConfig, pop_fields(values, EvaluateConfig), where=COMMAND_LINE
@@ -332,6 +370,7 @@ def _run(values: dict[str, Any], beam_args: Sequence[str]) -> None:
         beam_args=beam_args,
     )
     console.show(f"\n{summary}")
+    requirements.check(f"{directory}/evaluation")
 
 
 def _prepare(values: dict[str, Any], beam_args: Sequence[str]) -> None:
@@ -350,11 +389,13 @@ def _evaluate(values: dict[str, Any], beam_args: Sequence[str]) -> None:
         raise ConfigError("the evaluate stage takes no Beam options; the embed stage does")
     names = ("examples", "model", "output", "overwrite", "verify")
     options = {name: values.pop(name) for name in names}
+    requirements = _requirements(values)
     config = from_mapping(EvaluateConfig, values, where=COMMAND_LINE)
 
     from pipeline.evaluate.stage import evaluate
 
     evaluate(config, **options)
+    requirements.check(options["output"])
 
 
 def _embed(values: dict[str, Any], beam_args: Sequence[str]) -> None:
@@ -408,6 +449,21 @@ def _export(values: dict[str, Any], beam_args: Sequence[str]) -> None:
     from pipeline.export.stage import export
 
     export(config, **options)
+
+
+def _compare(values: dict[str, Any], beam_args: Sequence[str]) -> None:
+    if beam_args:
+        raise ConfigError("the compare stage takes no Beam options; the embed stage does")
+    from pipeline.compare.stage import compare
+
+    compare(values.pop("runs"), **values)
+
+
+def _requirements(values: dict[str, Any]) -> "Requirements":
+    """What the evaluation must reach; removes these options from the values."""
+    from pipeline.evaluate.gates import Requirements
+
+    return Requirements.parse(values.pop("gate"), is_strict=values.pop("strict"))
 
 
 def _check_beam_options(beam_args: Sequence[str]) -> None:

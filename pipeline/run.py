@@ -10,7 +10,7 @@ from pipeline.evaluate.scores import Scores
 from pipeline.evaluate.stage import REPORT, evaluate
 from pipeline.prepare.config import PrepareConfig
 from pipeline.prepare.stage import prepare
-from trainer import stage
+from trainer import stage, tracking
 from trainer.config import RunOptions, TrainConfig
 
 
@@ -73,6 +73,12 @@ def run(
     )
     clock.lap("evaluate", evaluation)
     scores = Scores.of(evaluation_artifact)
+    tracking.track(
+        run_options.tracker,
+        model,
+        evaluation=evaluation_artifact,
+        scores={name: mean.value for name, mean in scores.means.items()},
+    )
     return "\n".join(
         [
             *clock.lines,

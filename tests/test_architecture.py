@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "pipeline/evaluate": {"components", "trainer", "pipeline/apply"},
     "pipeline/neighbours": {"components"},
     "pipeline/generate": {"components", "pipeline/apply"},
+    "pipeline/compare": {"components", "trainer", "pipeline/evaluate"},
     "pipeline/export": {"components", "trainer"},
     "pipeline": {"components", "trainer", "pipeline"},
 }

@@ -18,6 +18,7 @@ from components.model.registry import (
     NETWORKS,
     PRIORS,
 )
+from trainer import trackers
 from trainer.choices import (
     BETA_SCHEDULES,
     LEARNING_RATE_SCHEDULES,
@@ -371,9 +372,15 @@ class RunOptions:
         "number of steps to trace for TensorBoard's profiler, after the first call, which runs up "
         "to --steps_per_call steps",
     )
+    tracker: str = option(
+        trackers.NONE,
+        "experiment tracker whose store the published model is added to",
+        choices=trackers.TRACKERS,
+    )
 
     def __post_init__(self) -> None:
         _check_minimum(self, 0, ("checkpoint_seconds", "profile"))
+        trackers.check_installed(self.tracker)
         if self.cache_bytes is not None:
             _check_minimum(self, 0, ("cache_bytes",))
 

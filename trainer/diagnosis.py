@@ -61,6 +61,7 @@ def findings(
       beta: the largest beta of the run.
     """
     losses, kind = (kept.train, "train") if kept.heldout is None else (kept.heldout, "held-out")
+    nats = _nats(losses)
     return [
         *of_course(
             history,
@@ -70,10 +71,10 @@ def findings(
             beta=beta,
         ),
         *doctor.present(
-            doctor.no_better_than_constant(-_nats(losses), kind=kind, constant_elbo=constant_elbo),
+            doctor.no_better_than_constant(-nats, kind=kind, constant_elbo=constant_elbo),
             doctor.posterior_collapse(losses["rate"], kind=kind),
-            kept.heldout
-            and doctor.overfitting(_nats(kept.train), _nats(kept.heldout), kind="held-out"),
+            # Without held-out images, the two are the same.
+            doctor.overfitting(_nats(kept.train), nats, kind=kind),
         ),
     ]
 

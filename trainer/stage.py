@@ -8,7 +8,7 @@ from components.base import artifacts, console, tensorflow_setup
 from components.base.manifest import Artifact, Input, load_artifact
 from components.data.prepared_dataset import PreparedDataset
 from components.model.registry import MODEL_FILE
-from trainer import extension
+from trainer import extension, tracking
 from trainer.config import RunOptions, TrainConfig
 from trainer.devices.hosts import host
 from trainer.precision_record import PRECISION_FILE
@@ -100,13 +100,21 @@ def run_on(
     extends = extension.is_requested(plan, extend=extend, overwrite=overwrite)
     if not extends and plan.is_up_to_date(overwrite=overwrite, verify=verify):
         console.say(f"train: up to date ({output})")
+        _track(options, output)
         return False
     console.say(f"train: preset {preset} on {dataset.name}")
     tensorflow_setup.load()  # Takes seconds, so not before it is needed.
     from trainer.train import train
 
     train(plan, config, options, dataset, overwrite=overwrite, extends=extends)
+    _track(options, output)
     return True
+
+
+def _track(options: RunOptions, output: epath.PathLike) -> None:
+    """Adds the model to the tracker that the options name; of several hosts, the chief does."""
+    if host().is_chief:
+        tracking.track(options.tracker, output)
 
 
 def _outcome(artifact: Artifact) -> str:

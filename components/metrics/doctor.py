@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from components.metrics.active_units import ACTIVE_VARIANCE
+
 # The severities: the training has failed; or it has not, but a better model is within reach.
 ERROR, WARNING = "error", "warning"
 
@@ -17,9 +19,6 @@ ERROR, WARNING = "error", "warning"
 # a decoder can hardly choose between two images.
 COLLAPSED_NATS = 0.1
 
-# A latent dimension is dead if its embeddings vary no more than this: "active units" of Burda et
-# al. (2016), "Importance Weighted Autoencoders".
-DEAD_VARIANCE = 0.01
 # The best models of Fashion-MNIST leave two thirds of their latents unused.
 _DEAD_SHARE = 0.75
 
@@ -195,14 +194,14 @@ def dead_units(variances: np.ndarray) -> Finding | None:
     Args:
       variances: of the embeddings over the images, by latent dimension, shape [latents].
     """
-    dead, latents = int(np.count_nonzero(variances <= DEAD_VARIANCE)), len(variances)
+    dead, latents = int(np.count_nonzero(variances <= ACTIVE_VARIANCE)), len(variances)
     if not _DEAD_SHARE * latents < dead < latents:
         return None
     return Finding(
         "dead_units",
         WARNING,
         f"{dead:,} of {latents:,} latents are dead: their embeddings vary by at most "
-        f"{DEAD_VARIANCE} over the images: use fewer latents, a smaller beta, or free_bits",
+        f"{ACTIVE_VARIANCE} over the images: use fewer latents, a smaller beta, or free_bits",
     )
 
 

@@ -9,8 +9,10 @@ from etils import epath
 
 from components.data.class_names import display_order, displayed
 from components.data.examples import ExampleBatch
+from components.data.prepared_dataset import PreparedDataset
 from components.figures import curves, grids, scatter
 from components.figures.mosaic import to_bytes
+from components.metrics.nearest_images import nearest_images
 from components.model.decode import decode, reconstruct
 from components.model.latent_plane import Plane
 from pipeline.evaluate.metrics import METRICS
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 _GRID_QUANTILES = np.linspace(0.05, 0.95, 20).tolist()
 _SAMPLE_GRID = (10, 20)  # rows, columns
+_NEIGHBOR_GRID = (10, 10)
 _RECONSTRUCTIONS_PER_CLASS = 10
 _MAX_CLASSES = 20  # Figures of more classes would be unreadable.
 
@@ -78,8 +81,12 @@ class FigureWriter:
             path=self._directory / "latent_grid.png",
         )
 
-    def draw_samples(self, *, seed: int) -> None:
-        """Draws images decoded from the prior; of a conditional model, a row for each class."""
+    def draw_samples(self, *, seed: int) -> np.ndarray:
+        """Draws images decoded from the prior; of a conditional model, a row for each class.
+
+        Returns:
+          The images, uint8, shape [rows, columns, height, width, channels].
+        """
         rng = np.random.default_rng(seed)
         rows, columns = _SAMPLE_GRID
         names, note = list[str](), ""
@@ -89,12 +96,46 @@ class FigureWriter:
         noise = rng.standard_normal((rows * columns, self._vae.latents), np.float32)
         z = np.asarray(self._vae.sample_prior(noise))
         labels = np.repeat(np.resize(self._order, rows), columns)
+        samples = self._decode(z, labels, (rows, columns))
         grids.image_grid(
-            self._decode(z, labels, (rows, columns)),
+            samples,
             row_names=names,
             title="Samples from the prior",
             subtitle=self._subtitle("elbo", note=note),
             path=self._directory / "samples.png",
+        )
+        return samples
+
+    def draw_neighbors_of_samples(
+        self, samples: np.ndarray, dataset: PreparedDataset, heldout: ExampleBatch
+    ) -> None:
+        """Draws samples above the training images that they are most like.
+
+        A model that has memorized training images draws them again: its samples are much nearer to
+        them than images that it has not seen.
+
+        Args:
+          samples: the images of `draw_samples`.
+          dataset: the dataset with the training images.
+          heldout: examples that are not among them, in random order.
+        """
+        rows, columns = _NEIGHBOR_GRID
+        shown = samples[:rows, :columns]
+        flat = shown.reshape(-1, *self._vae.image_shape)
+        unseen = heldout.images[: len(flat)]
+        neighbors, distances = nearest_images(
+            np.concatenate([flat, unseen]), (batch.images for batch in dataset.batches("train"))
+        )
+        medians = [float(np.median(part)) for part in np.split(distances, [len(flat)])]
+        pairs = np.stack([shown, neighbors[: len(flat)].reshape(shown.shape)], axis=1)
+        grids.image_grid(
+            pairs.reshape(-1, *shown.shape[1:]),
+            row_names=["sample", "nearest training image"] * len(shown),
+            title="Samples and the training images nearest to them",
+            subtitle=f"{self._scores.dataset} · {self._scores.preset} · median distance: "
+            f"{medians[0]:.3f} for samples, {medians[1]:.3f} for {self._scores.split} images "
+            "(root mean squared difference of intensities from 0 to 1)",
+            path=self._directory / "neighbors_of_samples.png",
         )
 
     def draw_reconstructions(self, examples: ExampleBatch) -> None:

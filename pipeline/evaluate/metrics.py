@@ -3,7 +3,10 @@
 import dataclasses
 
 NATS, BITS, DECIBELS = "nats per example", "bits per dimension", "dB"
-LABELS = "fraction of labels"
+LABELS, DIMENSIONS = "fraction of labels", "latent dimensions"
+ENTROPY = "fraction of the entropy of labels"
+SQUARED_FEATURES, KERNELS = "squared units of the features", "units of the kernel"
+SAMPLES, EXAMPLES = "fraction of samples", "fraction of examples"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +33,17 @@ METRICS = {
     "bits_per_dim": Metric("bits per dimension", BITS, digits=3),
     "psnr": Metric("PSNR of reconstructions", DECIBELS),
     "knn_accuracy": Metric("accuracy of the nearest neighbors", LABELS, digits=4),
+    "linear_probe_accuracy": Metric("accuracy of a linear probe", LABELS, digits=4),
+    "active_units": Metric("active units", DIMENSIONS, digits=0),
+    "mutual_information": Metric("mutual information of image and latents", NATS),
+    "marginal_kl": Metric("divergence of the aggregate posterior from the prior", NATS),
+    "mig": Metric("mutual information gap", ENTROPY, digits=3),
+    "fid": Metric("Fréchet distance of samples (FID)", SQUARED_FEATURES),
+    "fid_floor": Metric("FID of training images", SQUARED_FEATURES),
+    "kid": Metric("kernel distance of samples (KID)", KERNELS, digits=4),
+    "kid_floor": Metric("KID of training images", KERNELS, digits=4),
+    "precision": Metric("precision of samples", SAMPLES, digits=3),
+    "recall": Metric("recall of samples", EXAMPLES, digits=3),
 }
 
 # These are measured whatever is asked for: figures and summaries show them.

@@ -6,7 +6,7 @@ It needs no server: the figures are files next to it.
 import html
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from components.base.manifest import Artifact
 from components.metrics.mean import Mean
@@ -49,18 +49,22 @@ _FIGURES = {
     "encodings": "Encodings",
     "latent_grid": "Decoded latent space",
     "samples": "Samples",
+    "neighbors_of_samples": "Samples and the training images nearest to them",
     "reconstructions": "Reconstructions",
     "learning_curves": "Learning curves",
 }
 
 
-def render(scores: Scores, model: Artifact, notes: Sequence[str]) -> str:
+def render(
+    scores: Scores, model: Artifact, notes: Sequence[str], *, without: Collection[str] = ()
+) -> str:
     """Renders the page as HTML.
 
     Args:
       scores: the scores of the model.
       model: the artifact of the train stage.
       notes: warnings to show above the scores.
+      without: names of figures that do not exist.
     """
     counts = model.counts(TrainCounts)
     kinds = Counter(counts.devices).items()
@@ -77,7 +81,9 @@ def render(scores: Scores, model: Artifact, notes: Sequence[str]) -> str:
         scores="\n".join(_score_row(name, mean) for name, mean in scores.means.items()),
         protocol=html.escape(scores.how_measured()),
         figures="\n".join(
-            f'<p><img src="figures/{name}.png" alt="{text}"></p>' for name, text in _FIGURES.items()
+            f'<p><img src="figures/{name}.png" alt="{text}"></p>'
+            for name, text in _FIGURES.items()
+            if name not in without
         ),
         config="\n".join(
             f"<tr><td>{html.escape(name)}<td>{html.escape(str(value))}"
@@ -92,7 +98,7 @@ def _score_row(name: str, score: Mean) -> str:
     digits = metric.digits
     interval = f"{mean - half_width:z.{digits}f} to {mean + half_width:z.{digits}f}"
     if math.isinf(half_width):
-        interval = "unknown: a single example"
+        interval = "none"  # Of a count, or of a single example.
     return (
         f'<tr><td>{metric.title}<td class="number">{mean:z.{digits}f}<td class="number">{interval}'
         f"<td>{metric.unit}"

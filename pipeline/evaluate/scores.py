@@ -2,15 +2,13 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from components.base import console
 from components.base.manifest import Artifact
+from components.metrics.doctor import Finding
 from components.metrics.mean import Mean
-from components.sources.source import UNLABELLED
+from pipeline.evaluate.class_means import ClassMean
 from pipeline.evaluate.metrics import ALWAYS, METRICS, NATS
 
 
@@ -29,6 +27,19 @@ class ScoringProtocol:
       knn_k: number of nearest neighbors that predict a label.
       knn_splits: which splits they, their number and the predicted examples are from, in words.
       knn_examples: number of examples whose labels were predicted.
+      linear_probe_penalty: the penalty of the squared weights of the linear probe.
+      linear_probe_splits: which splits it, its penalty and the predicted examples are from, in
+        words.
+      linear_probe_examples: number of examples whose labels it predicted.
+      information_examples: number of examples whose posteriors make up the aggregate posterior.
+      information_draws: number of examples with a draw for the mutual information.
+      samples: number of samples, and of the examples that they are compared with.
+      samples_are: what a sample is, in words.
+      floor_examples: number of train examples that take the place of the samples for the floors.
+      feature_accuracy: fraction of held-out labels that the classifier predicts in whose features
+        the samples are compared.
+      feature_digest: the first digits of the SHA-256 digest of this classifier. Distances of equal
+        digests can be compared.
     """
 
     likelihood: str | None = None
@@ -41,19 +52,16 @@ class ScoringProtocol:
     knn_k: int | None = None
     knn_splits: str | None = None
     knn_examples: int | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class ClassMean:
-    """The mean of a metric over the examples of a class.
-
-    Attributes:
-      mean: the mean.
-      examples: number of examples.
-    """
-
-    mean: Mean
-    examples: int
+    linear_probe_penalty: float | None = None
+    linear_probe_splits: str | None = None
+    linear_probe_examples: int | None = None
+    information_examples: int | None = None
+    information_draws: int | None = None
+    samples: int | None = None
+    samples_are: str | None = None
+    floor_examples: int | None = None
+    feature_accuracy: float | None = None
+    feature_digest: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,8 +77,11 @@ class Scores:
       means: each metric that was measured, by its name in `METRICS`.
       protocol: how they were measured.
       not_measured: why other metrics were not, by name; a part of a sentence.
+      rate_per_dimension: the mean rate of each latent dimension in nats; None if it has no closed
+        form.
       by_class: the means over the examples of each class, by metric and name of the class, for the
         metrics that single examples have; empty without labels.
+      doctor: what is wrong with the model; None if an earlier version has evaluated it.
     """
 
     dataset: str
@@ -81,7 +92,9 @@ class Scores:
     means: Mapping[str, Mean]
     protocol: ScoringProtocol = ScoringProtocol()
     not_measured: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    rate_per_dimension: list[float] | None = None
     by_class: Mapping[str, Mapping[str, ClassMean]] = dataclasses.field(default_factory=dict)
+    doctor: list[Finding] | None = None
 
     def metric(self, name: str) -> Mean:
         """The mean of a metric."""
@@ -111,6 +124,26 @@ class Scores:
                 f"{protocol.knn_k} nearest neighbors among the embeddings, {protocol.knn_splits}, "
                 f"for the labels of {protocol.knn_examples:,} examples"
             )
+        if protocol.linear_probe_penalty:
+            parts.append(
+                f"a linear probe of the embeddings, {protocol.linear_probe_splits}, with a penalty "
+                f"of {protocol.linear_probe_penalty:g}"
+            )
+        if protocol.information_examples:
+            examples = protocol.information_examples
+            parts.append(
+                f"{protocol.information_draws:,} draws against the posteriors of {examples:,} "
+                f"examples for the mutual information, which is at most {math.log(examples):.2f} "
+                "nats"
+            )
+        if protocol.samples:
+            parts.append(
+                f"{protocol.samples:,} samples, {protocol.samples_are}, against as many examples, "
+                f"in the features of a classifier with an accuracy of "
+                f"{protocol.feature_accuracy:.1%}"
+            )
+        if protocol.floor_examples:
+            parts.append(f"{protocol.floor_examples:,} train examples for the floors")
         if protocol.examples_in_split and self.examples < protocol.examples_in_split:
             parts.append(
                 f"only the first {self.examples:,} of {protocol.examples_in_split:,} examples, "
@@ -133,6 +166,7 @@ class Scores:
             **{name: _mean_as_json(self.means[name]) for name in METRICS if name in self.means},
             "protocol": dataclasses.asdict(self.protocol),
             "not_measured": dict(self.not_measured),
+            "rate_per_dimension": self.rate_per_dimension,
             "by_class": {
                 name: {
                     class_name: {**_mean_as_json(each.mean), "examples": each.examples}
@@ -140,6 +174,7 @@ class Scores:
                 }
                 for name, classes in self.by_class.items()
             },
+            "doctor": None if self.doctor is None else list(map(dataclasses.asdict, self.doctor)),
         }
 
     @staticmethod
@@ -195,43 +230,16 @@ _ScoresRecord = dataclasses.make_dataclass(
         *((name, _MeanRecord | None, None) for name in METRICS if name not in ALWAYS),
         ("protocol", ScoringProtocol, ScoringProtocol()),
         ("not_measured", dict[str, str], dataclasses.field(default_factory=dict)),
+        ("rate_per_dimension", list[float] | None, None),
         (
             "by_class",
             dict[str, dict[str, _ClassMeanRecord]],
             dataclasses.field(default_factory=dict),
         ),
+        ("doctor", list[Finding] | None, None),
     ],
     frozen=True,
 )
-
-
-def means_by_class(
-    by_example: Mapping[str, np.ndarray], labels: np.ndarray, class_names: Sequence[str]
-) -> dict[str, dict[str, ClassMean]]:
-    """The means of metrics over the examples of each class.
-
-    Args:
-      by_example: metrics of N examples, float64 [N], by name; NaN where an example is left out.
-      labels: of the examples, integers, shape [N].
-      class_names: names of the labels, by label. The class `unlabelled` is no label.
-
-    Returns:
-      The means by metric and by name of the class, for classes with examples; nothing if there are
-      less than two classes.
-    """
-    classes = [label for label, name in enumerate(class_names) if name != UNLABELLED]
-    if len(classes) < 2:
-        return {}
-    rows = {label: np.flatnonzero(labels == label) for label in classes}
-    means: dict[str, dict[str, ClassMean]] = {}
-    for name, values in by_example.items():
-        means[name] = {}
-        for label, members in rows.items():
-            scored = values[members][~np.isnan(values[members])]
-            if len(scored):
-                mean = ClassMean(Mean.of(scored), len(scored))
-                means[name][console.visible(class_names[label])] = mean
-    return means
 
 
 def _mean_as_json(mean: Mean) -> dict[str, float | None]:

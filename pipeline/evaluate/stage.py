@@ -14,8 +14,11 @@ from components.data.prepared_dataset import PreparedDataset
 from components.model import model_file
 from components.model.registry import MODEL_FILE
 from pipeline.apply.inputs import check_image_shape
+from pipeline.evaluate import example_scores
+from pipeline.evaluate.class_means import means_by_class
 from pipeline.evaluate.config import EvaluateConfig
-from pipeline.evaluate.scores import Scores, ScoringProtocol, means_by_class
+from pipeline.evaluate.example_scores import EXAMPLE_SCORES_FILE
+from pipeline.evaluate.scores import Scores, ScoringProtocol
 from trainer.recording.epoch_metrics import (
     EPOCH_METRICS_FILE,
     EpochMetrics,
@@ -107,7 +110,7 @@ def _write_evaluation(
     """Writes all files of an evaluation to `directory`; the report shows the notes."""
     tensorflow_setup.load()
     from components.model import embeddings, vae
-    from pipeline.evaluate import projector, report
+    from pipeline.evaluate import diagnosis, projector, report
     from pipeline.evaluate.figures import FigureWriter
     from pipeline.evaluate.measures.measure import Subject
     from pipeline.evaluate.measures.registry import measure_all
@@ -121,9 +124,13 @@ def _write_evaluation(
     tables = _embed(dataset, trained, directory / "embeddings")
 
     console.say(f"evaluate: scoring {console.counted(len(scored), f'{split} example')}")
-    measured = measure_all(
-        Subject(model, dataset, split, scored, tables, config=config, directory=directory)
-    )
+    subject = Subject(model, dataset, split, scored, tables, config=config, directory=directory)
+    measured = measure_all(subject)
+    example_scores.write(directory / EXAMPLE_SCORES_FILE, scored, measured.by_example)
+    epochs = _epochs(trained)
+    found = diagnosis.findings(subject, measured.means, trained=trained, epochs=epochs)
+    for finding in found:
+        console.warn(finding.text)
     protocol = _protocol(model, trained, num_examples=len(split_examples))
     scores = Scores(
         # Names may come from strangers, and hold characters that no font and no page has.
@@ -135,7 +142,9 @@ def _write_evaluation(
         means=measured.means,
         protocol=dataclasses.replace(protocol, **measured.protocol),
         not_measured=measured.not_measured,
+        rate_per_dimension=subject.rate_per_dimension,
         by_class=means_by_class(measured.by_example, scored.labels, dataset.class_names),
+        doctor=found,
     )
     (directory / METRICS_FILE).write_text(json.dumps(scores.as_json(), indent=2) + "\n")
 
@@ -155,11 +164,19 @@ def _write_evaluation(
         class_names=dataset.class_names,
     )
     writer.draw_latent_space(means, split_examples.labels)
-    writer.draw_samples(seed=config.draws_seed)
+    samples = writer.draw_samples(seed=config.draws_seed)
+    has_unseen = "train" in dataset.splits and split != "train"
+    if has_unseen:
+        writer.draw_neighbors_of_samples(samples, dataset, scored)
     writer.draw_reconstructions(split_examples)
-    writer.draw_learning_curves(_epochs(trained))
+    writer.draw_learning_curves(epochs)
 
-    page = report.render(scores, trained, [console.visible(note) for note in notes])
+    page = report.render(
+        scores,
+        trained,
+        [console.visible(note) for note in notes],
+        without=() if has_unseen else ("neighbors_of_samples",),
+    )
     (directory / REPORT).write_text(page)
     return scores
 

@@ -31,8 +31,9 @@ class LikelihoodMeasure:
         by_example = {name: values.astype(np.float64) for name, values in by_example.items()}
         means = {name: Mean.of(values) for name, values in by_example.items()}
         if has_bits:
-            nats = means["nll"] if "nll" in means else Mean.of(-by_example["elbo"])
-            means["bits_per_dim"] = bits_per_dim(nats, math.prod(model.image_shape))
+            nats = by_example.get("nll", -by_example["elbo"])
+            by_example["bits_per_dim"] = bits_per_dim(nats, math.prod(model.image_shape))
+            means["bits_per_dim"] = Mean.of(by_example["bits_per_dim"])
         else:
             not_measured["bits_per_dim"] = (
                 f"the likelihood {model.architecture.likelihood} is not over the 256 levels of a "
@@ -52,8 +53,7 @@ class LikelihoodMeasure:
         )
 
 
-def bits_per_dim(nats: Mean, dimensions: int) -> Mean:
-    """A mean in nats per example as bits for each of its dimensions (pixels times channels)."""
+def bits_per_dim(nats: np.ndarray, dimensions: int) -> np.ndarray:
+    """Nats of examples as bits for each of their dimensions (pixels times channels)."""
     # 1 nat = 1 / ln 2 bits
-    factor = 1 / (dimensions * math.log(2))
-    return Mean(nats.value * factor, nats.half_width * factor)
+    return nats / (dimensions * math.log(2))

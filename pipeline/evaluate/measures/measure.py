@@ -11,6 +11,7 @@ from etils import epath
 from components.data.examples import ExampleBatch
 from components.data.prepared_dataset import PreparedDataset
 from components.metrics.mean import Mean
+from pipeline.evaluate import labeled_parts
 from pipeline.evaluate.config import EvaluateConfig
 
 if TYPE_CHECKING:
@@ -56,6 +57,37 @@ class Subject:
             seed=self.config.draws_seed,
             samples=self.config.draws,
         )
+
+    @functools.cached_property
+    def posteriors(self) -> tuple[np.ndarray, np.ndarray]:
+        """The means and log-variances of the posteriors of the scored examples.
+
+        They are those of the ELBO: of a model of binarized pixels, given the binarized images. Both
+        are float32, shape [N, latents].
+        """
+        from components.metrics.elbo import observed
+        from components.model.encode import encode
+
+        return encode(self.model, observed(self.model, self.examples.images, first=0))
+
+    @functools.cached_property
+    def labeled_parts(self) -> labeled_parts.LabeledParts | None:
+        """The embeddings that have labels; None if there are no two classes to tell apart."""
+        return labeled_parts.read_files(
+            self.tables, self.dataset.class_names, limit=self.config.limit_examples or None
+        )
+
+    @property
+    def is_hierarchical(self) -> bool:
+        """Whether the model has several levels of latents."""
+        return self.model.architecture.levels > 1
+
+    @property
+    def rate_per_dimension(self) -> list[float] | None:
+        """The mean rate of each latent dimension in nats; None if it has no closed form."""
+        if not self.model.latent_model.has_closed_form_rates:
+            return None
+        return self.bound.rates.mean(axis=0, dtype=np.float64).tolist()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,11 +1,26 @@
 """All measures, in the order in which they are made."""
 
+from pipeline.evaluate.measures.generation import GenerationMeasure
+from pipeline.evaluate.measures.latents import (
+    ActiveUnitsMeasure,
+    GapMeasure,
+    InformationMeasure,
+)
 from pipeline.evaluate.measures.likelihood import LikelihoodMeasure
 from pipeline.evaluate.measures.measure import Measure, Measured, Subject
 from pipeline.evaluate.measures.reconstruction import ReconstructionMeasure
-from pipeline.evaluate.measures.representation import NeighborMeasure
+from pipeline.evaluate.measures.representation import NeighborMeasure, ProbeMeasure
 
-MEASURES: tuple[Measure, ...] = (LikelihoodMeasure(), ReconstructionMeasure(), NeighborMeasure())
+MEASURES: tuple[Measure, ...] = (
+    LikelihoodMeasure(),
+    ReconstructionMeasure(),
+    NeighborMeasure(),
+    ProbeMeasure(),
+    ActiveUnitsMeasure(),
+    InformationMeasure(),
+    GapMeasure(),
+    GenerationMeasure(),
+)
 
 
 def measure_all(subject: Subject) -> Measured:

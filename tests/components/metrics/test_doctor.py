@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from components.metrics import doctor
+from components.metrics.active_units import ACTIVE_VARIANCE
 
 
 def code(finding: doctor.Finding | None) -> str | None:
@@ -123,7 +124,7 @@ def test_a_loss_that_still_falls_is_found(nats, is_found):
     ("dead", "is_found"), [(0, False), (30, False), (31, True), (39, True), (40, False)]
 )
 def test_dead_units_are_found_unless_all_are_dead(dead, is_found):
-    variances = np.where(np.arange(40) < dead, doctor.DEAD_VARIANCE, 1.0)
+    variances = np.where(np.arange(40) < dead, ACTIVE_VARIANCE, 1.0)
     found = doctor.dead_units(variances)
     assert code(found) == ("dead_units" if is_found else None)
     assert found is None or f"{dead} of 40 latents are dead" in found.text

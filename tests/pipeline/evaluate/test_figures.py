@@ -6,6 +6,7 @@ from etils import epath
 from PIL import Image
 
 from components.data.examples import ExampleBatch
+from components.metrics.nearest_images import nearest_images
 from components.model import vae
 from pipeline.evaluate import figures
 from pipeline.evaluate.figures import FigureWriter
@@ -65,6 +66,25 @@ def test_samples_depend_only_on_the_seed(writer, tmp_path):
         writer.draw_samples(seed=seed)
         pictures.append((tmp_path / "samples.png").read_bytes())
     assert pictures[0] == pictures[1] != pictures[2]
+
+
+def test_samples_stand_above_the_nearest_training_images(
+    writer, tmp_path, example_set, monkeypatch
+):
+    drawn = {}
+    monkeypatch.setattr(
+        figures.grids, "image_grid", lambda images, **kw: drawn.update(images=images, **kw)
+    )
+    train, test = example_set.read("train").images, example_set.read("test")
+    # Of the memorized samples, the figure shows the first ten of each row.
+    samples = np.resize(train, (3, 20, *train.shape[1:]))
+    writer.draw_neighbors_of_samples(samples, example_set, test)
+    np.testing.assert_array_equal(drawn["images"][::2], samples[:, :10])
+    np.testing.assert_array_equal(drawn["images"][1::2], samples[:, :10])
+    assert drawn["row_names"] == ["sample", "nearest training image"] * 3
+    assert drawn["path"] == tmp_path / "neighbors_of_samples.png"
+    _, distances = nearest_images(test.images[:30], [train])
+    assert f"0.000 for samples, {np.median(distances):.3f} for test images" in drawn["subtitle"]
 
 
 def test_reconstructions_are_drawn(writer, tmp_path, example_set):

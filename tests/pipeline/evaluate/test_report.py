@@ -21,10 +21,10 @@ COUNTS = TrainCounts(
 )
 
 
-def render(*notes: str, dataset: str = "cats", scores=SCORES) -> str:
+def render(*notes: str, dataset: str = "cats", scores=SCORES, without=()) -> str:
     scores = dataclasses.replace(scores, dataset=dataset)
     manifest = Manifest(1, "train", {"latents": 2}, {}, {}, COUNTS.as_json(), [])
-    return report.render(scores, Artifact(epath.Path("model"), manifest), notes)
+    return report.render(scores, Artifact(epath.Path("model"), manifest), notes, without=without)
 
 
 def test_scores_and_settings_are_shown():
@@ -56,3 +56,9 @@ def test_what_a_conditional_model_is_given_is_said():
     of_labels = dataclasses.replace(SCORES, protocol=ScoringProtocol(given="label"))
     assert "the label of every example given" in render(scores=of_labels)
     assert "given" not in render()
+
+
+def test_a_figure_that_does_not_exist_is_not_shown():
+    name = "figures/neighbors_of_samples.png"
+    assert name in render()
+    assert name not in render(without=["neighbors_of_samples"])

@@ -2,15 +2,16 @@ import dataclasses
 import json
 import math
 
-import numpy as np
 import pytest
 from etils import epath
 
 from components.base.errors import WorkError
 from components.base.manifest import Artifact, Manifest
+from components.metrics.doctor import WARNING, Finding
 from components.metrics.mean import Mean
+from pipeline.evaluate.class_means import ClassMean
 from pipeline.evaluate.metrics import METRICS
-from pipeline.evaluate.scores import ClassMean, Scores, ScoringProtocol, means_by_class
+from pipeline.evaluate.scores import Scores, ScoringProtocol
 
 SCORES = Scores(
     dataset="cats",
@@ -25,6 +26,7 @@ SCORES = Scores(
         "nll": Mean(29.0, 0.5),
         "psnr": Mean(18.5, 0.125),
         "knn_accuracy": Mean(0.875, 0.03125),
+        "active_units": Mean(2.0, math.inf),
     },
     protocol=ScoringProtocol(
         importance_samples=100,
@@ -32,9 +34,16 @@ SCORES = Scores(
         knn_k=7,
         knn_splits="fitted on train, k chosen on validation, scored on test",
         knn_examples=1234,
+        linear_probe_penalty=1e-3,
+        linear_probe_splits="fitted on train, penalty fixed, scored on validation",
+        linear_probe_examples=1234,
+        information_examples=1000,
+        information_draws=500,
     ),
     not_measured={"bits_per_dim": "it is not of bytes"},
+    rate_per_dimension=[9.0, 1.0],
     by_class={"elbo": {"a cat": ClassMean(Mean(-29.0, 0.75), 617)}},
+    doctor=[Finding("dead_units", WARNING, "9 of 10 latents are dead")],
 )
 
 
@@ -47,12 +56,21 @@ def test_the_json_value_is_that_of_metrics_json():
         '"nll": {"mean": 29.0, "half_width_95": 0.5}, '
         '"psnr": {"mean": 18.5, "half_width_95": 0.125}, '
         '"knn_accuracy": {"mean": 0.875, "half_width_95": 0.03125}, '
+        '"active_units": {"mean": 2.0, "half_width_95": null}, '
         '"protocol": {"likelihood": null, "given": null, "binarization_seed": null, '
         '"importance_samples": 100, "weights": null, "examples_in_split": null, '
         '"psnr_examples": 334, "knn_k": 7, '
         '"knn_splits": "fitted on train, k chosen on validation, scored on test", '
-        '"knn_examples": 1234}, "not_measured": {"bits_per_dim": "it is not of bytes"}, '
-        '"by_class": {"elbo": {"a cat": {"mean": -29.0, "half_width_95": 0.75, "examples": 617}}}}'
+        '"knn_examples": 1234, "linear_probe_penalty": 0.001, '
+        '"linear_probe_splits": "fitted on train, penalty fixed, scored on validation", '
+        '"linear_probe_examples": 1234, "information_examples": 1000, "information_draws": 500, '
+        '"samples": null, "samples_are": null, "floor_examples": null, '
+        '"feature_accuracy": null, "feature_digest": null}, '
+        '"not_measured": {"bits_per_dim": "it is not of bytes"}, '
+        '"rate_per_dimension": [9.0, 1.0], "by_class": {"elbo": {"a cat": '
+        '{"mean": -29.0, "half_width_95": 0.75, "examples": 617}}}, '
+        '"doctor": [{"code": "dead_units", "severity": "warning", '
+        '"text": "9 of 10 latents are dead"}]}'
     )
 
 
@@ -77,6 +95,8 @@ def test_scores_are_restored_from_the_manifest():
         {"protocol": {"more": 1}},
         {"by_class": {"elbo": {"cat": {"mean": 1.0, "half_width_95": None}}}},
         {"not_measured": ["nll"]},
+        {"doctor": [{"code": "dead_units", "severity": "warning", "text": 1}]},
+        {"rate_per_dimension": ["much"]},
     ],
 )
 def test_other_counts_are_an_error_of_one_line(change):
@@ -86,16 +106,38 @@ def test_other_counts_are_an_error_of_one_line(change):
 
 def test_an_evaluation_of_an_earlier_version_has_no_protocol():
     counts = SCORES.as_json()
-    for name in ("protocol", "nll", "psnr", "knn_accuracy", "not_measured", "by_class"):
+    for name in (
+        "protocol",
+        "nll",
+        "psnr",
+        "knn_accuracy",
+        "not_measured",
+        "by_class",
+        "doctor",
+        "active_units",
+        "doctor",
+    ):
         del counts[name]
     scores = Scores.of(artifact(counts))
     assert scores.protocol == ScoringProtocol()
+    assert scores.doctor is None
     assert list(scores.means) == ["elbo", "rate", "distortion"]
+
+
+def test_the_sentence_says_what_decides_the_scores():
+    sentence = SCORES.how_measured()
+    assert "a linear probe of the embeddings, fitted on train, penalty fixed, scored" in sentence
+    assert "with a penalty of 0.001" in sentence
+    information = "500 draws against the posteriors of 1,000 examples for the mutual information"
+    assert f"{information}, which is at most 6.91 nats" in sentence
+    assert dataclasses.replace(SCORES, protocol=ScoringProtocol()).how_measured() == (
+        "Measured with 4 draws of z per example for the ELBO."
+    )
 
 
 def test_metrics_are_found_by_name():
     values = [SCORES.metric(name).value for name in SCORES.means]
-    assert values == [-30.0, 10.0, 20.0, 29.0, 18.5, 0.875]
+    assert values == [-30.0, 10.0, 20.0, 29.0, 18.5, 0.875, 2.0]
     with pytest.raises(KeyError):
         SCORES.metric("loss")
     assert SCORES.means.keys() <= METRICS.keys()
@@ -110,19 +152,12 @@ def test_the_json_value_holds_no_infinity():
     assert Scores.of(artifact(json.loads(text))) == single
 
 
-def test_means_by_class_are_those_of_the_labelled_examples_with_values():
-    values = np.array([1.0, 3.0, 5.0, np.nan, 7.0, 9.0])
-    labels = np.array([0, 0, 1, 1, 2, 3])
-    means = means_by_class({"psnr": values}, labels, ["a", "b\x1b", "unlabelled", "c", "none"])
-    assert means == {
-        "psnr": {
-            "a": ClassMean(Mean.of(values[:2]), 2),
-            r"b\x1b": ClassMean(Mean(5.0, math.inf), 1),
-            "c": ClassMean(Mean(9.0, math.inf), 1),
-        }
-    }
-
-
-@pytest.mark.parametrize("names", [[], ["a"], ["a", "unlabelled"]])
-def test_one_class_has_no_means_by_class(names):
-    assert means_by_class({"psnr": np.ones(4)}, np.zeros(4, int), names) == {}
+def test_the_features_that_samples_are_compared_in_are_said():
+    protocol = ScoringProtocol(
+        samples=167, samples_are="each a mean", floor_examples=150, feature_accuracy=0.8742
+    )
+    text = dataclasses.replace(SCORES, protocol=protocol).how_measured()
+    assert "167 samples, each a mean, against as many examples" in text
+    assert "in the features of a classifier with an accuracy of 87.4%" in text
+    assert "150 train examples for the floors" in text
+    assert "samples" not in dataclasses.replace(SCORES, protocol=ScoringProtocol()).how_measured()

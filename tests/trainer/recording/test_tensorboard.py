@@ -30,7 +30,7 @@ def random_pictures(
     originals = rng.integers(0, 256, (images, *shape), np.uint8)
     decoded = rng.random((samples, *shape), np.float32)
     # The reconstructions are the originals in reverse order.
-    return HeldoutPictures(RATES, originals, to_unit(originals[::-1]), decoded)
+    return HeldoutPictures(RATES, 3, originals, to_unit(originals[::-1]), decoded)
 
 
 def events(directory, run: str) -> EventAccumulator:
@@ -120,9 +120,9 @@ def test_a_run_that_starts_again_hides_the_earlier_one(tmp_path):
     assert [step for step, _ in points(tmp_path, "heldout", "loss")] == [5]
 
 
-def test_rates_are_a_histogram_and_a_number_of_active_dimensions(tmp_path, rng):
+def test_rates_are_a_histogram_and_a_number_of_active_units(tmp_path, rng):
     write(tmp_path, 10, random_pictures(rng))
-    assert points(tmp_path, "heldout", "posterior/active_dimensions") == [(10, 3.0)]
+    assert points(tmp_path, "heldout", "posterior/active_units") == [(10, 3.0)]
     [event] = events(tmp_path, "heldout").Tensors("posterior/rate_by_dimension")
     buckets = tf.make_ndarray(event.tensor_proto)  # Left edge, right edge and count.
     assert event.step == 10
@@ -135,7 +135,8 @@ def test_rates_by_level_are_not_shown_as_rates_of_dimensions(tmp_path, rng):
     write(tmp_path, 10, dataclasses.replace(random_pictures(rng), rates=None))
     tags = events(tmp_path, "heldout").Tags()["tensors"]
     assert "pictures/reconstructions" in tags
-    assert not {"posterior/active_dimensions", "posterior/rate_by_dimension"} & set(tags)
+    assert "posterior/rate_by_dimension" not in tags
+    assert "posterior/active_units" in tags
 
 
 @pytest.mark.parametrize("channels", [1, 3])

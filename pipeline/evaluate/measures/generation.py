@@ -1,0 +1,140 @@
+"""What samples from the prior are worth: how realistic they are, and how much they cover."""
+
+import hashlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from components.base import console
+from components.figures.mosaic import to_bytes
+from components.metrics.frechet_distance import frechet_distance
+from components.metrics.kernel_distance import kernel_distance
+from components.metrics.mean import Mean
+from components.metrics.precision_recall import NEIGHBORS, precision_and_recall
+from pipeline.evaluate.measures.measure import Measured, Subject
+
+if TYPE_CHECKING:
+    from components.metrics.feature_classifier import FeatureClassifier
+    from components.model.vae import VAE
+
+_MAX_SAMPLES = 10_000
+# The largest number of turns of a head, over all samples: 167 samples of 28x28 pixels, in about a
+# quarter of a minute on two cores of a CPU.
+_MAX_TURNS = 1 << 17
+# Less examples have no neighbor of the number that the manifolds need.
+_LEAST_SAMPLES = NEIGHBORS + 1
+_SAMPLES_ARE = "each the mean of the likelihood at a draw from the prior, in 256 levels"
+_DIGITS = 16
+
+
+class GenerationMeasure:
+    """How samples compare with the scored examples, in the features of a classifier.
+
+    The floors are the distances of training images instead of samples: no model is expected to be
+    below them.
+    """
+
+    names: tuple[str, ...] = ("fid", "fid_floor", "kid", "kid_floor", "precision", "recall")
+
+    def measure(self, subject: Subject) -> Measured:
+        from pipeline.evaluate.feature_cache import classifier_of
+
+        count = num_samples(subject.model, len(subject.examples))
+        if count < _LEAST_SAMPLES:
+            return self._nothing(f"it needs {_LEAST_SAMPLES} examples or more")
+        found = classifier_of(subject.dataset)
+        if found is None:
+            return self._nothing(
+                "it is measured in the features of a classifier, which needs labels of two or more "
+                "classes"
+            )
+        classifier = found.classifier
+        reference = classifier.features(subject.examples.images[:count])
+        console.say(f"evaluate: comparing {console.counted(count, 'sample')} with examples")
+        samples = sample_features(
+            subject.model,
+            classifier,
+            subject.examples.labels[:count],
+            seed=subject.config.draws_seed,
+        )
+        means = {
+            "fid": frechet_distance(samples, reference),
+            "kid": kernel_distance(samples, reference),
+        }
+        means["precision"], means["recall"] = precision_and_recall(samples, reference)
+        floors, num_train = _floors(subject, classifier, reference)
+        digest = hashlib.sha256(classifier.to_bytes()).hexdigest()
+        return Measured(
+            {**means, **floors},
+            protocol={
+                "samples": count,
+                "samples_are": _SAMPLES_ARE,
+                "floor_examples": num_train or None,
+                "feature_accuracy": found.score.accuracy,
+                "feature_digest": digest[:_DIGITS],
+            },
+            not_measured={
+                name: "it compares training images with those of another split"
+                for name in ("fid_floor", "kid_floor")
+                if name not in floors
+            },
+        )
+
+    def _nothing(self, reason: str) -> Measured:
+        return Measured(not_measured=dict.fromkeys(self.names, reason))
+
+
+def num_samples(model: "VAE", examples: int) -> int:
+    """The number of samples that are compared with as many of some examples.
+
+    It is bounded, and further so for a head that decodes the pixels of an image in turn.
+    """
+    height, width, _ = model.image_shape
+    within_turns = max(_LEAST_SAMPLES, _MAX_TURNS // model.head.turns(height, width))
+    return min(examples, _MAX_SAMPLES, within_turns)
+
+
+def sample_features(
+    model: "VAE", classifier: "FeatureClassifier", labels: np.ndarray, *, seed: int
+) -> np.ndarray:
+    """The features of samples from the prior, one for each label, float32 [N, features].
+
+    Args:
+      model: the model.
+      classifier: computes the features.
+      labels: what the samples of a conditional model are given, integers, shape [N].
+      seed: seed of the draws.
+    """
+    batches = _samples(model, labels, seed=seed)
+    return np.concatenate([classifier.features(images) for images in batches])
+
+
+def _samples(model: "VAE", labels: np.ndarray, *, seed: int) -> Iterator[np.ndarray]:
+    """Yields the samples in batches, uint8 [batch, height, width, channels]."""
+    from components.model.decode import decode
+    from components.model.pixels import batch_size
+
+    # Not the draws of the figure of samples, which come from the seed alone.
+    rng = np.random.default_rng(np.random.SeedSequence([seed, len(labels)]))
+    size = batch_size(model.image_shape)
+    for first in range(0, len(labels), size):
+        part = labels[first : first + size]
+        noise = rng.standard_normal((len(part), model.latents), np.float32)
+        yield to_bytes(decode(model, np.asarray(model.sample_prior(noise)), part))
+
+
+def _floors(
+    subject: Subject, classifier: "FeatureClassifier", reference: np.ndarray
+) -> tuple[dict[str, Mean], int]:
+    """The distances of training images to the reference, by name, and the number of the images."""
+    dataset = subject.dataset
+    wanted = subject.wants("fid_floor", "kid_floor")
+    if not wanted or subject.split == "train" or dataset.num_examples("train") < _LEAST_SAMPLES:
+        return {}, 0
+    train = classifier.features(dataset.head("train", len(reference)).images)
+    floors = {
+        "fid_floor": frechet_distance(train, reference),
+        "kid_floor": kernel_distance(train, reference),
+    }
+    return floors, len(train)
