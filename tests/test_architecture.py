@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "pipeline/beam": {"components"},
     "pipeline/prepare": {"components", "pipeline/beam"},
     "pipeline/apply": {"components", "pipeline/beam", "pipeline/prepare"},
+    "pipeline/denoise": {"components", "pipeline/apply", "pipeline/prepare"},
     "pipeline/evaluate": {"components", "trainer", "pipeline/apply"},
     "pipeline/export": {"components", "trainer"},
     "pipeline": {"components", "trainer", "pipeline"},
