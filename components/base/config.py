@@ -149,17 +149,25 @@ def _integers(value: Any) -> tuple[int, ...]:
     return tuple(_integer(part) for part in (parts if isinstance(parts, list | tuple) else [parts]))
 
 
+def _texts(value: Any) -> tuple[str, ...]:
+    """Converts `elbo,psnr`, [elbo, psnr] or elbo."""
+    parts = value if isinstance(value, list | tuple) else str(value).split(",")
+    return tuple(str(part).strip() for part in parts)
+
+
 _CONVERTERS: dict[Any, Callable[[Any], Any]] = {
     int: _integer,
     float: _number,
     str: str,
     tuple[int, ...]: _integers,
+    tuple[str, ...]: _texts,
 }
 _TYPE_NAMES = {
     int: "a whole number",
     float: "a finite number",
     str: "text",
     tuple[int, ...]: "whole numbers separated by commas",
+    tuple[str, ...]: "texts separated by commas",
 }
 
 
@@ -177,4 +185,4 @@ def _metavar(field: "dataclasses.Field[Any]") -> str:
     field_type: Any = field.type
     is_optional = isinstance(field_type, types.UnionType)
     base = typing.get_args(field_type)[0] if is_optional else field_type
-    return {int: "N", float: "X", str: "TEXT"}.get(base, "N,N")
+    return {int: "N", float: "X", str: "TEXT", tuple[str, ...]: "NAME,NAME"}.get(base, "N,N")

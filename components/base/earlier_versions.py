@@ -35,8 +35,20 @@ _EARLIER: dict[str, dict[str, Any]] = {
         # Only earlier versions: no prior of this version has components.
         "prior_components": 100,
     },
-    # Log-likelihoods were not estimated.
-    "evaluate": {"importance_samples": 0, "limit_examples": 0},
+    "evaluate": {
+        # Log-likelihoods were not estimated.
+        "importance_samples": 0,
+        "limit_examples": 0,
+        "metrics": (
+            "elbo",
+            "rate",
+            "distortion",
+            "nll",
+            "bits_per_dim",
+            "psnr",
+            "knn_accuracy",
+        ),
+    },
 }
 
 

@@ -1,20 +1,20 @@
-"""Active units: the number of latent dimensions that the model uses.
+"""Active units: the number of latent dimensions that tell images apart.
 
-Burda et al. (2016), "Importance Weighted Autoencoders", call a dimension active if the variance of
-its posterior mean over the examples exceeds 0.01. The rate is used here instead: it is a term of
-the ELBO, so it has a unit (nats), and it also covers the posterior's variance.
+A dimension is active if the variance of its posterior mean over the examples, Var_x(E_q(z|x)[z]),
+exceeds 0.01 (Burda et al. 2016, "Importance Weighted Autoencoders", section 5). The threshold is
+meant for latents of the scale of the prior N(0, 1).
 """
 
 import numpy as np
 
-ACTIVE_NATS = 0.01
+ACTIVE_VARIANCE = 0.01
 
 
-def active_units(rates: np.ndarray, threshold: float = ACTIVE_NATS) -> int:
-    """The number of latent dimensions whose mean rate exceeds a threshold.
+def active_units(means: np.ndarray) -> int:
+    """The number of active latent dimensions; 0 for a single example.
 
     Args:
-      rates: rate of each latent dimension, averaged over examples, in nats, shape [latents].
-      threshold: in nats per example.
+      means: the posterior means of at least one example, shape [N, latents].
     """
-    return int(np.count_nonzero(rates > threshold))
+    variances = means.var(axis=0, dtype=np.float64)
+    return int(np.count_nonzero(variances > ACTIVE_VARIANCE))

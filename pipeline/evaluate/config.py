@@ -3,7 +3,8 @@
 import dataclasses
 
 from components.base.config import option
-from components.base.errors import ConfigError
+from components.base.errors import ConfigError, nearest
+from pipeline.evaluate.metrics import ALWAYS, METRICS
 
 _MAX_DRAWS = 1_000_000
 _MAX_EXAMPLES = 2**31 - 1
@@ -13,6 +14,11 @@ _MAX_EXAMPLES = 2**31 - 1
 class EvaluateConfig:
     """Settings of the evaluation."""
 
+    metrics: tuple[str, ...] = option(
+        tuple(METRICS),
+        f"what to measure: names separated by commas; {', '.join(ALWAYS)} are always measured, and "
+        "a metric that the model or the examples do not have is left out",
+    )
     draws: int = option(4, "number of draws of z per example, to average the distortion over")
     draws_seed: int = option(0, "random seed of all draws of z and of the samples from the prior")
     importance_samples: int = option(
@@ -25,6 +31,12 @@ class EvaluateConfig:
     )
 
     def __post_init__(self) -> None:
+        for name in self.metrics:
+            if name not in METRICS:
+                raise ConfigError(f"unknown metric {name!r} in metrics; {nearest(name, METRICS)}")
+        # Equal sets of metrics are equal settings.
+        wanted = {*ALWAYS, *self.metrics}
+        object.__setattr__(self, "metrics", tuple(name for name in METRICS if name in wanted))
         for name, largest in (
             ("importance_samples", _MAX_DRAWS),
             ("limit_examples", _MAX_EXAMPLES),

@@ -13,7 +13,8 @@ from components.figures import curves, grids, scatter
 from components.figures.mosaic import to_bytes
 from components.model.decode import decode, reconstruct
 from components.model.latent_plane import Plane
-from pipeline.evaluate.scores import METRICS, Scores
+from pipeline.evaluate.metrics import METRICS
+from pipeline.evaluate.scores import Scores
 from trainer.recording.epoch_metrics import EpochMetrics
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from components.base.manifest import Artifact
 from components.metrics.mean import Mean
-from pipeline.evaluate.scores import METRICS, Scores
+from pipeline.evaluate.metrics import METRICS
+from pipeline.evaluate.scores import Scores
 from trainer.train_counts import TrainCounts
 
 _PAGE = """<!doctype html>
@@ -91,7 +92,7 @@ def _score_row(name: str, score: Mean) -> str:
     digits = metric.digits
     interval = f"{mean - half_width:z.{digits}f} to {mean + half_width:z.{digits}f}"
     if math.isinf(half_width):
-        interval = "unknown: a single example"
+        interval = "none"  # Of a count, or of a single example.
     return (
         f'<tr><td>{metric.title}<td class="number">{mean:z.{digits}f}<td class="number">{interval}'
         f"<td>{metric.unit}"

@@ -7,36 +7,8 @@ from typing import Any
 
 from components.base.manifest import Artifact
 from components.metrics.mean import Mean
-
-NATS, BITS, DECIBELS = "nats per example", "bits per dimension", "dB"
-LABELS = "fraction of labels"
-
-
-@dataclasses.dataclass(frozen=True)
-class Metric:
-    """What a metric is called and measured in.
-
-    Attributes:
-      title: the name in text.
-      unit: the unit in text.
-      digits: how many digits are shown behind the point.
-    """
-
-    title: str
-    unit: str
-    digits: int = 2
-
-
-# All metrics, in the order in which they are shown. An evaluation has some of them.
-METRICS = {
-    "elbo": Metric("ELBO", NATS),
-    "rate": Metric("rate", NATS),
-    "distortion": Metric("distortion", NATS),
-    "nll": Metric("negative log-likelihood", NATS),
-    "bits_per_dim": Metric("bits per dimension", BITS, digits=3),
-    "psnr": Metric("PSNR of reconstructions", DECIBELS),
-    "knn_accuracy": Metric("accuracy of the nearest neighbors", LABELS, digits=4),
-}
+from pipeline.evaluate.class_means import ClassMean
+from pipeline.evaluate.metrics import ALWAYS, METRICS, NATS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +26,12 @@ class ScoringProtocol:
       knn_k: number of nearest neighbors that predict a label.
       knn_splits: which splits they, their number and the predicted examples are from, in words.
       knn_examples: number of examples whose labels were predicted.
+      linear_probe_penalty: the penalty of the squared weights of the linear probe.
+      linear_probe_splits: which splits it, its penalty and the predicted examples are from, in
+        words.
+      linear_probe_examples: number of examples whose labels it predicted.
+      information_examples: number of examples whose posteriors make up the aggregate posterior.
+      information_draws: number of examples with a draw for the mutual information.
     """
 
     likelihood: str | None = None
@@ -66,6 +44,11 @@ class ScoringProtocol:
     knn_k: int | None = None
     knn_splits: str | None = None
     knn_examples: int | None = None
+    linear_probe_penalty: float | None = None
+    linear_probe_splits: str | None = None
+    linear_probe_examples: int | None = None
+    information_examples: int | None = None
+    information_draws: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,16 +61,13 @@ class Scores:
       split: name of the split that was scored.
       examples: number of examples that were scored.
       draws: number of draws of z per example.
-      means: the mean of each metric, by its name in `METRICS`:
-        elbo: -(rate + distortion).
-        rate: KL(q(z|x) || p(z)).
-        distortion: -E_q[log p(x|z)].
-        nll: -log p(x), estimated from above with importance samples, where they were asked for.
-        bits_per_dim: the nll or, without it, the negative ELBO, for likelihoods over 256 levels.
-        psnr: of reconstructions, in dB.
-        knn_accuracy: the fraction of labels that the nearest neighbors of embeddings predict, where
-          there are labels.
+      means: each metric that was measured, by its name in `METRICS`.
       protocol: how they were measured.
+      not_measured: why other metrics were not, by name; a part of a sentence.
+      rate_per_dimension: the mean rate of each latent dimension in nats; None if it has no closed
+        form.
+      by_class: the means over the examples of each class, by metric and name of the class, for the
+        metrics that single examples have; empty without labels.
     """
 
     dataset: str
@@ -97,6 +77,9 @@ class Scores:
     draws: int
     means: Mapping[str, Mean]
     protocol: ScoringProtocol = ScoringProtocol()
+    not_measured: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    rate_per_dimension: list[float] | None = None
+    by_class: Mapping[str, Mapping[str, ClassMean]] = dataclasses.field(default_factory=dict)
 
     def metric(self, name: str) -> Mean:
         """The mean of a metric."""
@@ -126,6 +109,18 @@ class Scores:
                 f"{protocol.knn_k} nearest neighbors among the embeddings, {protocol.knn_splits}, "
                 f"for the labels of {protocol.knn_examples:,} examples"
             )
+        if protocol.linear_probe_penalty:
+            parts.append(
+                f"a linear probe of the embeddings, {protocol.linear_probe_splits}, with a penalty "
+                f"of {protocol.linear_probe_penalty:g}"
+            )
+        if protocol.information_examples:
+            examples = protocol.information_examples
+            parts.append(
+                f"{protocol.information_draws:,} draws against the posteriors of {examples:,} "
+                f"examples for the mutual information, which is at most {math.log(examples):.2f} "
+                "nats"
+            )
         if protocol.examples_in_split and self.examples < protocol.examples_in_split:
             parts.append(
                 f"only the first {self.examples:,} of {protocol.examples_in_split:,} examples, "
@@ -147,6 +142,15 @@ class Scores:
             "unit": NATS,
             **{name: _mean_as_json(self.means[name]) for name in METRICS if name in self.means},
             "protocol": dataclasses.asdict(self.protocol),
+            "not_measured": dict(self.not_measured),
+            "rate_per_dimension": self.rate_per_dimension,
+            "by_class": {
+                name: {
+                    class_name: {**_mean_as_json(each.mean), "examples": each.examples}
+                    for class_name, each in classes.items()
+                }
+                for name, classes in self.by_class.items()
+            },
         }
 
     @staticmethod
@@ -156,11 +160,18 @@ class Scores:
         Raises:
           WorkError: its manifest is damaged.
         """
-        counts = vars(evaluation.counts(_ScoresRecord))
+        counts = dict(vars(evaluation.counts(_ScoresRecord)))
         del counts["unit"]
         records = {name: counts.pop(name) for name in METRICS}
         means = {name: record.as_mean() for name, record in records.items() if record is not None}
-        return Scores(**counts, means=means)
+        by_class = {
+            name: {
+                class_name: ClassMean(each.as_mean(), each.examples)
+                for class_name, each in classes.items()
+            }
+            for name, classes in counts.pop("by_class").items()
+        }
+        return Scores(**counts, means=means, by_class=by_class)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,31 +186,35 @@ class _MeanRecord:
 
 
 @dataclasses.dataclass(frozen=True)
-class _ScoresRecord:
-    """The scores in a manifest."""
+class _ClassMeanRecord(_MeanRecord):
+    """The mean over a class in a manifest."""
 
-    dataset: str
-    preset: str
-    split: str
     examples: int
-    draws: int
-    unit: str
-    elbo: _MeanRecord
-    rate: _MeanRecord
-    distortion: _MeanRecord
-    nll: _MeanRecord | None = None
-    bits_per_dim: _MeanRecord | None = None
-    psnr: _MeanRecord | None = None
-    knn_accuracy: _MeanRecord | None = None
-    # Evaluations of earlier versions have none.
-    protocol: ScoringProtocol = ScoringProtocol()
 
 
-def bits_per_dim(nats: Mean, dimensions: int) -> Mean:
-    """A mean in nats per example as bits for each of its dimensions (pixels times channels)."""
-    # 1 nat = 1 / ln 2 bits
-    factor = 1 / (dimensions * math.log(2))
-    return Mean(nats.value * factor, nats.half_width * factor)
+# The scores in a manifest. Evaluations of earlier versions lack the fields that have defaults.
+_ScoresRecord = dataclasses.make_dataclass(
+    "_ScoresRecord",
+    [
+        ("dataset", str),
+        ("preset", str),
+        ("split", str),
+        ("examples", int),
+        ("draws", int),
+        ("unit", str),
+        *((name, _MeanRecord) for name in ALWAYS),
+        *((name, _MeanRecord | None, None) for name in METRICS if name not in ALWAYS),
+        ("protocol", ScoringProtocol, ScoringProtocol()),
+        ("not_measured", dict[str, str], dataclasses.field(default_factory=dict)),
+        ("rate_per_dimension", list[float] | None, None),
+        (
+            "by_class",
+            dict[str, dict[str, _ClassMeanRecord]],
+            dataclasses.field(default_factory=dict),
+        ),
+    ],
+    frozen=True,
+)
 
 
 def _mean_as_json(mean: Mean) -> dict[str, float | None]:

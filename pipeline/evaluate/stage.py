@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,15 +10,13 @@ from etils import epath
 from components.base import artifacts, console, tensorflow_setup
 from components.base.errors import ConfigError
 from components.base.manifest import Artifact, load_artifact
-from components.data.examples import ExampleBatch
 from components.data.prepared_dataset import PreparedDataset
-from components.metrics.mean import Mean
 from components.model import model_file
 from components.model.registry import MODEL_FILE
 from pipeline.apply.inputs import check_image_shape
-from pipeline.evaluate import log_likelihood
+from pipeline.evaluate.class_means import means_by_class
 from pipeline.evaluate.config import EvaluateConfig
-from pipeline.evaluate.scores import Scores, ScoringProtocol, bits_per_dim
+from pipeline.evaluate.scores import Scores, ScoringProtocol
 from trainer.recording.epoch_metrics import (
     EPOCH_METRICS_FILE,
     EpochMetrics,
@@ -32,10 +29,6 @@ if TYPE_CHECKING:
 
 REPORT = "report.html"
 METRICS_FILE = "metrics.json"
-
-# Bits per dimension are reported for likelihoods over the levels of a byte only: those of binarized
-# images describe other data.
-_BYTE_LEVELS = 256
 
 
 def evaluate(
@@ -115,9 +108,10 @@ def _write_evaluation(
     """Writes all files of an evaluation to `directory`; the report shows the notes."""
     tensorflow_setup.load()
     from components.model import embeddings, vae
-    from pipeline.evaluate import neighbors as neighbor_scores
     from pipeline.evaluate import report
     from pipeline.evaluate.figures import FigureWriter
+    from pipeline.evaluate.measures.measure import Subject
+    from pipeline.evaluate.measures.registry import measure_all
 
     model = vae.load(trained.verified(MODEL_FILE))
     split = dataset.splits[-1]
@@ -128,19 +122,9 @@ def _write_evaluation(
     tables = _embed(dataset, trained, directory / "embeddings")
 
     console.say(f"evaluate: scoring {console.counted(len(scored), f'{split} example')}")
-    metrics = _measure(model, scored, config, directory)
-    protocol = _protocol(model, trained, config, scored, num_examples=len(split_examples))
-    neighbors = neighbor_scores.score_files(
-        tables, dataset.class_names, limit=config.limit_examples or None
-    )
-    if neighbors is not None:
-        metrics["knn_accuracy"] = Mean.of(neighbors.correct)
-        protocol = dataclasses.replace(
-            protocol,
-            knn_k=neighbors.k,
-            knn_splits=neighbors.splits,
-            knn_examples=len(neighbors.correct),
-        )
+    subject = Subject(model, dataset, split, scored, tables, config=config, directory=directory)
+    measured = measure_all(subject)
+    protocol = _protocol(model, trained, num_examples=len(split_examples))
     scores = Scores(
         # Names may come from strangers, and hold characters that no font and no page has.
         dataset=console.visible(dataset.name),
@@ -148,8 +132,11 @@ def _write_evaluation(
         split=split,
         examples=len(scored),
         draws=config.draws,
-        means=metrics,
-        protocol=protocol,
+        means=measured.means,
+        protocol=dataclasses.replace(protocol, **measured.protocol),
+        not_measured=measured.not_measured,
+        rate_per_dimension=subject.rate_per_dimension,
+        by_class=means_by_class(measured.by_example, scored.labels, dataset.class_names),
     )
     (directory / METRICS_FILE).write_text(json.dumps(scores.as_json(), indent=2) + "\n")
 
@@ -202,50 +189,8 @@ def _embed(
     }
 
 
-def _measure(
-    model: "VAE", examples: ExampleBatch, config: EvaluateConfig, directory: epath.Path
-) -> dict[str, Mean]:
-    """The mean of each metric over examples, by its name."""
-    from components.metrics.elbo import estimate_elbo
-    from components.metrics.psnr import evenly_spaced, psnr
-
-    images, labels = examples.images, examples.labels
-    elbo = estimate_elbo(model, images, labels, seed=config.draws_seed, samples=config.draws)
-    means = {
-        "elbo": Mean.of(elbo.elbo),
-        "rate": Mean.of(elbo.rate),
-        "distortion": Mean.of(elbo.distortion),
-    }
-    bound = Mean.of(-elbo.elbo)
-    if config.importance_samples:
-        estimates = log_likelihood.estimate(
-            model,
-            images,
-            labels,
-            samples=config.importance_samples,
-            seed=config.draws_seed,
-            directory=directory,
-        )
-        means["nll"] = bound = Mean.of(-estimates)
-    if model.family.levels == _BYTE_LEVELS:
-        means["bits_per_dim"] = bits_per_dim(bound, math.prod(model.image_shape))
-    rows = evenly_spaced(model, len(images))
-    if len(rows) < len(images):
-        console.say(f"evaluate: reconstructing {console.counted(len(rows), 'example')}")
-    means["psnr"] = Mean.of(psnr(model, images, labels, rows=rows))
-    return means
-
-
-def _protocol(
-    model: "VAE",
-    trained: Artifact,
-    config: EvaluateConfig,
-    examples: ExampleBatch,
-    *,
-    num_examples: int,
-) -> ScoringProtocol:
-    """How the examples of a split of `num_examples` were scored."""
-    from components.metrics.psnr import evenly_spaced
+def _protocol(model: "VAE", trained: Artifact, *, num_examples: int) -> ScoringProtocol:
+    """How examples of a split of `num_examples` are scored, except what the measures add."""
     from components.model.noise import EVALUATION_SEED
 
     return ScoringProtocol(
@@ -253,8 +198,6 @@ def _protocol(
         # All figures of a conditional model are of log p(x|y), not of log p(x).
         given="label" if model.architecture.classes else None,
         binarization_seed=EVALUATION_SEED if model.family.binarizes else None,
-        importance_samples=config.importance_samples or None,
         weights="moving average" if trained.setting("ema_decay", float) else "of the kept epoch",
         examples_in_split=num_examples,
-        psnr_examples=len(evenly_spaced(model, len(examples))),
     )

@@ -3,10 +3,11 @@
 import numpy as np
 import tensorflow as tf
 
-from components.metrics.elbo import estimate_elbo
+from components.metrics.active_units import active_units
+from components.metrics.elbo import estimate_elbo, observed
 from components.model.corruption import Corruption, corrupt_for_evaluation
 from components.model.decode import decode, reconstruct
-from components.model.pixels import part_of
+from components.model.pixels import batch_size, part_of, to_unit
 from components.model.vae import VAE
 from trainer.recording.tensorboard import HeldoutPictures
 
@@ -74,8 +75,18 @@ class HeldoutEvaluation:
                 if self._model.latent_model.has_closed_form_rates
                 else None
             ),
+            active_units=active_units(self._posterior_means()),
             originals=originals,
             reconstructions=reconstruct(self._model, originals, labels),
             samples=decode(self._model, z, sample_labels),
         )
         return {"loss": distortion + rate, "rate": rate, "distortion": distortion}, pictures
+
+    def _posterior_means(self) -> np.ndarray:
+        """The means of the posteriors of all images, float32, shape [N, latents]."""
+        size = batch_size(self._model.image_shape)
+        means = []
+        for first in range(0, len(self._images), size):
+            batch = observed(self._model, self._images[first : first + size], first=first)
+            means.append(self._model.posterior(to_unit(batch)).mean.numpy())
+        return np.concatenate(means)

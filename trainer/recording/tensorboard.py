@@ -23,7 +23,7 @@ from components.base import console, file_errors
 from components.base.arithmetic import ceil_div
 from components.data import tfrecord
 from components.figures.mosaic import mosaic
-from components.metrics.active_units import ACTIVE_NATS, active_units
+from components.metrics.active_units import ACTIVE_VARIANCE
 from components.model.pixels import to_unit
 
 _MAX_COLUMNS = 16
@@ -36,6 +36,7 @@ class HeldoutPictures:
     Attributes:
       rates: mean rate of each latent dimension over the held-out examples, in nats, shape
         [latents]; None if the rates are known by level only.
+      active_units: number of latent dimensions that tell the held-out examples apart.
       originals: some held-out images, uint8, shape [K, height, width, channels].
       reconstructions: their reconstructions, in [0, 1], same shape.
       samples: images decoded from draws of the prior, in [0, 1], shape
@@ -43,6 +44,7 @@ class HeldoutPictures:
     """
 
     rates: np.ndarray | None
+    active_units: int
     originals: np.ndarray
     reconstructions: np.ndarray
     samples: np.ndarray
@@ -147,12 +149,13 @@ def _scalars(values: dict[str, float]) -> Iterator[Summary]:
 
 
 def _pictures(pictures: HeldoutPictures) -> Iterator[Summary]:
+    yield scalar_pb(
+        "active_units",
+        pictures.active_units,
+        description="Number of latent dimensions whose posterior mean has a variance over "
+        f"{ACTIVE_VARIANCE}.",
+    )
     if pictures.rates is not None:
-        yield scalar_pb(
-            "active_dimensions",
-            active_units(pictures.rates),
-            description=f"Number of latent dimensions whose rate is over {ACTIVE_NATS} nats.",
-        )
         yield histogram_pb("rate_by_dimension", pictures.rates)
     columns = min(len(pictures.originals), _MAX_COLUMNS)
     originals = _grid(to_unit(pictures.originals), columns)

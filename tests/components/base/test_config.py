@@ -15,12 +15,13 @@ class Example:
     rate: float = option(0.5, "a rate")
     name: str = option("x", "a name", choices=("x", "y"))
     widths: tuple[int, ...] = option((1, 2), "widths")
+    words: tuple[str, ...] = option(("a", "b"), "words")
 
 
 def test_strings_and_yaml_values_are_converted():
-    strings = {"size": "4", "rate": "1e-3", "name": "y", "widths": "5,6"}
-    values = {"size": 4, "rate": 0.001, "name": "y", "widths": [5, 6]}
-    expected = Example(4, 0.001, "y", (5, 6))
+    strings = {"size": "4", "rate": "1e-3", "name": "y", "widths": "5,6", "words": "c, d"}
+    values = {"size": 4, "rate": 0.001, "name": "y", "widths": [5, 6], "words": ["c", "d"]}
+    expected = Example(4, 0.001, "y", (5, 6), ("c", "d"))
     assert from_mapping(Example, strings, where="here") == expected
     assert from_mapping(Example, values, where="here") == expected
     assert from_mapping(Example, {"widths": 5, "rate": 1}, where="here").widths == (5,)
@@ -74,7 +75,14 @@ def test_options_have_the_names_of_the_fields():
 
 def test_help_shows_types_choices_and_defaults():
     text = parser_of(Example).format_help()
-    for line in ("An example:", "--size N", "a size [3]", "--name x|y", "widths [1,2]"):
+    for line in (
+        "An example:",
+        "--size N",
+        "a size [3]",
+        "--name x|y",
+        "widths [1,2]",
+        "words [a,b]",
+    ):
         assert line in text
     text = parser_of(Example, hide_defaults={"size"}).format_help()
     assert "[3]" not in text

@@ -1,32 +1,27 @@
-import keras
 import numpy as np
 import pytest
 
 from components.metrics.active_units import active_units
-from components.metrics.elbo import estimate_elbo
-from components.model.vae import VAE
 
 
-def test_only_dimensions_above_the_threshold_are_active():
-    rates = np.array([0.0, 0.0099, 0.01, 0.0101, 3.0])
-    assert active_units(rates) == 2
-    assert active_units(rates, threshold=1.0) == 1
-    assert active_units(np.zeros(7)) == 0
+@pytest.mark.parametrize("planted", [0, 1, 5])
+def test_planted_dimensions_that_vary_are_active(planted):
+    rng = np.random.default_rng(0)
+    means = rng.normal(3.0, 0.05, (2000, 5))  # Of variance 0.0025.
+    means[:, :planted] = rng.normal(-1.0, 0.5, (2000, planted))
+    assert active_units(means.astype(np.float32)) == planted
 
 
-def test_a_rate_that_is_not_a_number_is_not_active():
-    assert active_units(np.array([float("nan"), 1.0])) == 1
+def test_a_variance_over_a_hundredth_is_active():
+    """The variance of -a and a is a²."""
+    halves = np.sqrt([0.0099, 0.0101, 0.0])
+    assert active_units(np.stack([-halves, halves])) == 1
 
 
-@pytest.mark.parametrize("num_active", [0, 1, 3])
-def test_dimensions_that_ignore_the_image_are_not_active(num_active):
-    keras.utils.set_random_seed(0)
-    model = VAE(image_shape=(4, 4, 1), network="mlp", latents=3, widths=(8,))
-    # A dimension whose mean and log-variance are always 0 has the prior as its posterior.
-    kernel, bias = model.encoder.layers[-1].get_weights()
-    kernel[:, num_active:3] = kernel[:, 3 + num_active :] = 0
-    bias[:num_active] = 1
-    model.encoder.layers[-1].set_weights([kernel, bias])
-    images = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 1), np.uint8)
-    rates = estimate_elbo(model, images, seed=0).rates
-    assert active_units(rates.mean(axis=0)) == num_active
+def test_a_single_example_has_no_active_units():
+    assert active_units(np.array([[5.0, -5.0]], np.float32)) == 0
+
+
+def test_a_large_offset_hides_no_variance():
+    means = np.array([[4096.0], [4097.0]], np.float32)
+    assert active_units(means) == 1

@@ -8,7 +8,9 @@ from etils import epath
 from components.base.errors import WorkError
 from components.base.manifest import Artifact, Manifest
 from components.metrics.mean import Mean
-from pipeline.evaluate.scores import METRICS, Scores, ScoringProtocol, bits_per_dim
+from pipeline.evaluate.class_means import ClassMean
+from pipeline.evaluate.metrics import METRICS
+from pipeline.evaluate.scores import Scores, ScoringProtocol
 
 SCORES = Scores(
     dataset="cats",
@@ -23,6 +25,7 @@ SCORES = Scores(
         "nll": Mean(29.0, 0.5),
         "psnr": Mean(18.5, 0.125),
         "knn_accuracy": Mean(0.875, 0.03125),
+        "active_units": Mean(2.0, math.inf),
     },
     protocol=ScoringProtocol(
         importance_samples=100,
@@ -30,7 +33,15 @@ SCORES = Scores(
         knn_k=7,
         knn_splits="fitted on train, k chosen on validation, scored on test",
         knn_examples=1234,
+        linear_probe_penalty=1e-3,
+        linear_probe_splits="fitted on train, penalty fixed, scored on validation",
+        linear_probe_examples=1234,
+        information_examples=1000,
+        information_draws=500,
     ),
+    not_measured={"bits_per_dim": "it is not of bytes"},
+    rate_per_dimension=[9.0, 1.0],
+    by_class={"elbo": {"a cat": ClassMean(Mean(-29.0, 0.75), 617)}},
 )
 
 
@@ -43,11 +54,17 @@ def test_the_json_value_is_that_of_metrics_json():
         '"nll": {"mean": 29.0, "half_width_95": 0.5}, '
         '"psnr": {"mean": 18.5, "half_width_95": 0.125}, '
         '"knn_accuracy": {"mean": 0.875, "half_width_95": 0.03125}, '
+        '"active_units": {"mean": 2.0, "half_width_95": null}, '
         '"protocol": {"likelihood": null, "given": null, "binarization_seed": null, '
         '"importance_samples": 100, "weights": null, "examples_in_split": null, '
         '"psnr_examples": 334, "knn_k": 7, '
         '"knn_splits": "fitted on train, k chosen on validation, scored on test", '
-        '"knn_examples": 1234}}'
+        '"knn_examples": 1234, "linear_probe_penalty": 0.001, '
+        '"linear_probe_splits": "fitted on train, penalty fixed, scored on validation", '
+        '"linear_probe_examples": 1234, "information_examples": 1000, "information_draws": 500}, '
+        '"not_measured": {"bits_per_dim": "it is not of bytes"}, '
+        '"rate_per_dimension": [9.0, 1.0], "by_class": {"elbo": {"a cat": '
+        '{"mean": -29.0, "half_width_95": 0.75, "examples": 617}}}}'
     )
 
 
@@ -70,6 +87,9 @@ def test_scores_are_restored_from_the_manifest():
         {"rate": {"mean": 1.0}},
         {"protocol": {"importance_samples": "many"}},
         {"protocol": {"more": 1}},
+        {"by_class": {"elbo": {"cat": {"mean": 1.0, "half_width_95": None}}}},
+        {"not_measured": ["nll"]},
+        {"rate_per_dimension": ["much"]},
     ],
 )
 def test_other_counts_are_an_error_of_one_line(change):
@@ -79,25 +99,38 @@ def test_other_counts_are_an_error_of_one_line(change):
 
 def test_an_evaluation_of_an_earlier_version_has_no_protocol():
     counts = SCORES.as_json()
-    del counts["protocol"], counts["nll"], counts["psnr"], counts["knn_accuracy"]
+    for name in (
+        "protocol",
+        "nll",
+        "psnr",
+        "knn_accuracy",
+        "not_measured",
+        "by_class",
+        "active_units",
+    ):
+        del counts[name]
     scores = Scores.of(artifact(counts))
     assert scores.protocol == ScoringProtocol()
     assert list(scores.means) == ["elbo", "rate", "distortion"]
 
 
+def test_the_sentence_says_what_decides_the_scores():
+    sentence = SCORES.how_measured()
+    assert "a linear probe of the embeddings, fitted on train, penalty fixed, scored" in sentence
+    assert "with a penalty of 0.001" in sentence
+    information = "500 draws against the posteriors of 1,000 examples for the mutual information"
+    assert f"{information}, which is at most 6.91 nats" in sentence
+    assert dataclasses.replace(SCORES, protocol=ScoringProtocol()).how_measured() == (
+        "Measured with 4 draws of z per example for the ELBO."
+    )
+
+
 def test_metrics_are_found_by_name():
     values = [SCORES.metric(name).value for name in SCORES.means]
-    assert values == [-30.0, 10.0, 20.0, 29.0, 18.5, 0.875]
+    assert values == [-30.0, 10.0, 20.0, 29.0, 18.5, 0.875, 2.0]
     with pytest.raises(KeyError):
         SCORES.metric("loss")
     assert SCORES.means.keys() <= METRICS.keys()
-
-
-def test_bits_per_dim_of_a_uniform_guess_over_256_levels():
-    nats = Mean(784 * math.log(256), math.log(256))
-    bits = bits_per_dim(nats, 784)
-    assert bits.value == pytest.approx(8)
-    assert bits.half_width == pytest.approx(8 / 784)
 
 
 def test_the_json_value_holds_no_infinity():

@@ -16,6 +16,7 @@ from components.metrics.nearest_neighbors import LabeledVectors, best_k, correct
 from components.model import embeddings, vae
 from components.model.pixels import to_unit
 from pipeline.evaluate.config import EvaluateConfig
+from pipeline.evaluate.metrics import METRICS
 from pipeline.evaluate.stage import evaluate
 from tests.manifests import edit_manifest
 
@@ -72,6 +73,31 @@ def test_the_neighbors_are_those_of_the_embeddings(evaluation, example_set):
     assert scores["protocol"]["knn_k"] == k
     assert scores["protocol"]["knn_examples"] == 100
     assert f"{k} nearest neighbors among the embeddings" in (evaluation / "report.html").read_text()
+
+
+def test_the_scores_of_a_class_are_those_of_its_examples(evaluation, model_dir, example_set):
+    scores = json.loads((evaluation / "metrics.json").read_text())
+    examples = example_set.read("test")
+    elbo = estimate_elbo(vae.load(model_dir / "model.keras"), examples.images, seed=0, samples=4)
+    assert list(scores["by_class"]) == ["elbo", "rate", "distortion", "psnr"]
+    for label, name in enumerate(example_set.class_names):
+        found, expected = scores["by_class"]["rate"][name], elbo.rate[examples.labels == label]
+        assert found["examples"] == len(expected)
+        assert found["mean"] == pytest.approx(expected.mean(), rel=1e-5)
+        assert found["half_width_95"] == pytest.approx(Mean.of(expected).half_width, rel=1e-5)
+
+
+def test_metrics_are_picked_and_other_metrics_are_another_evaluation(
+    examples_dir, model_dir, tmp_path
+):
+    output = tmp_path / "evaluation"
+    paths = {"examples": examples_dir, "model": model_dir, "output": output}
+    evaluate(EvaluateConfig(draws=1, metrics=("psnr",)), **paths)
+    scores = json.loads((output / "metrics.json").read_text())
+    assert {"elbo", "rate", "distortion", "psnr"} == scores.keys() & METRICS.keys()
+    assert scores["not_measured"] == {}
+    with pytest.raises(ConfigError, match=r"metrics is .*, not the requested"):
+        evaluate(EvaluateConfig(draws=1), **paths)
 
 
 def test_importance_samples_give_the_log_likelihood_of_the_first_examples(

@@ -40,6 +40,18 @@ def test_the_pictures_are_made_with_the_given_weights():
     assert pictures.rates.shape == (3,)
 
 
+@pytest.mark.parametrize("num_active", [0, 2, 3])
+def test_dimensions_that_ignore_the_images_are_not_active(num_active):
+    model = make()
+    kernel, bias = model.encoder.layers[-1].get_weights()
+    kernel[:, num_active:3] = 0
+    model.encoder.layers[-1].set_weights([kernel, bias + 1])
+    _, pictures = HeldoutEvaluation(model, IMAGES, seed=0).measure(
+        [variable.numpy() for variable in model.trainable_variables]
+    )
+    assert pictures.active_units == num_active
+
+
 def test_the_draws_depend_only_on_the_seed():
     model = make()
     weights = model.get_weights()

@@ -34,7 +34,7 @@ def random_pictures(
     originals = rng.integers(0, 256, (images, *shape), np.uint8)
     decoded = rng.random((samples, *shape), np.float32)
     # The reconstructions are the originals in reverse order.
-    return HeldoutPictures(RATES, originals, to_unit(originals[::-1]), decoded)
+    return HeldoutPictures(RATES, 3, originals, to_unit(originals[::-1]), decoded)
 
 
 def events(directory, run: str) -> EventAccumulator:
@@ -108,9 +108,9 @@ def test_a_run_that_starts_again_hides_the_earlier_one(tmp_path):
     assert [step for step, _ in points(tmp_path, "heldout", "loss")] == [5]
 
 
-def test_rates_are_a_histogram_and_a_number_of_active_dimensions(tmp_path, rng):
+def test_rates_are_a_histogram_and_a_number_of_active_units(tmp_path, rng):
     write(tmp_path, 10, random_pictures(rng))
-    assert points(tmp_path, "heldout", "active_dimensions") == [(10, 3.0)]
+    assert points(tmp_path, "heldout", "active_units") == [(10, 3.0)]
     [event] = events(tmp_path, "heldout").Tensors("rate_by_dimension")
     buckets = tf.make_ndarray(event.tensor_proto)  # Left edge, right edge and count.
     assert event.step == 10
@@ -123,7 +123,8 @@ def test_rates_by_level_are_not_shown_as_rates_of_dimensions(tmp_path, rng):
     write(tmp_path, 10, dataclasses.replace(random_pictures(rng), rates=None))
     tags = events(tmp_path, "heldout").Tags()["tensors"]
     assert "reconstructions" in tags
-    assert not {"active_dimensions", "rate_by_dimension"} & set(tags)
+    assert "rate_by_dimension" not in tags
+    assert "active_units" in tags
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -1,4 +1,4 @@
-"""The accuracy of the nearest neighbors of a dataset's embeddings: which splits take which part."""
+"""The embeddings of a dataset that have labels: which splits a classifier learns from."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -6,36 +6,43 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from etils import epath
 
-from components.metrics.nearest_neighbors import LabeledVectors, best_k, correct
+from components.metrics.nearest_neighbors import LabeledVectors
 from components.model import embeddings
 from components.sources.source import UNLABELLED
 
-# The number of neighbors if there are no examples to choose it with.
-_FIXED_K = 10
-
 
 @dataclasses.dataclass(frozen=True)
-class NeighborScores:
-    """Predictions by the nearest neighbors.
+class LabeledParts:
+    """The examples that a classifier is fitted to, and those whose labels it predicts.
 
     Attributes:
-      correct: whether the label of each example is predicted, bool, shape [N].
-      k: the number of neighbors.
-      splits: where the neighbors, their number and the examples are from, in words.
+      fitted: examples to fit it to, of two classes or more.
+      scored: examples whose labels are predicted, at least one.
+      choice: examples to choose a setting of the classifier with: those that it is fitted to, and
+        those whose labels it should predict. None if the setting is fixed: one that is chosen with
+        the scored examples would be too good.
+      names: where `fitted`, the second part of `choice` and `scored` are from, in words.
     """
 
-    correct: np.ndarray
-    k: int
-    splits: str
+    fitted: LabeledVectors
+    scored: LabeledVectors
+    choice: tuple[LabeledVectors, LabeledVectors] | None
+    names: tuple[str, str, str]
+
+    def described(self, setting: str) -> str:
+        """Where the examples are from, given the name of the setting that is chosen."""
+        fitted, heldout, scored = self.names
+        source = f"{setting} chosen on {heldout}" if self.choice else f"{setting} fixed"
+        return f"fitted on {fitted}, {source}, scored on {scored}"
 
 
-def score_files(
+def read_files(
     files: Mapping[str, Sequence[epath.PathLike]],
     class_names: Sequence[str],
     *,
     limit: int | None = None,
-) -> NeighborScores | None:
-    """Predicts labels by the nearest neighbors of embeddings in files: see `score`.
+) -> LabeledParts | None:
+    """The parts of embeddings in files: see `divide`.
 
     Args:
       files: Parquet files of embeddings, at least one for each split.
@@ -45,7 +52,7 @@ def score_files(
     is_label = np.array([name != UNLABELLED for name in class_names], bool)
     if is_label.sum() < 2:
         return None
-    return score(
+    return divide(
         {split: _read_labeled(paths, is_label) for split, paths in files.items()}, limit=limit
     )
 
@@ -58,16 +65,16 @@ def _read_labeled(paths: Sequence[epath.PathLike], is_label: np.ndarray) -> Labe
     return examples if is_labeled.all() else examples[is_labeled]
 
 
-def score(
+def divide(
     splits: Mapping[str, LabeledVectors], *, limit: int | None = None
-) -> NeighborScores | None:
-    """Predicts the labels of the test split by the nearest neighbors in the train split.
+) -> LabeledParts | None:
+    """Divides the examples of splits into parts.
 
-    The number of neighbors is the one that predicts most labels of the validation split. Without
-    that split, the last tenth of train takes its place, and is then not among the examples that its
-    neighbors are looked for in. Without a test split, the labels of the validation split or of that
-    tenth are predicted, with a fixed number of neighbors: one that was chosen on the same examples
-    would be too good.
+    A classifier that is fitted to the train split predicts the labels of the test split. Its
+    setting is the one that predicts most labels of the validation split. Without that split, the
+    last tenth of train takes its place, and the setting is chosen by fitting to the rest of train.
+    Without a test split, the labels of the validation split or of that tenth are predicted, with a
+    fixed setting.
 
     Args:
       splits: the examples of each split that have a label, in random order.
@@ -88,14 +95,7 @@ def score(
     if len(np.unique(fitted.labels)) < 2:
         return None
     if test is not None:
-        k = best_k(fitted, heldout)
-        source = f"k chosen on {heldout_name}"
-        fitted, scored, scored_name = train, test, "test"
-    else:
-        k, source = _FIXED_K, "k fixed"
-        scored, scored_name = heldout, heldout_name
-    predicted = correct(fitted, scored[:limit], [k])[0]
+        names = ("train", heldout_name, "test")
+        return LabeledParts(train, test[:limit], (fitted, heldout), names)
     fitted_name = "train" if fitted is train else "the rest of train"
-    return NeighborScores(
-        predicted, k, f"fitted on {fitted_name}, {source}, scored on {scored_name}"
-    )
+    return LabeledParts(fitted, heldout[:limit], None, (fitted_name, "", heldout_name))

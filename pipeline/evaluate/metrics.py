@@ -1,0 +1,42 @@
+"""All metrics of an evaluation: their names, titles and units."""
+
+import dataclasses
+
+NATS, BITS, DECIBELS = "nats per example", "bits per dimension", "dB"
+LABELS, DIMENSIONS = "fraction of labels", "latent dimensions"
+ENTROPY = "fraction of the entropy of labels"
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """What a metric is called and measured in.
+
+    Attributes:
+      title: the name in text.
+      unit: the unit in text.
+      digits: how many digits are shown behind the point.
+    """
+
+    title: str
+    unit: str
+    digits: int = 2
+
+
+# All metrics, in the order in which they are shown. An evaluation has some of them.
+METRICS = {
+    "elbo": Metric("ELBO", NATS),
+    "rate": Metric("rate", NATS),
+    "distortion": Metric("distortion", NATS),
+    "nll": Metric("negative log-likelihood", NATS),
+    "bits_per_dim": Metric("bits per dimension", BITS, digits=3),
+    "psnr": Metric("PSNR of reconstructions", DECIBELS),
+    "knn_accuracy": Metric("accuracy of the nearest neighbors", LABELS, digits=4),
+    "linear_probe_accuracy": Metric("accuracy of a linear probe", LABELS, digits=4),
+    "active_units": Metric("active units", DIMENSIONS, digits=0),
+    "mutual_information": Metric("mutual information of image and latents", NATS),
+    "marginal_kl": Metric("divergence of the aggregate posterior from the prior", NATS),
+    "mig": Metric("mutual information gap", ENTROPY, digits=3),
+}
+
+# These are measured whatever is asked for: figures and summaries show them.
+ALWAYS = ("elbo", "rate", "distortion")
