@@ -8,6 +8,7 @@ Each stage reads directories, and writes a directory with a manifest:
   embed     reads a model and images; writes tables of embeddings
   neighbours  reads tables of embeddings; shows neighbors of an image, outliers or duplicates
   generate  reads a model; writes new images: samples, variations, ways between images
+  denoise   reads a model and noisy images; writes denoised images
   export    reads a model; writes a SavedModel, and files of Keras, ONNX and LiteRT
   compare   reads runs; writes a page with their scores, curves and samples beside each other
   compress  reads a model and images; writes them to one file without loss; decompress reads it
@@ -43,6 +44,7 @@ from components.base.errors import ConfigError, nearest
 from components.sources import dataset_names
 from pipeline.apply.config import EmbedConfig
 from pipeline.compress.config import CompressConfig
+from pipeline.denoise.config import DenoiseConfig
 from pipeline.evaluate.config import EvaluateConfig
 from pipeline.export.config import ExportConfig
 from pipeline.generate.config import GenerateConfig
@@ -60,6 +62,7 @@ STAGES = (
     "embed",
     "neighbours",
     "generate",
+    "denoise",
     "export",
     "compare",
     "compress",
@@ -149,6 +152,19 @@ files on the same device. A command that was interrupted continues.
     --steps 16 --output runs/demo/way
   python -m pipeline generate --model runs/demo/model --traverse --output runs/demo/latents
 """
+_DENOISE = """Denoise images.
+
+Reads what embed reads, but scales no image: those that do not have the size and the channels of the
+model are listed in quarantine/. Writes images/, a PNG file of each image with its name, size and
+channels: the mean of what the model decodes from --samples draws of the posterior. With --sample N,
+also N of these draws of each image, in samples/; with --uncertainty, also their standard deviation
+at each pixel, in uncertainty/, in which white is a standard deviation of half the range. Train the
+model with --preset denoise. A command that was interrupted continues with the shards that are
+missing.
+
+  python -m trainer --examples runs/demo/examples --output runs/demo/denoiser --preset denoise
+  python -m pipeline denoise --model runs/demo/denoiser --input path/to/noisy --output out
+"""
 _EXPORT = """Write a model in formats that other programs run without this project.
 
 Writes saved_model/1, a SavedModel for TensorFlow Serving with the signatures encode, encode_bytes,
@@ -228,6 +244,16 @@ def _parser() -> command_line.Parser:
     def add_directory(stage: argparse.ArgumentParser, option: str, help: str) -> None:
         stage.add_argument(option, required=True, type=command_line.path, metavar="DIR", help=help)
 
+    def add_input(stage: argparse.ArgumentParser) -> None:
+        stage.add_argument(
+            "--input",
+            required=True,
+            type=command_line.path,
+            metavar="INPUT",
+            help="directory of a prepared dataset; a path of some of its TFRecord files, in "
+            "quotes, with the wildcards * and ?; or what --dataset of prepare takes",
+        )
+
     run = add_stage("run", _run, _RUN)
     add_directory(run, "--run", "directory of the run")
     run.add_argument(
@@ -265,14 +291,7 @@ def _parser() -> command_line.Parser:
 
     embed = add_stage("embed", _embed, _EMBED)
     add_directory(embed, "--model", "directory of a model, made by `python -m trainer`")
-    embed.add_argument(
-        "--input",
-        required=True,
-        type=command_line.path,
-        metavar="INPUT",
-        help="directory of a prepared dataset; a path of some of its TFRecord files, in quotes, "
-        "with the wildcards * and ?; or what --dataset of prepare takes",
-    )
+    add_input(embed)
     add_directory(embed, "--output", "directory to write the tables to")
     add_options(embed, EmbedConfig)
     add_options(embed, PrepareConfig, without=_NO_SOURCE_OPTIONS)
@@ -330,6 +349,15 @@ def _parser() -> command_line.Parser:
         "--traverse", action="store_true", help="write a row of images for each active latent"
     )
     add_options(generate, GenerateConfig)
+    denoise = add_stage("denoise", _denoise, _DENOISE)
+    add_directory(denoise, "--model", "directory of a model, made by `python -m trainer`")
+    add_input(denoise)
+    add_directory(denoise, "--output", "directory to write the images to")
+    add_options(denoise, DenoiseConfig)
+    denoise.add_argument(
+        "--uncertainty", action="store_true", help="write an image of each image's uncertainty too"
+    )
+    add_options(denoise, PrepareConfig, without=_NO_SOURCE_OPTIONS)
 
     export = add_stage("export", _export, _EXPORT)
     add_directory(export, "--model", "directory of a model, made by `python -m trainer`")
@@ -476,19 +504,33 @@ def _evaluate(values: dict[str, Any], beam_args: Sequence[str]) -> None:
 
 def _embed(values: dict[str, Any], beam_args: Sequence[str]) -> None:
     config = from_mapping(EmbedConfig, pop_fields(values, EmbedConfig), where=COMMAND_LINE)
-    given = pop_fields(values, PrepareConfig)
-    prepare_config = from_mapping(PrepareConfig, given, where=COMMAND_LINE)
-    _check_beam_options(beam_args)
+    options = _apply_options(values, beam_args)
 
     from pipeline.apply.embed import embed
 
-    embed(
-        config,
-        pattern=values.pop("input"),
-        source_options={name: getattr(prepare_config, name) for name in given},
+    embed(config, **options, beam_args=beam_args)
+
+
+def _denoise(values: dict[str, Any], beam_args: Sequence[str]) -> None:
+    config = from_mapping(DenoiseConfig, pop_fields(values, DenoiseConfig), where=COMMAND_LINE)
+    options = _apply_options(values, beam_args)
+
+    from pipeline.denoise.stage import denoise
+
+    denoise(config, **options, beam_args=beam_args)
+
+
+def _apply_options(values: dict[str, Any], beam_args: Sequence[str]) -> dict[str, Any]:
+    """The arguments of a stage that applies a model to images, besides its own settings."""
+    given = pop_fields(values, PrepareConfig)
+    config = from_mapping(PrepareConfig, given, where=COMMAND_LINE)
+    _check_beam_options(beam_args)
+    pattern = values.pop("input")
+    return {
         **values,
-        beam_args=beam_args,
-    )
+        "pattern": pattern,
+        "source_options": {name: getattr(config, name) for name in given},
+    }
 
 
 def _neighbours(values: dict[str, Any], beam_args: Sequence[str]) -> None:

@@ -17,6 +17,7 @@ from components.data import image_store
 from components.data.batches import Batches
 from components.data.prepared_dataset import PreparedDataset
 from components.model import principal_components
+from components.model.corruption import parse_corruption
 from components.model.vae import VAE
 from trainer import choices, memory_check
 from trainer.config import TrainConfig
@@ -149,6 +150,7 @@ def build_run_on(
         beta=_beta(config, total_steps),
         free_bits=config.free_bits,
         seed=config.seed,
+        corruption=parse_corruption(config.corruption),
         accumulate=config.accumulate,
         steps_per_call=min(config.steps_per_call, batches.steps_per_epoch),
         # On the CPU, XLA's convolutions are many times slower than oneDNN's.

@@ -10,6 +10,8 @@ from components.base.config import from_mapping, option
 from components.base.errors import ConfigError, nearest
 from components.base.shapes import Shape
 from components.model.architecture import Architecture, default_widths
+from components.model.corruption import KINDS, NO_CORRUPTION, parse_corruption
+from components.model.noise_model import parse_noise_model
 from components.model.registry import (
     ACTIVATIONS,
     HEADS,
@@ -134,6 +136,18 @@ class TrainConfig:
         "what the likelihood is given besides the latents. label: the label of the image, "
         "p(x|z, y), so that images of a chosen class can be drawn",
         choices=("none", "label"),
+    )
+    corruption: str = option(
+        NO_CORRUPTION,
+        "corruption of the images that the encoder sees, while the likelihood is that of the clean "
+        "images: a kind and its strength, or a range of strengths of which each image has its own, "
+        "such as gaussian:0.1-0.4; one of several kinds: gaussian:0.1,mask:0.2. Kinds: "
+        f"{', '.join(KINDS)}; or {NO_CORRUPTION}",
+    )
+    noise_model: str = option(
+        NO_CORRUPTION,
+        "only with gaussian: the noise of the images of the dataset, such as gaussian:0.2; the "
+        "likelihood is then that of a noisy image given the clean one that the decoder gives",
     )
     epochs: int = option(50, "number of passes over the training split")
     batch_size: int = option(
@@ -273,6 +287,7 @@ class TrainConfig:
             )
         self._check_hierarchy()
         self._check_likelihood()
+        parse_corruption(self.corruption)
         min_widths = MIN_WIDTHS[self.network]
         is_valid = all(1 <= width < 2**31 for width in self.widths)
         if self.widths and not (len(self.widths) >= min_widths and is_valid):
@@ -307,6 +322,17 @@ class TrainConfig:
             raise ConfigError(
                 "likelihood gaussian needs head factorized, since all pixels share a scale. "
                 f"Received: {self.head}"
+            )
+        known_scale = parse_noise_model(self.noise_model)
+        if known_scale is not None and self.likelihood != "gaussian":
+            raise ConfigError(
+                f"noise_model {self.noise_model} needs likelihood gaussian. "
+                f"Received: {self.likelihood}"
+            )
+        if known_scale is not None and self.linear_path != "none":
+            raise ConfigError(
+                f"noise_model {self.noise_model} needs linear_path none, since the principal "
+                f"components are those of clean images. Received: {self.linear_path}"
             )
         if self.linear_path != "none" and (self.likelihood != "gaussian" or self.levels > 1):
             raise ConfigError(

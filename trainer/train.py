@@ -9,6 +9,7 @@ import tensorflow as tf
 from components.base import artifacts, console
 from components.base.errors import Stopped, WorkError
 from components.data.prepared_dataset import PreparedDataset
+from components.model.corruption import parse_corruption
 from components.model.registry import MODEL_FILE
 from trainer import build, diagnosis, extension, precision_choice
 from trainer.build import HELDOUT_SPLIT, Devices, TrainingRun
@@ -101,7 +102,13 @@ def _train_as_chief(
     if HELDOUT_SPLIT in examples.splits:
         head = examples.head(HELDOUT_SPLIT, config.heldout_examples)
         heldout_images = head.images
-        heldout = HeldoutEvaluation(run.model, heldout_images, head.labels, seed=config.seed)
+        heldout = HeldoutEvaluation(
+            run.model,
+            heldout_images,
+            head.labels,
+            seed=config.seed,
+            corruption=parse_corruption(config.corruption),
+        )
     with ChiefRecorder(
         run,
         draft.path,

@@ -32,6 +32,9 @@ _EARLIER: dict[str, dict[str, Any]] = {
         "objective_samples": 1,
         "beta_warmup_steps": 0,
         "beta_warmup_share": 0.5,
+        # The encoder saw the images of the dataset, which were clean.
+        "corruption": "none",
+        "noise_model": "none",
         # Only earlier versions: no prior of this version has components.
         "prior_components": 100,
     },

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from components.model.batching import in_batches
+from components.model.corruption import Corruption, corrupt_for_evaluation
 from components.model.noise import binarize_for_evaluation
 from components.model.pixels import batch_size, part_of, to_unit
 from components.model.vae import VAE
@@ -47,6 +48,7 @@ def estimate_elbo(
     *,
     seed: int,
     samples: int = 1,
+    corruption: Corruption | None = None,
 ) -> ElboTerms:
     """The terms of the ELBO for each of N images.
 
@@ -59,16 +61,21 @@ def estimate_elbo(
       labels: of the images, integers of shape [N], for a conditional model.
       seed: seed of the draws of z. The draws depend only on it, on N and on the model's latents.
       samples: draws of z per image.
+      corruption: of the images that the encoder sees, whose draws depend on the position of an
+        image; None for none. The bound is on the likelihood of the clean images in any case.
     """
     rng = np.random.default_rng(np.random.SeedSequence([seed, len(images)]))
     all_rates, distortions = [], []
     for first in range(0, len(images), _BATCH_SIZE):
         batch = observed(vae, images[first : first + _BATCH_SIZE], first=first)
+        seen = None
+        if corruption is not None:
+            seen = corrupt_for_evaluation(batch, corruption, first=first)
         draws = []
         for _ in range(samples):
             noise = rng.standard_normal((len(batch), vae.latents), np.float32)
             batch_labels = part_of(labels, first, _BATCH_SIZE)
-            draws.append(_score_in_parts(vae, batch, noise, batch_labels))
+            draws.append(_score_in_parts(vae, batch, noise, batch_labels, seen))
         rates, draw_distortions = zip(*draws, strict=True)
         has_fixed_rates = vae.latent_model.has_fixed_rates
         all_rates.append(rates[0] if has_fixed_rates else np.mean(rates, axis=0))
@@ -94,11 +101,17 @@ def observed(vae: VAE, images: np.ndarray, *, first: int) -> np.ndarray:
 
 
 def _score_in_parts(
-    vae: VAE, batch: np.ndarray, noise: np.ndarray, labels: np.ndarray | None
+    vae: VAE,
+    batch: np.ndarray,
+    noise: np.ndarray,
+    labels: np.ndarray | None,
+    seen: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """`_score` in smaller batches if the images are large, with the same noise."""
     rates, distortion = in_batches(
-        functools.partial(_score, vae), [batch, noise, labels], size=batch_size(vae.image_shape)
+        functools.partial(_score, vae),
+        [batch, noise, labels, seen],
+        size=batch_size(vae.image_shape),
     )
     return rates, distortion
 
@@ -106,6 +119,11 @@ def _score_in_parts(
 # At module level, so that a model is traced once instead of at every evaluation.
 @tf.function(reduce_retracing=True, autograph=False)
 def _score(
-    vae: VAE, batch: tf.Tensor, noise: tf.Tensor, labels: tf.Tensor | None
+    vae: VAE,
+    batch: tf.Tensor,
+    noise: tf.Tensor,
+    labels: tf.Tensor | None,
+    seen: tf.Tensor | None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    return vae.rates_and_distortion(to_unit(batch), noise, labels)
+    seen = None if seen is None else to_unit(seen)
+    return vae.rates_and_distortion(to_unit(batch), noise, labels, seen=seen)

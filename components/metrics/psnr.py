@@ -41,7 +41,23 @@ def psnr(
         return [_squared_errors(vae, images[part], part_labels)]
 
     (errors,) = in_batches(squared_errors, [rows], size=batch_size(vae.image_shape))
-    return -10 * np.log10(np.maximum(errors, _SMALLEST_SQUARED_ERROR))
+    return decibels(errors)
+
+
+def psnr_of(images: np.ndarray, originals: np.ndarray) -> np.ndarray:
+    """The PSNR of each image with its original, in dB, float64, shape [N].
+
+    Args:
+      images: in [0, 1], shape [N, height, width, channels].
+      originals: of the same shape.
+    """
+    errors = images.astype(np.float64) - originals
+    return decibels(np.square(errors).mean(axis=(1, 2, 3)))
+
+
+def decibels(squared_errors: np.ndarray) -> np.ndarray:
+    """The PSNR of mean squared errors of intensities in [0, 1], in dB, at most 54.15."""
+    return -10 * np.log10(np.maximum(squared_errors, _SMALLEST_SQUARED_ERROR))
 
 
 def evenly_spaced(vae: VAE, count: int) -> np.ndarray:

@@ -34,6 +34,8 @@ class Architecture:
       prior: key of `PRIORS`.
       levels: number of levels of latents; more than one make a hierarchy.
       linear_path: `principal_components` for a linear path beside encoder and decoder, or `none`.
+      noise_model: the noise that the images of a Gaussian likelihood are known to have, such as
+        `gaussian:0.2`, or `none`.
       classes: number of labels that the likelihood p(x|z, y) is conditioned on; 0 for none.
     """
 
@@ -51,6 +53,7 @@ class Architecture:
     prior: str = "standard_normal"
     levels: int = 1
     linear_path: str = "none"
+    noise_model: str = "none"
     classes: int = 0
 
 

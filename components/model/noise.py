@@ -1,4 +1,4 @@
-"""The random numbers of training as pure functions of (seed, step), and binarized evaluation sets.
+"""The random numbers of training as pure functions of (seed, step), and those of evaluation sets.
 
 Evaluation draws its latents itself: see `components.metrics.elbo`.
 
@@ -89,11 +89,26 @@ def evaluation_thresholds(
       first: number of the first of them in the set.
       seed: seed of the draws.
     """
-    skips = -(-math.prod(shape[1:]) // _NUMBERS_PER_SKIP)
-    bits = np.random.Philox(key=seed).advance(first * skips)
-    # `RandomState`, unlike `Generator`, is promised never to change what it makes of the bits.
-    draws = np.random.RandomState(bits).random_sample((shape[0], skips * _NUMBERS_PER_SKIP))
-    draws = draws[:, : math.prod(shape[1:])].reshape(shape)
+    draws = evaluation_draws(shape[0], math.prod(shape[1:]), first=first, seed=seed)
+    draws = draws.reshape(shape)
     # u < k / 255 with u uniform in [0, 1): never for k = 0, always for k = 255. For a whole number
     # k, 255 u < k is the same as floor(255 u) < k.
     return (draws * 255).astype(np.uint8)
+
+
+def evaluation_draws(
+    count: int, size: int, *, first: int = 0, seed: int = EVALUATION_SEED
+) -> np.ndarray:
+    """Uniform draws for images of an evaluation set, in [0, 1), float64, shape [count, size].
+
+    Args:
+      count: number of consecutive images of the set.
+      size: number of draws for each.
+      first: number of the first of them in the set.
+      seed: seed of the draws.
+    """
+    skips = -(-size // _NUMBERS_PER_SKIP)
+    bits = np.random.Philox(key=seed).advance(first * skips)
+    # `RandomState`, unlike `Generator`, is promised never to change what it makes of the bits.
+    draws = np.random.RandomState(bits).random_sample((count, skips * _NUMBERS_PER_SKIP))
+    return draws[:, :size]

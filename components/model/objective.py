@@ -47,6 +47,7 @@ class Objective(Protocol):
         noise: tf.Tensor,
         labels: tf.Tensor | None = None,
         *,
+        seen: tf.Tensor | None = None,
         beta: tf.Tensor,
         free_bits: float,
     ) -> Losses:
@@ -57,6 +58,9 @@ class Objective(Protocol):
           images: in [0, 1], shape [batch, height, width, channels].
           noise: standard normal, shape [batch, samples * latents].
           labels: of the images, integers of shape [batch], for a conditional model.
+          seen: what the encoder sees of the images, of their shape; None for the images. The
+            likelihood is that of the images, so the loss of corrupted ones is still a bound on
+            log p(x) (Im et al., 2017).
           beta: weight of the rate (beta-VAE; Higgins et al., 2017). 1 gives the bound itself.
           free_bits: floor of each rate in the loss, in nats: of each latent dimension or, where the
             rates have no closed form, of each level. Below it, nothing pulls the posterior towards
@@ -91,10 +95,17 @@ class Elbo:
         noise: tf.Tensor,
         labels: tf.Tensor | None = None,
         *,
+        seen: tf.Tensor | None = None,
         beta: tf.Tensor,
         free_bits: float,
     ) -> Losses:
-        inference = vae.infer(images, noise, labels, samples=1, stop_posterior=self.path_derivative)
+        inference = vae.infer(
+            images if seen is None else seen,
+            noise,
+            labels,
+            samples=1,
+            stop_posterior=self.path_derivative,
+        )
         rates = inference.sampled_rates if self.path_derivative else inference.rates
         distortion = vae.distortion(images, inference.features)
         loss = distortion + beta * _floored_rate(rates, free_bits)
@@ -124,6 +135,7 @@ class ImportanceWeighted:
         noise: tf.Tensor,
         labels: tf.Tensor | None = None,
         *,
+        seen: tf.Tensor | None = None,
         beta: tf.Tensor,
         free_bits: float,
     ) -> Losses:
@@ -133,6 +145,7 @@ class ImportanceWeighted:
             tf.reshape(noise, [-1, vae.latents]),
             labels,
             samples=self.samples,
+            seen=seen,
             beta=beta,
             free_bits=free_bits,
         )
@@ -166,6 +179,7 @@ def weighted_draws(
     labels: tf.Tensor | None = None,
     *,
     samples: int,
+    seen: tf.Tensor | None = None,
     beta: tf.Tensor | float = 1.0,
     free_bits: float = 0.0,
 ) -> WeightedDraws:
@@ -179,10 +193,11 @@ def weighted_draws(
       noise: standard normal, shape [batch * samples, latents].
       labels: of the images, integers of shape [batch], for a conditional model.
       samples: number of draws for each image.
+      seen: as for an `Objective`.
       beta: as for an `Objective`.
       free_bits: as for an `Objective`.
     """
-    inference = vae.infer(images, noise, labels, samples=samples)
+    inference = vae.infer(images if seen is None else seen, noise, labels, samples=samples)
     distortion = vae.distortion(tf.repeat(images, samples, axis=0), inference.features)
     rates = inference.sampled_rates
     # log w = log p(x|z) + beta (log p(z) - log q(z|x))

@@ -33,9 +33,9 @@ def forward_batch_size(image_shape: Shape) -> int:
     return min(_MAX_FORWARD_BATCH, max(1, _MAX_FORWARD_PIXELS // math.prod(image_shape[:2])))
 
 
-def part_of(labels: np.ndarray | None, first: int, size: int) -> np.ndarray | None:
-    """The labels of the at most `size` images from `first` on; None if there are no labels."""
-    return None if labels is None else labels[first : first + size]
+def part_of(rows: np.ndarray | None, first: int, size: int) -> np.ndarray | None:
+    """The at most `size` rows from `first` on, such as labels; None if there are no rows."""
+    return None if rows is None else rows[first : first + size]
 
 
 @overload

@@ -15,8 +15,10 @@ from components.model.distributions import Normal
 from components.model.heads.head import DecodedLikelihood, Head, HeadSettings
 from components.model.inference import Inference, LatentModel, OneLevel
 from components.model.ladder import Ladder, LadderDecoder, ladder_encoder
+from components.model.likelihoods.known_noise import KnownNoiseFamily
 from components.model.likelihoods.likelihood import Family, Likelihood
 from components.model.networks.network import NetworkSettings
+from components.model.noise_model import parse_noise_model
 from components.model.principal_components import PrincipalComponents
 from components.model.registry import HEADS, LIKELIHOODS, NETWORKS, PRIORS
 from components.model.restore import restore
@@ -50,7 +52,12 @@ class VAE(keras.Model):
         }
         self.architecture = Architecture(**fields)
         self._compute_dtype_policy = compute_dtype
-        self.family: Family = LIKELIHOODS[self.architecture.likelihood]
+        known_scale = parse_noise_model(self.architecture.noise_model)
+        self.family: Family = (
+            LIKELIHOODS[self.architecture.likelihood]
+            if known_scale is None
+            else KnownNoiseFamily(known_scale)
+        )
         self._build_parts(compute_dtype)
         # The parts know their input shapes, so their weights exist already.
         self.built = True
@@ -183,7 +190,12 @@ class VAE(keras.Model):
             return -self.likelihood_of(features).log_prob(images)
 
     def rates_and_distortion(
-        self, images: tf.Tensor, noise: tf.Tensor, labels: tf.Tensor | None = None
+        self,
+        images: tf.Tensor,
+        noise: tf.Tensor,
+        labels: tf.Tensor | None = None,
+        *,
+        seen: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """The two terms of the ELBO for one draw of z per image, in nats.
 
@@ -191,6 +203,7 @@ class VAE(keras.Model):
           images: shape [batch, height, width, channels], in [0, 1].
           noise: standard normal, shape [batch, latents].
           labels: of the images, for a conditional model.
+          seen: what the encoder sees of the images, of their shape; None for the images.
 
         Returns:
           The rates, whose sum has the mean KL(q(z|x) || p(z)): of each latent dimension, in closed
@@ -198,7 +211,7 @@ class VAE(keras.Model):
           [batch, levels]. And the distortion -log p(x|z), shape [batch].
         """
         # ELBO = E_q[log p(x|z)] - KL(q(z|x) || p(z)) = -(distortion + rate)
-        inference = self.infer(images, noise, labels)
+        inference = self.infer(images if seen is None else seen, noise, labels)
         return inference.rates, self.distortion(images, inference.features)
 
     def call(self, images: tf.Tensor, labels: tf.Tensor | None = None) -> tf.Tensor:

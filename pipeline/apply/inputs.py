@@ -65,7 +65,14 @@ class ImageInput(Protocol):
         """Removes from `directory` what is no part of the result."""
 
 
-def find(pattern: str, model: Artifact, *, source_options: Mapping[str, Any]) -> ImageInput:
+def find(
+    pattern: str,
+    model: Artifact,
+    *,
+    source_options: Mapping[str, Any],
+    stage: str = "embed",
+    scales: bool = True,
+) -> ImageInput:
     """Finds what `--input` names.
 
     Args:
@@ -73,6 +80,9 @@ def find(pattern: str, model: Artifact, *, source_options: Mapping[str, Any]) ->
         or what the option --dataset of prepare takes.
       model: the artifact of the train stage.
       source_options: fields of `PrepareConfig` that say how to read a source.
+      stage: name of the calling stage, for messages.
+      scales: whether the images of a source are converted to the size and the channels that the
+        model needs. Otherwise those that do not have them are in quarantine.
 
     Raises:
       ConfigError: there is no such input; its images have another shape than those of the model; or
@@ -82,7 +92,7 @@ def find(pattern: str, model: Artifact, *, source_options: Mapping[str, Any]) ->
     shape = model_file.image_shape(model.verified(MODEL_FILE))
     shards = [] if source_options.get("features") else shard_files.find(pattern)
     if not shards:
-        return ConvertedSource(pattern, shape, source_options)
+        return ConvertedSource(pattern, shape, source_options, stage=stage, scales=scales)
     if source_options:
         name = next(iter(source_options))
         raise ConfigError(
@@ -145,21 +155,30 @@ class ConvertedSource:
       name: what the option --dataset of prepare takes.
       image_shape: (height, width, channels) to convert the images to.
       options: fields of `PrepareConfig` that say how to read the source.
+      stage: name of the calling stage, for messages.
+      scales: see `find`.
 
     Raises:
       ConfigError, WorkError: see `components.sources.registry.open_source`.
     """
 
-    def __init__(self, name: str, image_shape: Shape, options: Mapping[str, Any]):
+    def __init__(
+        self,
+        name: str,
+        image_shape: Shape,
+        options: Mapping[str, Any],
+        *,
+        stage: str = "embed",
+        scales: bool = True,
+    ):
         height, width, channels = image_shape
-        self._config = PrepareConfig(
-            dataset=name,
-            image_size=f"{height}x{width}",
-            channels=channels,
-            validation_fraction=0.0,
-            **options,
-        )
+        conversion: dict[str, Any] = {}
+        if scales:
+            conversion = {"image_size": f"{height}x{width}", "channels": channels}
+        self._config = PrepareConfig(dataset=name, validation_fraction=0.0, **conversion, **options)
         self._shape = image_shape
+        self._stage = stage
+        self._scales = scales
         source, notes = registry.open_source(self._config.request(name))
         for note in notes:
             console.warn(note)
@@ -172,10 +191,11 @@ class ConvertedSource:
 
     def open(self, directory: epath.Path, beam_args: Sequence[str]) -> ImageSet:
         """See `ImageInput.open`."""
-        console.say(
-            f"embed: converting {self._config.dataset} to {format_shape(self._shape)} images "
-            "(height x width x channels), as the model needs them"
-        )
+        if self._scales:
+            console.say(
+                f"{self._stage}: converting {self._config.dataset} to {format_shape(self._shape)} "
+                "images (height x width x channels), as the model needs them"
+            )
         dataset = prepare(
             self._config, output=directory / _CONVERTED, for_model=True, beam_args=beam_args
         )
@@ -184,6 +204,13 @@ class ConvertedSource:
             raise WorkError(
                 f"{self._config.dataset} changed while it was read; run the same command again "
                 "with --overwrite"
+            )
+        if dataset.image_shape != self._shape:
+            raise ConfigError(
+                f"most images of {self._config.dataset} are {format_shape(dataset.image_shape)} "
+                f"(height x width x channels), but the model was trained on "
+                f"{format_shape(self._shape)}, and {self._stage} does not scale images; pass "
+                "images of that shape"
             )
         target = directory / QUARANTINE
         target.parent.mkdir(exist_ok=True)

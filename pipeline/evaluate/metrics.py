@@ -3,6 +3,7 @@
 import dataclasses
 
 NATS, BITS, DECIBELS = "nats per example", "bits per dimension", "dB"
+SIMILARITY = "from -1 to 1"
 LABELS, DIMENSIONS = "fraction of labels", "latent dimensions"
 ENTROPY = "fraction of the entropy of labels"
 SQUARED_FEATURES, KERNELS = "squared units of the features", "units of the kernel"
@@ -32,6 +33,8 @@ METRICS = {
     "nll": Metric("negative log-likelihood", NATS),
     "bits_per_dim": Metric("bits per dimension", BITS, digits=3),
     "psnr": Metric("PSNR of reconstructions", DECIBELS),
+    "denoised_psnr": Metric("PSNR of denoised images", DECIBELS),
+    "denoised_ssim": Metric("SSIM of denoised images", SIMILARITY, digits=4),
     "knn_accuracy": Metric("accuracy of the nearest neighbors", LABELS, digits=4),
     "linear_probe_accuracy": Metric("accuracy of a linear probe", LABELS, digits=4),
     "active_units": Metric("active units", DIMENSIONS, digits=0),

@@ -24,6 +24,9 @@ class ScoringProtocol:
       weights: which weights were evaluated, in words.
       examples_in_split: number of examples of the split, scored or not.
       psnr_examples: number of scored examples whose reconstructions the PSNR is of, evenly spaced.
+      denoised_corruption: the corruption of the images that are denoised, drawn with the published
+        seed.
+      denoised_examples: number of scored examples that are corrupted and denoised, evenly spaced.
       knn_k: number of nearest neighbors that predict a label.
       knn_splits: which splits they, their number and the predicted examples are from, in words.
       knn_examples: number of examples whose labels were predicted.
@@ -49,6 +52,8 @@ class ScoringProtocol:
     weights: str | None = None
     examples_in_split: int | None = None
     psnr_examples: int | None = None
+    denoised_corruption: str | None = None
+    denoised_examples: int | None = None
     knn_k: int | None = None
     knn_splits: str | None = None
     knn_examples: int | None = None
@@ -118,6 +123,11 @@ class Scores:
             parts.append(
                 f"{protocol.psnr_examples:,} evenly spaced examples for the PSNR, since the pixels "
                 "of an image are decoded in turn"
+            )
+        if protocol.denoised_corruption:
+            parts.append(
+                f"{protocol.denoised_examples:,} evenly spaced examples, corrupted once with "
+                f"{protocol.denoised_corruption}, for the denoised images"
             )
         if protocol.knn_k:
             parts.append(

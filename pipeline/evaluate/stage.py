@@ -12,6 +12,7 @@ from components.base.errors import ConfigError
 from components.base.manifest import Artifact, load_artifact
 from components.data.prepared_dataset import PreparedDataset
 from components.model import model_file
+from components.model.corruption import NO_CORRUPTION, parse_corruption
 from components.model.registry import MODEL_FILE
 from pipeline.apply.inputs import check_image_shape
 from pipeline.evaluate import example_scores
@@ -129,7 +130,17 @@ def _write_evaluation(
     tables = _embed(dataset, trained, directory / "embeddings")
 
     console.say(f"evaluate: scoring {console.counted(len(scored), f'{split} example')}")
-    subject = Subject(model, dataset, split, scored, tables, config=config, directory=directory)
+    subject = Subject(
+        model,
+        dataset,
+        split,
+        scored,
+        tables,
+        config=config,
+        directory=directory,
+        # Earlier versions had no such setting, and trained on clean images.
+        corruption=parse_corruption(str(trained.manifest.config.get("corruption", NO_CORRUPTION))),
+    )
     measured = measure_all(subject)
     example_scores.write(directory / EXAMPLE_SCORES_FILE, scored, measured.by_example)
     epochs = _epochs(trained)

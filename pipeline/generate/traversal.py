@@ -5,8 +5,10 @@ import dataclasses
 import numpy as np
 
 from components.base.errors import WorkError
-from components.metrics.active_units import ACTIVE_NATS
 from components.model.embeddings import Embeddings
+
+# A latent that tells less about an image, in nats, changes nothing that can be seen.
+_SMALLEST_RATE = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,10 +69,10 @@ def traverse(posteriors: Embeddings, *, rows: int, steps: int, radius: float) ->
     """
     rates = rates_by_latent(posteriors)
     order = np.argsort(-rates, kind="stable")
-    chosen = [int(index) for index in order[:rows] if rates[index] > ACTIVE_NATS]
+    chosen = [int(index) for index in order[:rows] if rates[index] > _SMALLEST_RATE]
     if not chosen:
         raise WorkError(
-            f"no latent of the model tells more than {ACTIVE_NATS} nats about an image, so that "
+            f"no latent of the model tells more than {_SMALLEST_RATE} nats about an image, so that "
             "there is nothing to traverse; train with a lower beta, or with free_bits"
         )
     latents = np.tile(posteriors.means.mean(axis=0, dtype=np.float64), (len(chosen), steps, 1))

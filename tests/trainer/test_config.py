@@ -104,6 +104,19 @@ def test_a_missing_file_and_an_unknown_preset_are_rejected(tmp_path):
             {"levels": 2, "network": "residual", "widths": "8,8", "prior": "real_nvp"},
             "levels=2 needs prior standard_normal. Received: real_nvp",
         ),
+        ({"corruption": "blur:1"}, "unknown kind 'blur' in corruption"),
+        (
+            {"noise_model": "gaussian:0.2"},
+            "noise_model gaussian:0.2 needs likelihood gaussian. Received: bernoulli",
+        ),
+        (
+            {
+                "noise_model": "gaussian:0.2",
+                "likelihood": "gaussian",
+                "linear_path": "principal_components",
+            },
+            "noise_model gaussian:0.2 needs linear_path none",
+        ),
         (
             {"likelihood": "gaussian", "head": "causal"},
             "likelihood gaussian needs head factorized, .* Received: causal",

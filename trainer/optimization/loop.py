@@ -29,6 +29,7 @@ import tensorflow as tf
 
 from components.base.arithmetic import ceil_div
 from components.data.batches import Batches
+from components.model.corruption import CHOICES, Corruption
 from components.model.noise import standard_normal, uniform
 from components.model.objective import Objective
 from components.model.pixels import to_unit
@@ -40,8 +41,9 @@ from trainer.optimization.update import State, Update
 # AutoGraph would spend seconds looking for Python control flow to convert, and there is none.
 _function = functools.partial(tf.function, autograph=False)
 
-# The streams of random numbers of a step: for the latents, and for the pixels of binarized images.
-_LATENTS, _PIXELS = 0, 1
+# The streams of random numbers of a step: for the latents, for the pixels of binarized images, and
+# for the values and the kind and strength of a corruption.
+_LATENTS, _PIXELS, _CORRUPTED, _CHOICES = range(4)
 
 # Tensors by name with a row for each example of a batch: `pixels` (uint8 images) and, for a
 # conditional model, `labels` (int32); in a call, those of several steps.
@@ -58,6 +60,7 @@ class StepConfig:
       beta: weight of the rate in the loss, by step.
       free_bits: floor of each rate in the loss, in nats: see `Objective`.
       seed: seed of the noise.
+      corruption: of the images that the encoder sees; None for none.
       accumulate: number of micro-batches that a replica splits its share of a batch into. Their
         gradients are computed one after the other and added up, which saves memory.
       steps_per_call: largest number of steps between returns to Python.
@@ -69,6 +72,7 @@ class StepConfig:
     beta: Schedule
     free_bits: float = 0.0
     seed: int = 0
+    corruption: Corruption | None = None
     accumulate: int = 1
     steps_per_call: int = 100
     compiled: bool = True
@@ -309,6 +313,13 @@ class Loop:
             # A pixel is 1 with its intensity as the probability, drawn anew at every step.
             uniforms = tf.ensure_shape(micro_batch["uniforms"], images.shape)
             images = tf.cast(uniforms < images, tf.float32)
+        seen = None
+        if self.step_config.corruption is not None:
+            seen = self.step_config.corruption(
+                images,
+                tf.ensure_shape(micro_batch["corrupted"], images.shape),
+                tf.ensure_shape(micro_batch["choices"], [size, CHOICES]),
+            )
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(state.weights)
             variables = self._model.trainable_variables
@@ -320,6 +331,7 @@ class Loop:
                     images,
                     noise,
                     labels,
+                    seen=seen,
                     beta=self.step_config.beta(state.step),
                     free_bits=self.step_config.free_bits,
                 )
@@ -339,16 +351,21 @@ class Loop:
         the same numbers for any number of replicas.
 
         Returns:
-          noise: standard normal, shape [padded batch, samples * latents]; and, for binarized
-          images, uniforms: shape [padded batch, height, width, channels].
+          noise: standard normal, shape [padded batch, samples * latents]; for binarized images,
+          uniforms: shape [padded batch, height, width, channels]; and, for a corruption, uniforms
+          of the same shape as `corrupted`, and `choices`: shape [padded batch, CHOICES].
         """
         batch_size, seed = self._batches.batch_size, self.step_config.seed
         samples = self.step_config.objective.samples
         shape: tuple[int, ...] = (batch_size, samples * self._model.latents)
         draws = {"noise": standard_normal(shape, seed=seed, step=step, stream=_LATENTS)}
+        shape = (batch_size, *self._model.image_shape)
         if self._model.family.binarizes:
-            shape = (batch_size, *self._model.image_shape)
             draws["uniforms"] = uniform(shape, seed=seed, step=step, stream=_PIXELS)
+        if self.step_config.corruption is not None:
+            draws["corrupted"] = uniform(shape, seed=seed, step=step, stream=_CORRUPTED)
+            shape = (batch_size, CHOICES)
+            draws["choices"] = uniform(shape, seed=seed, step=step, stream=_CHOICES)
         padding = self._padded_batch_size - batch_size
         return {
             name: tf.pad(numbers, [[0, padding]] + [[0, 0]] * (len(numbers.shape) - 1))

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from components.metrics.active_units import active_units
 from components.metrics.elbo import estimate_elbo, observed
+from components.model.corruption import Corruption, corrupt_for_evaluation
 from components.model.decode import decode, reconstruct
 from components.model.pixels import batch_size, part_of, to_unit
 from components.model.vae import VAE
@@ -23,15 +24,23 @@ class HeldoutEvaluation:
       images: uint8, shape [N, height, width, channels].
       labels: of the images, integers of shape [N], for a conditional model.
       seed: seed of the draws of z, which are the same in every evaluation.
+      corruption: of the images that the encoder sees, as in training; None for none.
     """
 
     def __init__(
-        self, model: VAE, images: np.ndarray, labels: np.ndarray | None = None, *, seed: int
+        self,
+        model: VAE,
+        images: np.ndarray,
+        labels: np.ndarray | None = None,
+        *,
+        seed: int,
+        corruption: Corruption | None = None,
     ):
         self._model = model.in_float32()
         self._images = images
         self._labels = labels
         self._seed = seed
+        self._corruption = corruption
         rng = np.random.default_rng(np.random.SeedSequence([seed, _NUM_SAMPLES]))
         self._noise = rng.standard_normal((_NUM_SAMPLES, model.latents), np.float32)
 
@@ -43,7 +52,13 @@ class HeldoutEvaluation:
           TensorBoard shows.
         """
         self._model.assign(weights)
-        scores = estimate_elbo(self._model, self._images, self._labels, seed=self._seed)
+        scores = estimate_elbo(
+            self._model,
+            self._images,
+            self._labels,
+            seed=self._seed,
+            corruption=self._corruption,
+        )
         rate, distortion = (
             float(nats.mean(dtype=np.float64)) for nats in (scores.rate, scores.distortion)
         )
@@ -51,6 +66,8 @@ class HeldoutEvaluation:
         # The samples of a conditional model are of one class after the other.
         sample_labels = np.arange(_NUM_SAMPLES) % max(self._model.architecture.classes, 1)
         originals = self._images[:_NUM_RECONSTRUCTIONS]
+        if self._corruption is not None:
+            originals = corrupt_for_evaluation(originals, self._corruption)
         labels = part_of(self._labels, 0, _NUM_RECONSTRUCTIONS)
         pictures = HeldoutPictures(
             rates=(

@@ -11,6 +11,7 @@ from etils import epath
 from components.data.examples import ExampleBatch
 from components.data.prepared_dataset import PreparedDataset
 from components.metrics.mean import Mean
+from components.model.corruption import Corruption
 from pipeline.evaluate import labeled_parts
 from pipeline.evaluate.config import EvaluateConfig
 
@@ -31,6 +32,7 @@ class Subject:
       tables: Parquet files with the embeddings of all examples of each split, in their order.
       config: the settings of the evaluation.
       directory: the draft of the evaluation, for files.
+      corruption: of the images that the encoder saw in training; None for none.
     """
 
     model: "VAE"
@@ -40,6 +42,7 @@ class Subject:
     tables: Mapping[str, Sequence[epath.Path]]
     config: EvaluateConfig
     directory: epath.Path
+    corruption: Corruption | None = None
 
     def wants(self, *names: str) -> bool:
         """Whether one of some metrics is asked for."""

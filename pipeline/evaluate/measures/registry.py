@@ -1,5 +1,6 @@
 """All measures, in the order in which they are made."""
 
+from pipeline.evaluate.measures.denoising import DenoisingMeasure
 from pipeline.evaluate.measures.generation import GenerationMeasure
 from pipeline.evaluate.measures.latents import (
     ActiveUnitsMeasure,
@@ -14,6 +15,7 @@ from pipeline.evaluate.measures.representation import NeighborMeasure, ProbeMeas
 MEASURES: tuple[Measure, ...] = (
     LikelihoodMeasure(),
     ReconstructionMeasure(),
+    DenoisingMeasure(),
     NeighborMeasure(),
     ProbeMeasure(),
     ActiveUnitsMeasure(),

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from components.metrics.elbo import ElboTerms, estimate_elbo, observed
+from components.model.corruption import parse_corruption
 from components.model.pixels import to_unit
 from components.model.vae import VAE
 
@@ -111,3 +112,15 @@ def test_every_image_is_scored_with_its_own_label(images, monkeypatch):
         is_equal = np.isclose(of_label.distortion, scores.distortion, rtol=1e-5)
         assert is_equal[labels == label].all()
         assert not is_equal[labels != label].all()
+
+
+def test_the_bound_of_corrupted_images_is_on_the_clean_ones(model, images):
+    black = parse_corruption("mask:1")
+    corrupted = estimate_elbo(model, images[:1500], seed=0, corruption=black)
+    of_black = estimate_elbo(model, np.zeros_like(images[:1500]), seed=0)
+    np.testing.assert_allclose(corrupted.rates, of_black.rates, rtol=1e-5)
+    rng = np.random.default_rng(np.random.SeedSequence([0, 1500]))
+    noise = rng.standard_normal((1500, 2), np.float32)
+    z = model.posterior(np.zeros((1500, 4, 4, 1), np.float32)).sample(noise)
+    expected = -model.likelihood(z).log_prob(to_unit(images[:1500]))
+    np.testing.assert_allclose(corrupted.distortion, expected, rtol=1e-4)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from components.metrics import psnr as module
-from components.metrics.psnr import evenly_spaced, psnr
+from components.metrics.psnr import evenly_spaced, psnr, psnr_of
 from components.model.pixels import to_unit
 from components.model.registry import HEADS, LIKELIHOODS
 from components.model.vae import VAE
@@ -107,3 +107,10 @@ def test_the_chosen_images_are_as_many_as_the_turns_allow_and_evenly_spaced(head
 def test_of_large_images_one_is_chosen():
     vae = VAE(image_shape=(700, 700, 1), network="mlp", latents=2, widths=(2,), head="causal")
     assert evenly_spaced(vae, 50).tolist() == [0]
+
+
+def test_the_psnr_of_images_is_that_of_their_mean_squared_errors():
+    originals = RNG.random((2, 4, 3, 3)).astype(np.float32)
+    images = originals + np.float32([0.1, 0.01])[:, None, None, None]
+    np.testing.assert_allclose(psnr_of(images, originals), [20, 40], atol=1e-3)
+    np.testing.assert_allclose(psnr_of(originals, originals), -20 * np.log10(0.5 / 255))

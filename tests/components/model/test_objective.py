@@ -359,3 +359,19 @@ def test_every_example_is_decoded_with_its_own_label(given):
     alone = [loss(slice(row, row + 1), labels)[0] for row in range(3)]
     np.testing.assert_allclose(together, alone, rtol=1e-5)
     assert (np.abs(loss(slice(None), labels[::-1]) - together)[[0, 2]] > 1e-3).all()
+
+
+@pytest.mark.parametrize("given", OBJECTIVES.values(), ids=OBJECTIVES)
+def test_the_encoder_sees_other_images_than_those_of_the_likelihood(given):
+    rng = np.random.default_rng(0)
+    keras.utils.set_random_seed(0)
+    vae = VAE(image_shape=(3, 2, 1), network="mlp", latents=2, widths=(4,))
+    images, seen = (tf.constant(rng.random((5, 3, 2, 1)), tf.float32) for _ in range(2))
+    noise = tf.constant(rng.standard_normal((5, 2 * given.samples)), tf.float32)
+    options = {"beta": tf.constant(1.0), "free_bits": 0.0}
+    found = given(vae, images, noise, seen=seen, **options)
+    np.testing.assert_allclose(found.rate, given(vae, seen, noise, **options).rate, rtol=1e-5)
+    z = vae.infer(seen, tf.reshape(noise, [-1, 2]), samples=given.samples).z
+    clean = tf.repeat(images, given.samples, axis=0)
+    distortion = tf.reshape(-vae.likelihood(z).log_prob(clean), [5, given.samples])
+    np.testing.assert_allclose(found.distortion, tf.reduce_mean(distortion, axis=1), rtol=1e-5)

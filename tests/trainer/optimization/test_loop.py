@@ -16,6 +16,7 @@ from components.data.prepared_dataset import PreparedDataset
 from components.model import objective as objectives
 from components.model import principal_components
 from components.model.architecture import Architecture
+from components.model.corruption import Corruption, parse_corruption
 from components.model.objective import Objective
 from components.model.pixels import to_unit
 from components.model.registry import HEADS, LIKELIHOODS, MIN_WIDTHS, NETWORKS, PRIORS
@@ -84,6 +85,7 @@ def make(
     beta=1.0,
     free_bits: float = 0.0,
     accumulate: int = 1,
+    corruption: Corruption | None = None,
 ) -> Loop:
     keras.utils.set_random_seed(0)
     mirrored = strategy.create(replicas)
@@ -104,6 +106,7 @@ def make(
         objective=objective,
         beta=beta if callable(beta) else lambda step: tf.constant(beta, tf.float32),
         free_bits=free_bits,
+        corruption=corruption,
         accumulate=accumulate,
         steps_per_call=steps_per_call,
         compiled=compiled,
@@ -192,6 +195,22 @@ PARTS = {
         objectives.Elbo(),
         False,
     ),
+    "corrupted": (
+        {"network": "mlp", "likelihood": "binarized", "corruption": "gaussian:0.1-0.5,mask:0.5"},
+        objectives.ImportanceWeighted(2),
+        True,
+    ),
+    "known noise": (
+        {
+            "network": "residual",
+            "levels": 2,
+            "likelihood": "gaussian",
+            "noise_model": "gaussian:0.2",
+            "corruption": "salt_pepper:0.2",
+        },
+        objectives.Elbo(),
+        False,
+    ),
     "conditional": (
         {"network": "mlp", "classes": 10, "likelihood": "binarized"},
         objectives.ImportanceWeighted(2),
@@ -224,6 +243,7 @@ def test_every_part_is_exact(name, small_images):
     fields, objective, compiled = PARTS[name]
     fields = dict(fields)
     network = fields.pop("network")
+    corruption = parse_corruption(fields.pop("corruption", "none"))
 
     def loop(*, replicas: int = 1, cache_bytes: int | None = None) -> Loop:
         made = make(
@@ -236,6 +256,7 @@ def test_every_part_is_exact(name, small_images):
             batch_size=9,
             steps_per_call=3,
             objective=objective,
+            corruption=corruption,
             # With plain descent, an error of rounding is not amplified, unless a step is too long:
             # beside its principal components, a model has a small scale and large gradients.
             rule=Descent(),

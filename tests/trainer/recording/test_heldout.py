@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from components.metrics.elbo import estimate_elbo
+from components.model.corruption import corrupt_for_evaluation, parse_corruption
 from components.model.pixels import to_unit
 from components.model.vae import VAE
 from trainer.recording.heldout import HeldoutEvaluation
@@ -92,3 +93,14 @@ def test_a_conditional_model_is_evaluated_with_the_labels():
     z = model.sample_prior(evaluation._noise)
     samples = model.likelihood(z, np.arange(64) % 5).mean()
     np.testing.assert_allclose(pictures.samples, samples, rtol=1e-4, atol=1e-6)
+
+
+def test_the_encoder_sees_corrupted_images_as_in_training():
+    model, corruption = make(), parse_corruption("gaussian:0.3")
+    evaluation = HeldoutEvaluation(model, IMAGES, seed=5, corruption=corruption)
+    losses, pictures = evaluation.measure(model.get_weights())
+    scores = estimate_elbo(model, IMAGES, seed=5, corruption=corruption)
+    assert losses["loss"] == pytest.approx(-scores.elbo.mean(), rel=1e-6)
+    noisy = corrupt_for_evaluation(IMAGES[:32], corruption)
+    np.testing.assert_array_equal(pictures.originals, noisy)
+    np.testing.assert_allclose(pictures.reconstructions, model(to_unit(noisy)), atol=1e-5)

@@ -4,9 +4,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from components.model.likelihoods.known_noise import KnownNoiseFamily
 from components.model.likelihoods.likelihood import Family, sum_over_event
 from components.model.noise import uniform
 from components.model.registry import LIKELIHOODS
+
+FAMILIES: dict[str, Family] = {name: LIKELIHOODS[name] for name in LIKELIHOODS}
+FAMILIES["known noise"] = KnownNoiseFamily(0.2)
 
 
 def random_outputs(family: Family, shape: tuple[int, int, int], channels: int) -> tf.Tensor:
@@ -19,11 +23,11 @@ def random_uniforms(family: Family, shape: tuple[int, int, int], channels: int) 
     return uniform((*shape, family.num_uniforms(channels)), seed=1, step=tf.constant(0, tf.int64))
 
 
-@pytest.mark.parametrize("name", LIKELIHOODS)
+@pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("shape", [(2, 4, 5), (3, 1, 1)])
 def test_shapes_and_types(name, channels, shape):
-    family = LIKELIHOODS[name]
+    family = FAMILIES[name]
     likelihood = family.distribution(tf.cast(random_outputs(family, shape, channels), tf.bfloat16))
     mean = likelihood.mean()
     x = likelihood.sample(random_uniforms(family, shape, channels))
@@ -40,9 +44,9 @@ def test_shapes_and_types(name, channels, shape):
     np.testing.assert_allclose(likelihood.log_prob(x), by_pixel.numpy().sum((1, 2)), rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", LIKELIHOODS)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_a_family_says_whether_a_pixel_depends_on_its_own_outputs_alone(name):
-    family = LIKELIHOODS[name]
+    family = FAMILIES[name]
     shape = (2, 3, 3)
     outputs = random_outputs(family, shape, 1)
     uniforms = random_uniforms(family, shape, 1)
@@ -58,10 +62,10 @@ def test_a_family_says_whether_a_pixel_depends_on_its_own_outputs_alone(name):
     assert changed[:, 1:].any() != family.is_pixelwise
 
 
-@pytest.mark.parametrize("name", [name for name in LIKELIHOODS if LIKELIHOODS[name].is_pixelwise])
+@pytest.mark.parametrize("name", [name for name in FAMILIES if FAMILIES[name].is_pixelwise])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_single_pixel_has_the_distribution_that_it_has_in_the_image(name, channels):
-    family = LIKELIHOODS[name]
+    family = FAMILIES[name]
     outputs = random_outputs(family, (2, 3, 3), channels)
     uniforms = random_uniforms(family, (2, 3, 3), channels)
     whole = family.distribution(outputs)
@@ -75,10 +79,10 @@ def test_a_single_pixel_has_the_distribution_that_it_has_in_the_image(name, chan
     np.testing.assert_allclose(one.mean(), whole.mean()[:, 1:2, 2:], rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", LIKELIHOODS)
+@pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_values_are_the_same_with_and_without_xla(name, channels):
-    family = LIKELIHOODS[name]
+    family = FAMILIES[name]
     shape = (2, 3, 3)
     outputs = random_outputs(family, shape, channels)
     uniforms = random_uniforms(family, shape, channels)
@@ -97,9 +101,9 @@ def test_the_values_are_the_same_with_and_without_xla(name, channels):
         np.testing.assert_allclose(with_xla, without, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", LIKELIHOODS)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_a_family_is_a_value(name):
-    family = LIKELIHOODS[name]
+    family = FAMILIES[name]
     assert hash(family) == hash(type(family)(**vars(family)))
     assert family == type(family)(**vars(family))
     # The data of a binarizing family have two levels.

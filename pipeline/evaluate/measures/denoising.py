@@ -1,0 +1,183 @@
+"""How well a model that was trained on corrupted images denoises, beside methods without learning.
+
+Writes `denoising.json`, a row for each corruption and method, and `figures/denoising.png`.
+"""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+
+import numpy as np
+
+from components.base import console
+from components.data.prepared_dataset import PreparedDataset
+from components.figures import grids
+from components.metrics.classical_denoisers import CLASSICAL_DENOISERS
+from components.metrics.mean import Mean
+from components.metrics.psnr import psnr_of
+from components.metrics.ssim import ssim
+from components.model.corruption import Corruption, Noise, corrupt_for_evaluation
+from components.model.pixels import to_unit
+from pipeline.evaluate.measures.measure import Measured, Subject
+
+TABLE, FIGURE = "denoising.json", "denoising.png"
+# BM3D takes a fifth of a second for an image of 28x28 pixels, and six times that for its parameter.
+_EXAMPLES, _TUNING_EXAMPLES = 200, 16
+_SAMPLES = 64
+_COLUMNS = 12
+# The standard deviations that the literature compares at.
+_SCALES = (0.1, 0.2, 0.4)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A method at a corruption.
+
+    Attributes:
+      corruption: the corruption.
+      method: name of the method, in text.
+      parameter: its parameter, the best one on the tuning examples; None without one.
+      psnr: in dB.
+      ssim: from -1 to 1.
+      denoised: the images, float32 in [0, 1], shape [N, height, width, channels].
+    """
+
+    corruption: Corruption
+    method: str
+    parameter: float | None
+    psnr: Mean
+    ssim: Mean
+    denoised: np.ndarray
+
+
+class DenoisingMeasure:
+    """How close denoised images are to the clean ones."""
+
+    names: tuple[str, ...] = ("denoised_psnr", "denoised_ssim")
+
+    def measure(self, subject: Subject) -> Measured:
+        if subject.corruption is None or subject.model.architecture.classes:
+            reason = "the model was not trained on corrupted images"
+            return Measured(not_measured=dict.fromkeys(self.names, reason))
+        count = len(subject.examples)
+        rows = np.arange(min(count, _EXAMPLES)) * count // min(count, _EXAMPLES)
+        clean = subject.examples.images[rows]
+        console.say(f"evaluate: denoising {console.counted(len(rows), 'example')}")
+        own = _own_row(subject, clean, subject.corruption)
+        missing = [method.name for method in CLASSICAL_DENOISERS if not method.is_installed]
+        if missing:
+            console.warn(
+                f"{TABLE} lacks {', '.join(missing)}, which need packages of the extra `denoise`: "
+                "pip install bm3d scikit-image"
+            )
+        table = [
+            row
+            for corruption in compared(subject.corruption)
+            for row in _compare(subject, clean, corruption)
+        ]
+        content = {
+            "examples": len(rows),
+            "tuning_examples": len(_tuning_images(subject.dataset)),
+            "samples": _SAMPLES,
+            "left_out": missing,
+            "rows": [_as_json(row) for row in [own, *table]],
+        }
+        (subject.directory / TABLE).write_text(json.dumps(content, indent=1) + "\n")
+        _draw(subject, clean, table)
+        return Measured(
+            {"denoised_psnr": own.psnr, "denoised_ssim": own.ssim},
+            protocol={
+                "denoised_corruption": str(subject.corruption),
+                "denoised_examples": len(rows),
+            },
+        )
+
+
+def compared(corruption: Corruption) -> list[Corruption]:
+    """The corruptions to compare methods at, the strongest last: each of one kind and strength.
+
+    Args:
+      corruption: of the training.
+    """
+    found = []
+    for noise in corruption.noises:
+        strengths: Sequence[float] = sorted({noise.low, noise.high})
+        if noise.kind == "gaussian":
+            within = [scale for scale in _SCALES if noise.low <= scale <= noise.high]
+            strengths = within or strengths
+        found += [Corruption((Noise(noise.kind, each, each),)) for each in strengths]
+    return found
+
+
+def _compare(subject: Subject, clean: np.ndarray, corruption: Corruption) -> list[Row]:
+    """The rows of a corruption: the noisy images, the model, and the methods by their PSNR."""
+    noisy = to_unit(corrupt_for_evaluation(clean, corruption))
+    tuning = _tuning_images(subject.dataset)
+    noisy_tuning = to_unit(corrupt_for_evaluation(tuning, corruption))
+    rows = []
+    for method in CLASSICAL_DENOISERS:
+        if method.is_installed:
+            fitted = method.fit(noisy_tuning, to_unit(tuning))
+            rows.append(_row(corruption, method.name, fitted.choice, fitted(noisy), clean))
+    return [
+        _row(corruption, "noisy", None, noisy, clean),
+        _own_row(subject, clean, corruption),
+        *sorted(rows, key=lambda row: -row.psnr.value),
+    ]
+
+
+def _own_row(subject: Subject, clean: np.ndarray, corruption: Corruption) -> Row:
+    from components.model.denoise import denoise
+
+    noisy = corrupt_for_evaluation(clean, corruption)
+    keys = np.arange(len(clean), dtype=np.uint64)
+    denoised = denoise(subject.model, noisy, keys, samples=_SAMPLES).mean
+    return _row(corruption, "this model", None, denoised, clean)
+
+
+def _row(
+    corruption: Corruption,
+    method: str,
+    parameter: float | None,
+    denoised: np.ndarray,
+    clean: np.ndarray,
+) -> Row:
+    originals = to_unit(clean)
+    psnr, similarity = psnr_of(denoised, originals), ssim(denoised, originals)
+    return Row(corruption, method, parameter, Mean.of(psnr), Mean.of(similarity), denoised)
+
+
+def _tuning_images(dataset: PreparedDataset) -> np.ndarray:
+    """The images that the parameters of the methods are chosen on, none of the scored ones."""
+    split = dataset.splits[-2] if len(dataset.splits) > 1 else dataset.splits[0]
+    return dataset.head(split, _TUNING_EXAMPLES).images
+
+
+def _as_json(row: Row) -> dict[str, object]:
+    values = {
+        name: {"mean": mean.value, "half_width_95": mean.half_width}
+        for name, mean in (("psnr", row.psnr), ("ssim", row.ssim))
+    }
+    return {
+        "corruption": str(row.corruption),
+        "method": row.method,
+        "parameter": row.parameter,
+        **values,
+    }
+
+
+def _draw(subject: Subject, clean: np.ndarray, table: Sequence[Row]) -> None:
+    """Draws clean, noisy and denoised images at the strongest corruption."""
+    # The noisy images, the model, and the best of the other methods, if there are any.
+    rows = [row for row in table if row.corruption == table[-1].corruption][:3]
+    columns = min(_COLUMNS, len(clean))
+    images = np.stack([to_unit(clean)[:columns], *(row.denoised[:columns] for row in rows)])
+    path = subject.directory / "figures" / FIGURE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    grids.image_grid(
+        images,
+        row_names=["clean", *(f"{row.method} {row.psnr.value:.1f} dB" for row in rows)],
+        title=f"{subject.dataset.name}: denoised images",
+        subtitle=f"{subject.split} images with {table[-1].corruption}",
+        path=path,
+    )
