@@ -58,8 +58,12 @@ _EARLIER: dict[str, dict[str, Any]] = {
 
 # By stage, setting and value: the setting that came when the value changed its meaning.
 _CHANGED: dict[str, dict[tuple[str, Any], str]] = {
-    # One scale served the pixels of all images, instead of those of one image.
-    "train": {("likelihood", "gaussian"): "linear_path"},
+    "train": {
+        # One scale served the pixels of all images, instead of those of one image.
+        ("likelihood", "gaussian"): "linear_path",
+        # The prior did not depend on the label.
+        ("condition", "label"): "corruption",
+    },
 }
 
 

@@ -128,7 +128,7 @@ class TrainedVAE:
         """
         _check_count("n", n)
         noise = np.random.default_rng(seed).standard_normal((n, self.latents), np.float32)
-        return self.decode(self.model.sample_prior(noise), labels)
+        return self.decode(self.model.sample_prior(noise, self._labels(labels, n)), labels)
 
     def reconstruct(self, images: Any, labels: Any = None) -> np.ndarray:
         """The likelihood's mean at the embedding: float32 in [0, 1], of the shape of `images`."""

@@ -89,8 +89,13 @@ class LatentModel(Protocol):
     def decode(self, z: tf.Tensor, condition: tf.Tensor | None = None) -> tf.Tensor:
         """The decoder's features at latents [batch, latents], given a condition as `infer`'s."""
 
-    def sample_prior(self, noise: tf.Tensor) -> tf.Tensor:
-        """Draws from p(z), made of standard normal noise; both have the shape [batch, latents]."""
+    def sample_prior(self, noise: tf.Tensor, condition: tf.Tensor | None = None) -> tf.Tensor:
+        """Draws from p(z), made of standard normal noise; both have the shape [batch, latents].
+
+        Args:
+          noise: standard normal.
+          condition: that of `infer`, which the prior depends on, too.
+        """
 
 
 class OneLevel:
@@ -100,12 +105,22 @@ class OneLevel:
       encoder: maps images to means and log-variances, [batch, 2 * latents].
       prior: p(z).
       decoder: maps latents, followed by the condition if there is one, to features.
+      prior_means: maps a condition y to the mean m(y) of the latents, [batch, latents]: the prior
+        p(z|y) is then `prior` at z - m(y). If the prior did not depend on the label, the latents
+        alone would say what an image shows, and the decoder would not learn to use the label.
     """
 
-    def __init__(self, encoder: keras.Model, prior: Prior, decoder: keras.Model):
+    def __init__(
+        self,
+        encoder: keras.Model,
+        prior: Prior,
+        decoder: keras.Model,
+        prior_means: keras.layers.Layer | None = None,
+    ):
         self._encoder = encoder
         self._prior = prior
         self._decoder = decoder
+        self._prior_means = prior_means
         self.latents = prior.latents
         self.has_closed_form_rates = self.has_fixed_rates = prior.has_closed_form
 
@@ -133,8 +148,11 @@ class OneLevel:
         z = posterior.sample(noise)
         density = posterior.without_gradient() if stop_posterior else posterior
         with tf.name_scope("prior"):
-            log_prior = self._prior.log_prob(z)
-            closed_form = self._prior.kl_by_dimension(posterior)
+            mean = self._prior_mean(condition)
+            log_prior = self._prior.log_prob(z - mean)
+            closed_form = self._prior.kl_by_dimension(
+                Normal(posterior.mean - mean, posterior.log_variance)
+            )
         return Inference(
             z=z,
             features=self.decode(z, condition),
@@ -147,8 +165,14 @@ class OneLevel:
         with tf.name_scope("decoder"):
             return self._decoder(z if condition is None else tf.concat([z, condition], axis=-1))
 
-    def sample_prior(self, noise: tf.Tensor) -> tf.Tensor:
-        return self._prior.sample(noise)
+    def sample_prior(self, noise: tf.Tensor, condition: tf.Tensor | None = None) -> tf.Tensor:
+        return self._prior.sample(noise) + self._prior_mean(condition)
+
+    def _prior_mean(self, condition: tf.Tensor | None) -> tf.Tensor | float:
+        """m(y), or 0 without a condition."""
+        if self._prior_means is None or condition is None:
+            return 0.0
+        return self._prior_means(condition)
 
 
 def bounded_normal(parameters: tf.Tensor) -> Normal:

@@ -184,7 +184,8 @@ class Ladder:
         parts = tf.split(z, self._sizes, axis=-1)
         return self._descend(None, tf.shape(z)[0], lambda level, prior, posterior: parts[level])
 
-    def sample_prior(self, noise: tf.Tensor) -> tf.Tensor:
+    def sample_prior(self, noise: tf.Tensor, condition: tf.Tensor | None = None) -> tf.Tensor:
+        del condition
         noises = tf.split(noise, self._sizes, axis=-1)
         drawn: list[tf.Tensor] = []
 

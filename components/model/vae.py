@@ -114,7 +114,17 @@ class VAE(keras.Model):
             self.encoder = linear_path.beside_encoder(self.encoder, settings)
             self.decoder = linear_path.beside_decoder(self.decoder, settings)
         self.prior = PRIORS[architecture.prior](architecture.latents, name="prior")
-        return OneLevel(self.encoder, self.prior, self.decoder)
+        self.prior_means = None
+        if architecture.classes:
+            self.prior_means = keras.layers.Dense(
+                architecture.latents,
+                use_bias=False,
+                kernel_initializer="zeros",
+                dtype="float32",
+                name="prior_means",
+            )
+            self.prior_means.build((None, architecture.classes))
+        return OneLevel(self.encoder, self.prior, self.decoder, self.prior_means)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -149,13 +159,17 @@ class VAE(keras.Model):
             return self.family.distribution(features)
         return DecodedLikelihood(self.head, features, self.family)
 
-    def sample_prior(self, noise: tf.Tensor) -> tf.Tensor:
-        """Draws from p(z), shape [batch, latents].
+    def sample_prior(self, noise: tf.Tensor, labels: tf.Tensor | None = None) -> tf.Tensor:
+        """Draws from p(z), or from p(z|y) given labels, shape [batch, latents].
 
         Args:
           noise: standard normal, shape [batch, latents].
+          labels: one for each draw, for a conditional model.
+
+        Raises:
+          ValueError: the model is conditional, and there are no labels.
         """
-        return self.latent_model.sample_prior(noise)
+        return self.latent_model.sample_prior(noise, self._condition(labels))
 
     def infer(
         self,

@@ -116,8 +116,8 @@ class FigureWriter:
             names, note = self._class_names[:_MAX_CLASSES], self._note
             rows = len(names)
         noise = rng.standard_normal((rows * columns, self._vae.latents), np.float32)
-        z = np.asarray(self._vae.sample_prior(noise))
         labels = np.repeat(np.resize(self._order, rows), columns)
+        z = np.asarray(self._vae.sample_prior(noise, labels))
         images = self._decode(z, labels, (rows, columns))
         grids.image_grid(
             images,

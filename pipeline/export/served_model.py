@@ -132,7 +132,7 @@ class ServedModel:
             seed=_SAMPLE_SEED,
             step=tf.cast(seed, tf.int64),
         )
-        latents = self._vae.sample_prior(draws)
+        latents = self._vae.sample_prior(draws, labels)
         return {"latents": latents, **self._likelihood_mean(latents, labels)}
 
     def score(self, images: tf.Tensor, labels: tf.Tensor | None = None) -> Outputs:

@@ -23,8 +23,14 @@ _FIT_SEED = 0
 class Sampler(Protocol):
     """A distribution over latents."""
 
-    def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
-        """Draws, float32 [count, latents], as a function of the state of the generator."""
+    def draw(self, count: int, rng: np.random.Generator, *, first: int) -> np.ndarray:
+        """Draws, float32 [count, latents], as a function of the state of the generator.
+
+        Args:
+          count: number of draws.
+          rng: the generator.
+          first: number of the first draw among those of all calls.
+        """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,15 +44,21 @@ class PriorSampler:
     Attributes:
       vae: the model.
       temperature: factor of the noise.
+      label: of all draws, for a conditional model; None for all labels in turn.
     """
 
     vae: "VAE"
     temperature: float = 1.0
+    label: int | None = None
 
-    def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
+    def draw(self, count: int, rng: np.random.Generator, *, first: int) -> np.ndarray:
         """See `Sampler.draw`."""
         noise = rng.standard_normal((count, self.vae.latents), np.float32)
-        return np.asarray(self.vae.sample_prior(np.float32(self.temperature) * noise))
+        labels = None
+        if classes := self.vae.architecture.classes:
+            in_turn = np.arange(first, first + count) % classes
+            labels = in_turn if self.label is None else np.full(count, self.label)
+        return np.asarray(self.vae.sample_prior(np.float32(self.temperature) * noise, labels))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,8 +92,9 @@ class AggregateSampler:
         )
         return AggregateSampler(density, temperature)
 
-    def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
+    def draw(self, count: int, rng: np.random.Generator, *, first: int) -> np.ndarray:
         """See `Sampler.draw`."""
+        del first
         return self.density.sample(count, rng, temperature=self.temperature).astype(np.float32)
 
 
@@ -102,8 +115,9 @@ class NearSampler:
     standard_deviation: np.ndarray
     radius: float
 
-    def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
+    def draw(self, count: int, rng: np.random.Generator, *, first: int) -> np.ndarray:
         """See `Sampler.draw`."""
+        del first
         noise = rng.standard_normal((count, len(self.mean)), np.float32)
         return self.mean + np.float32(self.radius) * self.standard_deviation * noise
 
@@ -115,7 +129,7 @@ def drawn(sampler: Sampler, count: int, *, seed: int) -> Iterator[np.ndarray]:
     """
     for number, first in enumerate(range(0, count, BLOCK_ROWS)):
         rng = np.random.default_rng(np.random.SeedSequence([seed, number]))
-        yield sampler.draw(BLOCK_ROWS, rng)[: count - first]
+        yield sampler.draw(BLOCK_ROWS, rng, first=first)[: count - first]
 
 
 def blocks(latents: np.ndarray) -> Iterator[np.ndarray]:

@@ -135,7 +135,7 @@ class SampleTask:
         config, label = self._subjects.config, self._subjects.label
         sampler: samplers.Sampler
         if self.sampler == PRIOR:
-            sampler = samplers.PriorSampler(vae, config.temperature)
+            sampler = samplers.PriorSampler(vae, config.temperature, label)
         else:
             posteriors = self._subjects.training_set.posteriors(vae, "the sampler aggregate", label)
             sampler = samplers.AggregateSampler.fit(

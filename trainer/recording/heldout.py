@@ -62,9 +62,9 @@ class HeldoutEvaluation:
         rate, distortion = (
             float(nats.mean(dtype=np.float64)) for nats in (scores.rate, scores.distortion)
         )
-        z = self._model.sample_prior(tf.constant(self._noise)).numpy()
         # The samples of a conditional model are of one class after the other.
         sample_labels = np.arange(_NUM_SAMPLES) % max(self._model.architecture.classes, 1)
+        z = self._model.sample_prior(tf.constant(self._noise), sample_labels).numpy()
         originals = self._images[:_NUM_RECONSTRUCTIONS]
         if self._corruption is not None:
             originals = corrupt_for_evaluation(originals, self._corruption)

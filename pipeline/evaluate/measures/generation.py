@@ -121,7 +121,7 @@ def _samples(model: "VAE", labels: np.ndarray, *, seed: int) -> Iterator[np.ndar
     for first in range(0, len(labels), size):
         part = labels[first : first + size]
         noise = rng.standard_normal((len(part), model.latents), np.float32)
-        yield to_bytes(decode(model, np.asarray(model.sample_prior(noise)), part))
+        yield to_bytes(decode(model, np.asarray(model.sample_prior(noise, part)), part))
 
 
 def _floors(

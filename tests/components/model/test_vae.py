@@ -165,9 +165,30 @@ def test_the_decoder_of_a_conditional_model_is_given_the_latents_and_the_one_hot
     assert np.abs(model.likelihood(z, LABELS[::-1]).mean() - expected).max() > 1e-3
 
 
+@pytest.mark.parametrize("prior", PRIORS)
+def test_the_prior_of_a_conditional_model_has_a_mean_for_each_label(prior):
+    model = make(classes=4, prior=prior)
+    means = np.random.default_rng(1).standard_normal((4, 3)).astype(np.float32)
+    model.prior_means.set_weights([means])
+    images, noise = random_images(), random_noise(model)
+    shifts = means[LABELS]
+    expected = model.prior.sample(noise) + shifts
+    np.testing.assert_allclose(model.sample_prior(noise, LABELS), expected, rtol=1e-6)
+    inference = model.infer(images, noise, LABELS)
+    log_prior = model.prior.log_prob(inference.z - shifts)
+    np.testing.assert_allclose(inference.log_prior[:, 0], log_prior, rtol=1e-5, atol=1e-5)
+    if prior == "standard_normal":
+        # KL(N(m, s²) || N(a, 1)) = ½ (s² + (m - a)² - 1 - log s²)
+        q = model.posterior(images)
+        square = tf.square(q.mean - shifts)
+        rates = 0.5 * (tf.exp(q.log_variance) + square - 1 - q.log_variance)
+        np.testing.assert_allclose(inference.rates, rates, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "use",
     [
+        lambda model, images, noise: model.sample_prior(noise),
         lambda model, images, noise: model(images),
         lambda model, images, noise: model.likelihood(noise),
         lambda model, images, noise: model.infer(images, noise),
