@@ -9,9 +9,9 @@ from etils import epath
 
 from components.base.errors import ConfigError
 from components.base.manifest import Artifact, Input
-from components.model import interpolation, model_file
+from components.model import interpolation, model_file, samplers
 from components.model.registry import MODEL_FILE
-from pipeline.generate import figures, samplers, traversal
+from pipeline.generate import figures, traversal
 from pipeline.generate.config import AGGREGATE, AUTO, PRIOR, GenerateConfig
 from pipeline.generate.given_image import GivenImage, LoadedImage
 from pipeline.generate.training_set import TrainingSet

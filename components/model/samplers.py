@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 # Latents that are drawn and decoded together; another number changes the draws.
 BLOCK_ROWS = 256
+# The fit of the aggregate posterior: its components, unless another number is asked for; and how
+# many training examples it looks at: a covariance matrix of 100 latents has 5,000 numbers.
+COMPONENTS, FIT_EXAMPLES = 20, 20_000
 _FIT_SEED = 0
 
 
@@ -63,7 +66,7 @@ class AggregateSampler:
 
     @staticmethod
     def fit(
-        posteriors: Embeddings, *, components: int, temperature: float = 1.0
+        posteriors: Embeddings, *, components: int = COMPONENTS, temperature: float = 1.0
     ) -> "AggregateSampler":
         """Fits a mixture of normal distributions.
 
