@@ -12,6 +12,8 @@ _MAX_COUNT = 100_000
 # Images on a way, or columns of a figure.
 _MAX_STEPS = 1000
 _MAX_COMPONENTS = 1000
+# As in `components.model.samplers`, which imports NumPy.
+COMPONENTS = 20
 
 AUTO, PRIOR, AGGREGATE = "auto", "prior", "aggregate"
 # What is generated, and the settings that it depends on.
@@ -53,7 +55,9 @@ class GenerateConfig:
     temperature: float = option(
         1.0, "factor of the standard deviations of samples: below 1, they vary less"
     )
-    components: int = option(20, "number of components of the mixture of the sampler aggregate")
+    components: int = option(
+        COMPONENTS, "number of components of the mixture of the sampler aggregate"
+    )
     radius: float = option(
         3.0,
         "how far variations and traversals go, in standard deviations: of the image's posterior, "

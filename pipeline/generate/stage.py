@@ -15,14 +15,9 @@ from pipeline.generate.config import (
     GenerateConfig,
 )
 from pipeline.generate.given_image import GivenImage
-from pipeline.generate.tasks import (
-    GenerationTask,
-    InterpolationTask,
-    SampleTask,
-    Subjects,
-    TraversalTask,
-    VariationTask,
-)
+from pipeline.generate.given_tasks import InterpolationTask, TraversalTask, VariationTask
+from pipeline.generate.sample_task import SampleTask
+from pipeline.generate.task import GenerationTask, Subjects
 from pipeline.generate.training_set import TrainingSet
 
 

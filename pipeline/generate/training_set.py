@@ -9,14 +9,11 @@ from components.base.errors import ConfigError, WorkError, nearest
 from components.base.manifest import Artifact
 from components.data.prepared_dataset import PreparedDataset
 from components.model.embeddings import Embeddings
+from components.model.samplers import FIT_EXAMPLES
 from pipeline.apply.reference import find_training_examples
 
 if TYPE_CHECKING:
     from components.model.vae import VAE
-
-# Training examples whose posteriors are looked at: with a hundred latents, a covariance matrix has
-# 5,000 numbers.
-MAX_EXAMPLES = 20_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +113,7 @@ class TrainingSet:
         return None
 
     def posteriors(self, vae: "VAE", purpose: str, label: int | None = None) -> Embeddings:
-        """The posteriors of the first `MAX_EXAMPLES` training examples, or of those of a class.
+        """The posteriors of the first `FIT_EXAMPLES` training examples, or of those of a class.
 
         The first ones are a random sample. They are read and encoded in parts.
 
@@ -136,11 +133,11 @@ class TrainingSet:
         for batch in self.require(purpose).batches("train"):
             if label is not None:
                 batch = batch.take(np.flatnonzero(batch.labels == label))
-            batch = batch.part(0, MAX_EXAMPLES - len(ids))
+            batch = batch.part(0, FIT_EXAMPLES - len(ids))
             if len(batch):
                 ids += batch.ids
                 parts.append((batch.labels, *encode(vae, batch.images)))
-            if len(ids) == MAX_EXAMPLES:
+            if len(ids) == FIT_EXAMPLES:
                 break
         if not ids:
             raise WorkError(

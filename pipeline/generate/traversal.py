@@ -7,8 +7,8 @@ import numpy as np
 from components.base.errors import WorkError
 from components.model.embeddings import Embeddings
 
-# A latent that tells less about an image, in nats, changes nothing that can be seen.
-_SMALLEST_RATE = 0.01
+# Latents that tell less about an image have no row.
+_ACTIVE_NATS = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,19 +60,19 @@ def traverse(posteriors: Embeddings, *, rows: int, steps: int, radius: float) ->
 
     Args:
       posteriors: those of the training examples.
-      rows: largest number of rows; latents that are not active have none.
+      rows: largest number of rows; latents with a rate below 0.01 nats have none.
       steps: number of points on each way, at least 2.
       radius: how far they go, in standard deviations of the aggregate posterior.
 
     Raises:
-      WorkError: no latent is active.
+      WorkError: no latent has such a rate.
     """
     rates = rates_by_latent(posteriors)
     order = np.argsort(-rates, kind="stable")
-    chosen = [int(index) for index in order[:rows] if rates[index] > _SMALLEST_RATE]
+    chosen = [int(index) for index in order[:rows] if rates[index] > _ACTIVE_NATS]
     if not chosen:
         raise WorkError(
-            f"no latent of the model tells more than {_SMALLEST_RATE} nats about an image, so that "
+            f"no latent of the model tells more than {_ACTIVE_NATS} nats about an image, so that "
             "there is nothing to traverse; train with a lower beta, or with free_bits"
         )
     latents = np.tile(posteriors.means.mean(axis=0, dtype=np.float64), (len(chosen), steps, 1))

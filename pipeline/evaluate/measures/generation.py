@@ -1,4 +1,4 @@
-"""What samples from the prior are worth: how realistic they are, and how much they cover."""
+"""What samples are worth: how realistic they are, and how much they cover."""
 
 import hashlib
 from collections.abc import Iterator
@@ -12,6 +12,9 @@ from components.metrics.frechet_distance import frechet_distance
 from components.metrics.kernel_distance import kernel_distance
 from components.metrics.mean import Mean
 from components.metrics.precision_recall import NEIGHBORS, precision_and_recall
+from components.model import embeddings
+from components.model.embeddings import Embeddings
+from components.model.samplers import FIT_EXAMPLES, AggregateSampler, PriorSampler, Sampler
 from pipeline.evaluate.measures.measure import Measured, Subject
 
 if TYPE_CHECKING:
@@ -26,16 +29,24 @@ _MAX_TURNS = 1 << 17
 _LEAST_SAMPLES = NEIGHBORS + 1
 _SAMPLES_ARE = "each the mean of the likelihood at a draw from the prior, in 256 levels"
 _DIGITS = 16
+_AGGREGATE = ("fid_aggregate", "kid_aggregate")
+_OF_ALL_CLASSES = "the latents of all classes together do not have the labels that are decoded"
+_IN_HIERARCHY = "the levels of a hierarchy have too many latents for a fit of their density"
 
 
 class GenerationMeasure:
     """How samples compare with the scored examples, in the features of a classifier.
 
+    Samples are from the prior, and for two distances from the aggregate posterior.
+
     The floors are the distances of training images instead of samples: no model is expected to be
     below them.
     """
 
-    names: tuple[str, ...] = ("fid", "fid_floor", "kid", "kid_floor", "precision", "recall")
+    names: tuple[str, ...] = (
+        "fid", "fid_aggregate", "fid_floor", "kid", "kid_aggregate", "kid_floor",
+        "precision", "recall",
+    )  # fmt: skip
 
     def measure(self, subject: Subject) -> Measured:
         from pipeline.evaluate.feature_cache import classifier_of
@@ -63,10 +74,11 @@ class GenerationMeasure:
             "kid": kernel_distance(samples, reference),
         }
         means["precision"], means["recall"] = precision_and_recall(samples, reference)
+        of_aggregate = _of_aggregate(subject, classifier, reference)
         floors, num_train = _floors(subject, classifier, reference)
         digest = hashlib.sha256(classifier.to_bytes()).hexdigest()
         return Measured(
-            {**means, **floors},
+            {**means, **of_aggregate.means, **floors},
             protocol={
                 "samples": count,
                 "samples_are": _SAMPLES_ARE,
@@ -75,9 +87,12 @@ class GenerationMeasure:
                 "feature_digest": digest[:_DIGITS],
             },
             not_measured={
-                name: "it compares training images with those of another split"
-                for name in ("fid_floor", "kid_floor")
-                if name not in floors
+                **of_aggregate.not_measured,
+                **{
+                    name: "it compares training images with those of another split"
+                    for name in ("fid_floor", "kid_floor")
+                    if name not in floors
+                },
             },
         )
 
@@ -96,21 +111,29 @@ def num_samples(model: "VAE", examples: int) -> int:
 
 
 def sample_features(
-    model: "VAE", classifier: "FeatureClassifier", labels: np.ndarray, *, seed: int
+    model: "VAE",
+    classifier: "FeatureClassifier",
+    labels: np.ndarray,
+    *,
+    seed: int,
+    sampler: Sampler | None = None,
 ) -> np.ndarray:
-    """The features of samples from the prior, one for each label, float32 [N, features].
+    """The features of samples, one for each label, float32 [N, features].
 
     Args:
       model: the model.
       classifier: computes the features.
       labels: what the samples of a conditional model are given, integers, shape [N].
       seed: seed of the draws.
+      sampler: what latents are drawn from; None for the prior.
     """
-    batches = _samples(model, labels, seed=seed)
+    batches = _samples(model, labels, seed=seed, sampler=sampler or PriorSampler(model))
     return np.concatenate([classifier.features(images) for images in batches])
 
 
-def _samples(model: "VAE", labels: np.ndarray, *, seed: int) -> Iterator[np.ndarray]:
+def _samples(
+    model: "VAE", labels: np.ndarray, *, seed: int, sampler: Sampler
+) -> Iterator[np.ndarray]:
     """Yields the samples in batches, uint8 [batch, height, width, channels]."""
     from components.model.decode import decode
     from components.model.pixels import batch_size
@@ -120,8 +143,50 @@ def _samples(model: "VAE", labels: np.ndarray, *, seed: int) -> Iterator[np.ndar
     size = batch_size(model.image_shape)
     for first in range(0, len(labels), size):
         part = labels[first : first + size]
-        noise = rng.standard_normal((len(part), model.latents), np.float32)
-        yield to_bytes(decode(model, np.asarray(model.sample_prior(noise, part)), part))
+        yield to_bytes(decode(model, sampler.draw(len(part), rng, part), part))
+
+
+def _of_aggregate(
+    subject: Subject, classifier: "FeatureClassifier", reference: np.ndarray
+) -> Measured:
+    """The distances of samples from the density fitted to the aggregate posterior."""
+    if not subject.wants(*_AGGREGATE):
+        return Measured()
+    if subject.is_hierarchical:
+        return Measured(not_measured=dict.fromkeys(_AGGREGATE, _IN_HIERARCHY))
+    if subject.model.architecture.classes:
+        return Measured(not_measured=dict.fromkeys(_AGGREGATE, _OF_ALL_CLASSES))
+    if "train" not in subject.tables:
+        return Measured(not_measured=dict.fromkeys(_AGGREGATE, "there are no training examples"))
+    samples = sample_features(
+        subject.model,
+        classifier,
+        subject.examples.labels[: len(reference)],
+        seed=subject.config.draws_seed,
+        sampler=AggregateSampler.fit(_training_posteriors(subject)),
+    )
+    return Measured(
+        {
+            "fid_aggregate": frechet_distance(samples, reference),
+            "kid_aggregate": kernel_distance(samples, reference),
+        }
+    )
+
+
+def _training_posteriors(subject: Subject) -> Embeddings:
+    """The posteriors of the first training examples, which are a random sample."""
+    found: list[Embeddings] = []
+    for path in subject.tables["train"]:
+        found.append(embeddings.read(path))
+        if sum(len(part.labels) for part in found) >= FIT_EXAMPLES:
+            break
+    labels, means, log_variances = (
+        np.concatenate([getattr(part, name) for part in found])[:FIT_EXAMPLES]
+        for name in ("labels", "means", "log_variances")
+    )
+    return Embeddings(
+        [id for part in found for id in part.ids][:FIT_EXAMPLES], labels, means, log_variances
+    )
 
 
 def _floors(

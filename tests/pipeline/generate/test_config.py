@@ -1,7 +1,9 @@
 import pytest
 
 from components.base.errors import ConfigError
+from components.model import samplers
 from pipeline.generate.config import (
+    COMPONENTS,
     INTERPOLATION,
     SAMPLES,
     SETTINGS,
@@ -9,6 +11,10 @@ from pipeline.generate.config import (
     VARIATIONS,
     GenerateConfig,
 )
+
+
+def test_the_default_fit_is_that_of_the_evaluation():
+    assert COMPONENTS == samplers.COMPONENTS
 
 
 @pytest.mark.parametrize(

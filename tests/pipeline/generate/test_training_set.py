@@ -17,7 +17,7 @@ def opened(directory, examples="") -> TrainingSet:
 def test_the_posteriors_are_those_of_the_first_training_examples(
     model_dir, example_set, monkeypatch
 ):
-    monkeypatch.setattr(training_set, "MAX_EXAMPLES", 50)
+    monkeypatch.setattr(training_set, "FIT_EXAMPLES", 50)
     model = vae.load(model_dir / MODEL_FILE).in_float32()
     found = opened(model_dir).posteriors(model, "a test")
     expected = example_set.head("train", 50)

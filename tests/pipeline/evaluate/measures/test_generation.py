@@ -7,6 +7,8 @@ import pytest
 from components.metrics.frechet_distance import frechet_distance
 from components.metrics.kernel_distance import kernel_distance
 from components.metrics.precision_recall import precision_and_recall
+from components.model import embeddings
+from components.model.samplers import AggregateSampler, PriorSampler
 from components.model.vae import VAE
 from pipeline.evaluate import feature_cache
 from pipeline.evaluate.measures import generation
@@ -22,11 +24,17 @@ def test_samples_are_compared_with_the_scored_examples(subject):
     classifier = found.classifier
     samples = sample_features(scored.model, classifier, scored.examples.labels, seed=3)
     reference = classifier.features(scored.examples.images)
+    density = AggregateSampler.fit(embeddings.read(*scored.tables["train"]))
+    drawn = sample_features(
+        scored.model, classifier, scored.examples.labels, seed=3, sampler=density
+    )
     train = classifier.features(scored.dataset.head("train", 40).images)
     precision, recall = precision_and_recall(samples, reference)
     assert measured.means == {
         "fid": frechet_distance(samples, reference),
         "kid": kernel_distance(samples, reference),
+        "fid_aggregate": frechet_distance(drawn, reference),
+        "kid_aggregate": kernel_distance(drawn, reference),
         "precision": precision,
         "recall": recall,
         "fid_floor": frechet_distance(train, reference),
@@ -44,7 +52,8 @@ def test_samples_are_compared_with_the_scored_examples(subject):
 def test_test_images_in_place_of_samples_have_the_distance_0(subject, monkeypatch):
     scored = subject(limit_examples=40)
     images = scored.examples.images
-    monkeypatch.setattr(generation, "_samples", lambda *_, **__: iter([images[:15], images[15:]]))
+    parts = images[:15], images[15:]
+    monkeypatch.setattr(generation, "_samples", lambda *_, **__: iter(parts))
     means = MEASURE.measure(scored).means
     assert means["fid"].value == pytest.approx(0, abs=1e-3)
     assert (means["precision"].value, means["recall"].value) == (1, 1)
@@ -64,9 +73,9 @@ def test_the_samples_depend_on_the_seed_alone(subject):
 def test_a_conditional_model_is_given_the_labels_of_the_examples():
     keras.utils.set_random_seed(0)
     model = VAE(image_shape=(6, 5, 1), network="mlp", latents=3, widths=(8,), classes=4)
-    labels = np.array([0, 3, 0, 3])
-    (of_labels,) = generation._samples(model, labels, seed=0)
-    (of_others,) = generation._samples(model, np.array([0, 1, 0, 1]), seed=0)
+    labels, prior = np.array([0, 3, 0, 3]), PriorSampler(model)
+    (of_labels,) = generation._samples(model, labels, seed=0, sampler=prior)
+    (of_others,) = generation._samples(model, np.array([0, 1, 0, 1]), seed=0, sampler=prior)
     assert of_labels.dtype == np.uint8
     is_equal = (of_labels == of_others).all(axis=(1, 2, 3))
     assert is_equal.tolist() == [True, False, True, False]
@@ -102,5 +111,15 @@ def test_the_train_split_has_no_floor(subject):
     scored = dataclasses.replace(subject(limit_examples=20), split="train")
     measured = MEASURE.measure(scored)
     assert measured.not_measured.keys() == {"fid_floor", "kid_floor"}
-    assert measured.means.keys() == {"fid", "kid", "precision", "recall"}
+    assert measured.means.keys() == set(MEASURE.names) - {"fid_floor", "kid_floor"}
     assert measured.protocol["floor_examples"] is None
+
+
+def test_the_reason_is_given_where_no_density_is_fitted(subject):
+    scored = subject(limit_examples=20)
+    without = {split: paths for split, paths in scored.tables.items() if split != "train"}
+    measured = MEASURE.measure(dataclasses.replace(scored, tables=without))
+    reasons = dict.fromkeys(("fid_aggregate", "kid_aggregate"), "there are no training examples")
+    assert measured.not_measured == reasons
+    unasked = MEASURE.measure(subject(limit_examples=20, metrics=("fid",)))
+    assert "fid_aggregate" not in {*unasked.means, *unasked.not_measured}

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
+from components.model import samplers
 from components.model.embeddings import Embeddings
+from components.model.samplers import AggregateSampler, NearSampler, PriorSampler
 from components.model.vae import VAE
-from pipeline.generate import samplers
-from pipeline.generate.samplers import AggregateSampler, NearSampler, PriorSampler
 
 RNG = np.random.default_rng(0)
 

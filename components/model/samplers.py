@@ -17,19 +17,24 @@ if TYPE_CHECKING:
 
 # Latents that are drawn and decoded together; another number changes the draws.
 BLOCK_ROWS = 256
+# The fit of the aggregate posterior: its components, unless another number is asked for; and how
+# many training examples it looks at: a covariance matrix of 100 latents has 5,000 numbers.
+COMPONENTS, FIT_EXAMPLES = 20, 20_000
 _FIT_SEED = 0
 
 
 class Sampler(Protocol):
     """A distribution over latents."""
 
-    def draw(self, count: int, rng: np.random.Generator, *, first: int) -> np.ndarray:
+    def draw(
+        self, count: int, rng: np.random.Generator, labels: np.ndarray | None = None
+    ) -> np.ndarray:
         """Draws, float32 [count, latents], as a function of the state of the generator.
 
         Args:
           count: number of draws.
           rng: the generator.
-          first: number of the first draw among those of all calls.
+          labels: of the draws, integers [count], for the prior of a conditional model.
         """
 
 
@@ -44,20 +49,16 @@ class PriorSampler:
     Attributes:
       vae: the model.
       temperature: factor of the noise.
-      label: of all draws, for a conditional model; None for all labels in turn.
     """
 
     vae: "VAE"
     temperature: float = 1.0
-    label: int | None = None
 
-    def draw(self, count: int, rng: np.random.Generator, *, first: int) -> np.ndarray:
+    def draw(
+        self, count: int, rng: np.random.Generator, labels: np.ndarray | None = None
+    ) -> np.ndarray:
         """See `Sampler.draw`."""
         noise = rng.standard_normal((count, self.vae.latents), np.float32)
-        labels = None
-        if classes := self.vae.architecture.classes:
-            in_turn = np.arange(first, first + count) % classes
-            labels = in_turn if self.label is None else np.full(count, self.label)
         return np.asarray(self.vae.sample_prior(np.float32(self.temperature) * noise, labels))
 
 
@@ -75,7 +76,7 @@ class AggregateSampler:
 
     @staticmethod
     def fit(
-        posteriors: Embeddings, *, components: int, temperature: float = 1.0
+        posteriors: Embeddings, *, components: int = COMPONENTS, temperature: float = 1.0
     ) -> "AggregateSampler":
         """Fits a mixture of normal distributions.
 
@@ -92,9 +93,11 @@ class AggregateSampler:
         )
         return AggregateSampler(density, temperature)
 
-    def draw(self, count: int, rng: np.random.Generator, *, first: int) -> np.ndarray:
+    def draw(
+        self, count: int, rng: np.random.Generator, labels: np.ndarray | None = None
+    ) -> np.ndarray:
         """See `Sampler.draw`."""
-        del first
+        del labels
         return self.density.sample(count, rng, temperature=self.temperature).astype(np.float32)
 
 
@@ -115,21 +118,36 @@ class NearSampler:
     standard_deviation: np.ndarray
     radius: float
 
-    def draw(self, count: int, rng: np.random.Generator, *, first: int) -> np.ndarray:
+    def draw(
+        self, count: int, rng: np.random.Generator, labels: np.ndarray | None = None
+    ) -> np.ndarray:
         """See `Sampler.draw`."""
-        del first
+        del labels
         noise = rng.standard_normal((count, len(self.mean)), np.float32)
         return self.mean + np.float32(self.radius) * self.standard_deviation * noise
 
 
-def drawn(sampler: Sampler, count: int, *, seed: int) -> Iterator[np.ndarray]:
+def drawn(
+    sampler: Sampler, count: int, *, seed: int, labels: np.ndarray | None = None
+) -> Iterator[np.ndarray]:
     """Yields draws in blocks of `BLOCK_ROWS`, float32 [rows, latents].
 
-    A block is a function of the seed and its number, so that fewer draws are the first ones.
+    A block is a function of the seed, its number and its labels, so that fewer draws are the first
+    ones.
+
+    Args:
+      sampler: what is drawn from.
+      count: number of draws.
+      seed: seed of the draws.
+      labels: see `Sampler.draw`; integers [count], or one for all draws.
     """
+    all_labels = None if labels is None else np.broadcast_to(labels, (count,))
     for number, first in enumerate(range(0, count, BLOCK_ROWS)):
         rng = np.random.default_rng(np.random.SeedSequence([seed, number]))
-        yield sampler.draw(BLOCK_ROWS, rng, first=first)[: count - first]
+        block_labels = None
+        if all_labels is not None:
+            block_labels = np.resize(all_labels[first : first + BLOCK_ROWS], BLOCK_ROWS)
+        yield sampler.draw(BLOCK_ROWS, rng, block_labels)[: count - first]
 
 
 def blocks(latents: np.ndarray) -> Iterator[np.ndarray]:

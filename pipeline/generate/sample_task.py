@@ -1,0 +1,92 @@
+"""Samples: images of latents that are drawn from the prior or from the aggregate posterior."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from etils import epath
+
+from components.base.errors import ConfigError
+from components.model import model_file, samplers
+from components.model.registry import MODEL_FILE
+from pipeline.generate import figures
+from pipeline.generate.config import AGGREGATE, AUTO, PRIOR
+from pipeline.generate.task import Subjects
+from pipeline.generate.writer import GeneratedImages
+
+if TYPE_CHECKING:
+    from components.model.vae import VAE
+
+
+class SampleTask:
+    """Samples of a distribution over latents.
+
+    Args:
+      subjects: what they are generated with.
+
+    Raises:
+      ConfigError: the distribution cannot be fitted.
+    """
+
+    def __init__(self, subjects: Subjects):
+        self._subjects = subjects
+        self.sampler = _sampler(subjects)
+        label = {} if subjects.label is None else {"label": subjects.label}
+        self.config = {"sampler": self.sampler, **label}
+        uses_examples = self.sampler == AGGREGATE or subjects.classes
+        self.inputs = subjects.examples_input() if uses_examples else {}
+
+    def load(self) -> None:
+        """See `GenerationTask.load`; there is nothing to find."""
+
+    def open(self, vae: "VAE") -> GeneratedImages:
+        """See `GenerationTask.open`."""
+        config, label = self._subjects.config, self._subjects.label
+        sampler: samplers.Sampler
+        if self.sampler == PRIOR:
+            sampler = samplers.PriorSampler(vae, config.temperature)
+        else:
+            posteriors = self._subjects.training_set.posteriors(vae, "the sampler aggregate", label)
+            sampler = samplers.AggregateSampler.fit(
+                posteriors, components=config.components, temperature=config.temperature
+            )
+        labels = None
+        if classes := self._subjects.classes:
+            labels = np.arange(config.count) % classes if label is None else np.asarray(label)
+        latents = samplers.drawn(sampler, config.count, seed=config.seed, labels=labels)
+        return self._subjects.images(vae, config.count, latents, labels)
+
+    def draw(self, images: GeneratedImages, directory: epath.Path, subtitle: str) -> None:
+        """See `GenerationTask.draw`."""
+        source = "prior" if self.sampler == PRIOR else "aggregate posterior"
+        figures.draw_samples(
+            images,
+            directory,
+            by_class=images.labels is not None and self._subjects.label is None,
+            title=f"Samples from the {source}",
+            subtitle=subtitle,
+        )
+
+
+def _sampler(subjects: Subjects) -> str:
+    """The sampler that is asked for, or the default one."""
+    asked = subjects.config.sampler
+    is_hierarchy = model_file.num_levels(subjects.model.path / MODEL_FILE) > 1
+    if asked == AUTO:
+        # The latents of all classes together do not have the labels that are decoded.
+        is_mixed = bool(subjects.classes) and subjects.label is None
+        has_examples = subjects.training_set.dataset is not None
+        can_fit = has_examples and not is_hierarchy and not is_mixed
+        return AGGREGATE if can_fit else PRIOR
+    if asked == AGGREGATE and is_hierarchy:
+        raise ConfigError(
+            f"{subjects.model.path} has a hierarchy of latents, which are too many for the sampler "
+            "aggregate; choose --sampler prior"
+        )
+    if asked == AGGREGATE and subjects.classes and subjects.label is None:
+        raise ConfigError(
+            f"{subjects.model.path} is conditioned on classes, and the sampler aggregate draws "
+            "images of one of them; choose it with --class, or --sampler prior for all"
+        )
+    if asked == AGGREGATE:
+        subjects.training_set.require("the sampler aggregate")
+    return asked

@@ -1,0 +1,36 @@
+import numpy as np
+import pytest
+
+from components.base.errors import ConfigError
+from components.model.encode import encode
+from pipeline.generate.sample_task import SampleTask
+from tests.pipeline.generate.opened_tasks import opened, subjects
+
+
+def test_the_default_sampler_is_the_aggregate_if_it_can_be_fitted(model_dir, moved_model):
+    found = SampleTask(subjects(model_dir))
+    assert found.config == {"sampler": "aggregate"}
+    assert set(found.inputs) == {"training_examples"}
+    lost = SampleTask(subjects(moved_model))
+    assert (lost.config, lost.inputs) == ({"sampler": "prior"}, {})
+    with pytest.raises(ConfigError, match="the sampler aggregate needs the examples"):
+        SampleTask(subjects(moved_model, sampler="aggregate"))
+
+
+def test_samples_of_the_aggregate_have_the_moments_of_the_embeddings(model_dir, example_set):
+    latents, labels, model = opened(SampleTask(subjects(model_dir, count=5000)), model_dir)
+    assert labels is None
+    means, log_variances = encode(model, example_set.images("train"))
+    variances = means.var(axis=0) + np.exp(log_variances).mean(axis=0)
+    np.testing.assert_allclose(latents.mean(axis=0), means.mean(axis=0), atol=0.1)
+    np.testing.assert_allclose(latents.var(axis=0), variances, rtol=0.1)
+
+
+def test_the_classes_take_turns_unless_one_is_chosen(conditional_dir):
+    _, labels, _ = opened(
+        SampleTask(subjects(conditional_dir, count=23, sampler="prior")), conditional_dir
+    )
+    np.testing.assert_array_equal(labels, np.arange(23) % 10)
+    chosen = SampleTask(subjects(conditional_dir, label=4, count=5))
+    assert chosen.config == {"sampler": "aggregate", "label": 4}
+    np.testing.assert_array_equal(opened(chosen, conditional_dir)[1], [4] * 5)
