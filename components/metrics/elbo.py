@@ -105,7 +105,7 @@ def _score_in_parts(
     batch: np.ndarray,
     noise: np.ndarray,
     labels: np.ndarray | None,
-    seen: np.ndarray | None,
+    seen: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """`_score` in smaller batches if the images are large, with the same noise."""
     rates, distortion = in_batches(

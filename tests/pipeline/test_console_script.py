@@ -85,7 +85,7 @@ def test_the_overview_names_every_command(installed):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["evalute"], "error: unknown stage 'evalute'; nearest: evaluate\n"),
+        (["evalute"], "error: unknown stage 'evalute'; nearest: evaluate, generate\n"),
         # The names of TFDS's datasets are in the wheel.
         (
             ["prepare", "--dataset", "fashion_mnits", "--output", "examples"],

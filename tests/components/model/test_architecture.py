@@ -24,6 +24,7 @@ def test_the_defaults_are_what_models_had_before_the_settings_existed():
         "levels": 1,
         "linear_path": "none",
         "classes": 0,
+        "noise_model": "none",
     }
 
 

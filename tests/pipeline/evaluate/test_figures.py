@@ -11,6 +11,7 @@ from components.metrics.nearest_images import nearest_images
 from components.model import vae
 from pipeline.evaluate import figures
 from pipeline.evaluate.figures import FigureWriter
+from pipeline.evaluate.report.subject import Strip
 from tests.pipeline.evaluate.test_scores import SCORES
 from trainer.recording.epoch_metrics import EpochMetrics
 
@@ -102,7 +103,7 @@ def test_samples_stand_above_the_nearest_training_images(
     train, test = example_set.read("train").images, example_set.read("test")
     # Of the memorized samples, the figure shows the first ten of each row.
     samples = np.resize(train, (3, 20, *train.shape[1:]))
-    writer.draw_neighbors_of_samples(samples, example_set, test)
+    writer.draw_neighbors_of_samples([Strip(None, samples)], example_set, test)
     np.testing.assert_array_equal(drawn["images"][::2], samples[:, :10])
     np.testing.assert_array_equal(drawn["images"][1::2], samples[:, :10])
     assert drawn["row_names"] == ["sample", "nearest training image"] * 3

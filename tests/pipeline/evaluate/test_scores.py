@@ -59,7 +59,7 @@ def test_the_json_value_is_that_of_metrics_json():
         '"active_units": {"mean": 2.0, "half_width_95": null}, '
         '"protocol": {"likelihood": null, "given": null, "binarization_seed": null, '
         '"importance_samples": 100, "weights": null, "examples_in_split": null, '
-        '"psnr_examples": 334, "knn_k": 7, '
+        '"psnr_examples": 334, "denoised_corruption": null, "denoised_examples": null, "knn_k": 7, '
         '"knn_splits": "fitted on train, k chosen on validation, scored on test", '
         '"knn_examples": 1234, "linear_probe_penalty": 0.001, '
         '"linear_probe_splits": "fitted on train, penalty fixed, scored on validation", '
@@ -113,7 +113,6 @@ def test_an_evaluation_of_an_earlier_version_has_no_protocol():
         "knn_accuracy",
         "not_measured",
         "by_class",
-        "doctor",
         "active_units",
         "doctor",
     ):
