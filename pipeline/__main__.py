@@ -2,17 +2,17 @@
 
 Each stage reads directories, and writes a directory with a manifest:
 
-  prepare   reads a dataset; writes a prepared dataset: checked, sharded TFRecord files
-  train     reads a prepared dataset; writes a model (`python -m trainer`)
-  evaluate  reads a prepared dataset and a model; writes metrics, embeddings, figures and a report
-  embed     reads a model and images; writes tables of embeddings
+  prepare     reads a dataset; writes a prepared dataset: checked, sharded TFRecord files
+  train       reads a prepared dataset; writes a model (`python -m trainer`)
+  evaluate    reads a prepared dataset and a model; writes scores, embeddings, figures, a report
+  embed       reads a model and images; writes tables of embeddings
   neighbours  reads tables of embeddings; shows neighbors of an image, outliers or duplicates
-  generate  reads a model; writes new images: samples, variations, ways between images
-  denoise   reads a model and noisy images; writes denoised images
-  export    reads a model; writes a SavedModel, and files of Keras, ONNX and LiteRT
-  compare   reads runs; writes a page with their scores, curves and samples beside each other
-  compress  reads a model and images; writes them to one file without loss; decompress reads it
-  run       runs prepare, train and evaluate, in examples/, model/ and evaluation/ of one directory
+  generate    reads a model; writes new images: samples, variations, ways between images
+  denoise     reads a model and noisy images; writes denoised images
+  compress    reads a model and images; writes one file without loss; decompress reads it
+  export      reads a model; writes a SavedModel, and files of Keras, ONNX and LiteRT
+  compare     reads runs; writes a page with their scores, curves and samples beside each other
+  run         runs prepare, train and evaluate, in examples/, model/, evaluation/ of one directory
 
 A stage that is up to date is skipped. A directory that holds something else is not touched without
 --overwrite. An output directory appears when it is complete; if a command is interrupted, run the
@@ -268,7 +268,7 @@ def _parser() -> command_line.Parser:
     add_options(run, PrepareConfig)
     add_options(run, TrainConfig, hide_defaults=preset_fields())
     add_options(run, RunOptions)
-    add_options(run, EvaluateConfig)
+    add_options(run, EvaluateConfig, hide_defaults=("metrics",))
 
     prepare = add_stage("prepare", _prepare, _PREPARE)
     add_directory(prepare, "--output", "directory to write the prepared dataset to")
@@ -287,7 +287,7 @@ def _parser() -> command_line.Parser:
     )
     add_directory(evaluate, "--model", "directory of a model, made by `python -m trainer`")
     add_directory(evaluate, "--output", "directory to write the evaluation to")
-    add_options(evaluate, EvaluateConfig)
+    add_options(evaluate, EvaluateConfig, hide_defaults=("metrics",))
 
     embed = add_stage("embed", _embed, _EMBED)
     add_directory(embed, "--model", "directory of a model, made by `python -m trainer`")

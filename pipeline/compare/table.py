@@ -8,7 +8,7 @@ from pipeline.compare.differences import Comparison, Difference
 from pipeline.evaluate.metrics import METRICS
 
 WIDTH = 80
-_NAME, _MEAN = 28, 20  # Columns of the name of a run, and of its mean.
+_NAME, _MEAN = 28, 18  # Columns of the name of a run, and of its mean.
 
 EXPLANATION = "A difference is the run minus the first one. * marks intervals that leave out 0."
 
@@ -52,7 +52,9 @@ def change(difference: Difference, digits: int) -> str:
     if math.isinf(difference.mean.half_width):
         return shown
     kind = "paired" if difference.is_paired else "not paired"
-    return f"{shown} ({kind}){' *' if difference.is_clear else ''}"
+    mark = " *" if difference.is_clear else ""
+    # The mark is before the kind, so that a line that is cut does not lose it.
+    return f"{shown}{mark} ({kind})"
 
 
 def _cut(line: str, width: int = WIDTH) -> str:

@@ -17,8 +17,9 @@ class EvaluateConfig:
 
     metrics: tuple[str, ...] = option(
         tuple(METRICS),
-        f"what to measure: names separated by commas; {', '.join(ALWAYS)} are always measured, and "
-        "a metric that the model or the examples do not have is left out",
+        f"what to measure: names separated by commas, of {', '.join(METRICS)}; "
+        f"{', '.join(ALWAYS)} are always measured, and a metric that the model or the examples do "
+        "not have is left out [all]",
     )
     draws: int = option(4, "number of draws of z per example, to average the distortion over")
     draws_seed: int = option(0, "random seed of all draws of z and of the samples from the prior")

@@ -33,6 +33,7 @@ def render(trained: Artifact, architecture: Architecture, dataset: PreparedDatas
             f"preset {preset}, {counts.parameters:,} parameters, {counts.steps:,} steps in "
             f"{counts.precision}; the export computes in float32",
             f"all settings: {_code(json.dumps(trained.manifest.config, sort_keys=True))}",
+            *(f"note: {_code(note)}" for note in trained.manifest.notes),
         ],
         "Metrics": _metrics(counts.kept),
         "Limits": _limits(architecture),
@@ -78,7 +79,7 @@ def _data(trained: Artifact, dataset: PreparedDataset | None) -> list[str]:
         more = f" and {len(names) - _MAX_NAMES:,} more" if len(names) > _MAX_NAMES else ""
         if names:
             lines.append(f"classes, from label 0 on: {', '.join(names[:_MAX_NAMES])}{more}")
-    return lines + [f"note: {_code(note)}" for note in trained.manifest.notes]
+    return lines
 
 
 def _metrics(kept: EpochMetrics) -> list[str]:

@@ -200,8 +200,9 @@ class DuplicateSearch:
         matches = iter(_matches(rows, members, {DISTANCE: distances[members]}))
         return Found(
             "near duplicates",
-            f"{console.counted(len(groups), 'group')} of {len(members):,} among {len(rows):,} "
-            f"rows, within a distance of {self.threshold:g} posterior standard deviations",
+            f"{console.counted(len(groups), 'group')} with {len(members):,} of the "
+            f"{len(rows):,} rows, within a distance of {self.threshold:g} posterior standard "
+            "deviations",
             DISTANCE,
             [[next(matches) for _ in group] for group in groups],
             is_grouped=True,

@@ -115,7 +115,7 @@ def test_help_lists_the_settings(run_command, capsys, arguments):
     optimizers = "--optimizer adam|adamw|lamb|lion|muon|rmsprop"
     for option in ("--preset", "--config", "--latents", optimizers):
         assert option in text
-    assert "beta * rate; 1: the negative ELBO [1.0]" in " ".join(text.split())
+    assert "number of cycles of the cyclical beta schedule [4]" in " ".join(text.split())
     assert "largest learning rate of the run [" not in text
 
 

@@ -58,7 +58,7 @@ def test_runs_are_compared_on_a_page_in_a_table_and_as_json(runs, tmp_path, caps
         assert metric["differences"][1]["is_paired"] == (name in first), name
     assert shown == (output / "comparison.txt").read_text()
     assert re.search(
-        r"\n  wide +-\d+\.\d\d ± \d+\.\d\d  \+\d+\.\d\d ± \d+\.\d\d \(paired\) \*\n", shown
+        r"\n  wide +-\d+\.\d\d ± \d+\.\d\d  \+\d+\.\d\d ± \d+\.\d\d \* \(paired\)\n", shown
     )
     page = (output / "comparison.html").read_text()
     # The curves, and the samples and reconstructions of two runs: nothing outside the page.

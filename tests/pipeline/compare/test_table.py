@@ -17,10 +17,17 @@ def test_the_table_shows_means_differences_and_settings():
     ]
     text = table.render(compare(runs))
     assert "ELBO, nats per example\n" in text
-    assert "  demo                            -250.00 ± 5.71\n" in text
-    assert "  wide                            -248.00 ± 5.71  +2.00 ± 0.00 (paired) *\n" in text
+    assert "  demo                          -250.00 ± 5.71\n" in text
+    assert "  wide                          -248.00 ± 5.71  +2.00 ± 0.00 * (paired)\n" in text
     assert "Settings that differ: demo | wide\n  latents                   2 | 32" in text
     assert "note:" not in text
+
+
+def test_a_line_that_is_cut_keeps_the_mark():
+    runs = [made_run("a", HARD), made_run("b", HARD - 1e9, images="others")]
+    line = next(each for each in table.render(compare(runs)).splitlines() if each[:4] == "  b ")
+    assert line.endswith("…")
+    assert " * (" in line
 
 
 def test_no_line_is_longer_than_80_characters():

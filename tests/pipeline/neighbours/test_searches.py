@@ -75,7 +75,7 @@ def test_near_duplicates_are_within_a_posterior_standard_deviation(tmp_path):
     assert [match.values["distance"] for match in found.groups[0]] == [0, 0]
     assert found.groups[1][0].values["distance"] == pytest.approx(0.9, rel=1e-3)
     assert found.groups[1][1].values["id"] == ids(30)[7]
-    assert "2 groups of 4 among 30 rows" in found.summary
+    assert "2 groups with 4 of the 30 rows" in found.summary
 
 
 def test_the_unit_is_the_root_of_the_mean_posterior_variance(tmp_path):

@@ -91,7 +91,7 @@ def test_copies_of_an_image_are_near_duplicates(tmp_path, capsys):
     assert [record["id"] for record in read_records(tmp_path / "out")] == [
         ids(40)[row] for row in (2, 8, 31)
     ]
-    assert "1 group of 3 among 40 rows" in capsys.readouterr().out
+    assert "1 group with 3 of the 40 rows" in capsys.readouterr().out
     assert (tmp_path / "out/contact_sheet.png").exists()
 
 
@@ -101,7 +101,7 @@ def test_without_duplicates_there_is_no_sheet(tmp_path, capsys):
     tables = write_tables(tmp_path / "tables", means, log_variance=log_variances, image=images)
     artifact = neighbours(embeddings=tables, search=DUPLICATES, output=tmp_path / "out")
     assert set(artifact.manifest.outputs) == {"table.txt", "rows.jsonl"}
-    assert capsys.readouterr().out.startswith("0 groups of 0 among 4 rows")
+    assert capsys.readouterr().out.startswith("0 groups with 0 of the 4 rows")
 
 
 def test_without_images_the_command_that_writes_them_is_said(tmp_path, capsys):
