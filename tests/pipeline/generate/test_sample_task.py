@@ -1,8 +1,14 @@
+import dataclasses
+
 import numpy as np
 import pytest
+from etils import epath
 
 from components.base.errors import ConfigError
 from components.model.encode import encode
+from components.model.registry import MODEL_FILE
+from components.model.vae import VAE
+from pipeline.generate.config import GenerateConfig
 from pipeline.generate.sample_task import SampleTask
 from tests.pipeline.generate.opened_tasks import opened, subjects
 
@@ -15,6 +21,20 @@ def test_the_default_sampler_is_the_aggregate_if_it_can_be_fitted(model_dir, mov
     assert (lost.config, lost.inputs) == ({"sampler": "prior"}, {})
     with pytest.raises(ConfigError, match="the sampler aggregate needs the examples"):
         SampleTask(subjects(moved_model, sampler="aggregate"))
+
+
+def test_a_hierarchy_is_sampled_from_its_prior(model_dir, tmp_path):
+    VAE(image_shape=(28, 28, 1), network="residual", widths=(4, 4, 8), latents=2, levels=2).save(
+        tmp_path / MODEL_FILE
+    )
+    given = subjects(model_dir)
+    hierarchy = dataclasses.replace(
+        given, model=dataclasses.replace(given.model, path=epath.Path(tmp_path))
+    )
+    assert SampleTask(hierarchy).sampler == "prior"
+    asked = dataclasses.replace(hierarchy, config=GenerateConfig(sampler="aggregate"))
+    with pytest.raises(ConfigError, match="has a hierarchy of latents, which are too many for"):
+        SampleTask(asked)
 
 
 def test_samples_of_the_aggregate_have_the_moments_of_the_embeddings(model_dir, example_set):
