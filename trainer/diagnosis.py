@@ -7,7 +7,7 @@ import numpy as np
 
 from components.base.arithmetic import ceil_div
 from components.data.prepared_dataset import PreparedDataset
-from components.metrics import doctor
+from components.metrics import doctor, doctor_images
 from components.metrics.constant_baseline import constant_elbo, mean_image
 from components.metrics.doctor import Finding
 from components.model.likelihoods.bernoulli import BernoulliFamily
@@ -107,7 +107,7 @@ def of_course(
 
 def of_images(examples: PreparedDataset, split: str) -> list[Finding]:
     """What is wrong with the first images of a training split."""
-    return doctor.inputs(_first_batches(examples, split), kind="training")
+    return doctor_images.of_images(_first_batches(examples, split), kind="training")
 
 
 def _nats(losses: dict[str, float]) -> float:

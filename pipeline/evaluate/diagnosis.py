@@ -9,7 +9,7 @@ from components.base import earlier_versions
 from components.base.arithmetic import ceil_div
 from components.base.config import from_mapping
 from components.base.manifest import Artifact
-from components.metrics import doctor
+from components.metrics import doctor, doctor_images
 from components.metrics.doctor import Finding
 from components.metrics.mean import Mean
 from components.model import embeddings
@@ -53,7 +53,7 @@ def findings(
         found += doctor.present(doctor.overfitting(train_nats, -elbo, kind=split))
     embedded = [embeddings.read(path) for path in subject.tables[split]]
     return [
-        *doctor.inputs(_batches(images), kind=split),
+        *doctor_images.of_images(_batches(images), kind=split),
         *diagnosis.of_course(
             epochs,
             published=kept.epoch,

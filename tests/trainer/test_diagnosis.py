@@ -3,8 +3,10 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
+from etils import epath
 
 from components.base.manifest import load_artifact
+from components.data import array_dataset
 from components.metrics import constant_baseline
 from components.metrics.constant_baseline import constant_elbo, mean_image
 from components.model.likelihoods.bernoulli import BERNOULLI, BINARIZED
@@ -113,6 +115,15 @@ def test_a_large_training_split_is_not_read_completely(example_set, monkeypatch)
     elbo = diagnosis.baseline_elbo(BERNOULLI, ManyBatches(), "train", None)
     assert elbo == pytest.approx(diagnosis.baseline_elbo(BERNOULLI, example_set, "train", None))
     assert 10_000 <= sum(rows) < 10_000 + len(batches[0])
+
+
+def test_a_prepared_dataset_of_one_image_over_and_over_is_found(example_set, tmp_path):
+    assert diagnosis.of_images(example_set, "train") == []
+    images = np.repeat(example_set.images("train")[:1], 40, axis=0)
+    splits = {"train": (images, np.zeros(40, np.int64))}
+    same = array_dataset.write(epath.Path(tmp_path / "examples"), splits, num_classes=1)
+    (finding,) = diagnosis.of_images(same, "train")
+    assert (finding.code, finding.severity) == ("constant_inputs", "error")
 
 
 # Enough to learn something in a second.

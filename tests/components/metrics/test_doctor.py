@@ -140,31 +140,6 @@ def test_posteriors_that_are_absurdly_wide_are_found():
     assert "reaches 20.0, and that of 2 of 8 latents exceeds 6" in found.text
 
 
-def inputs(images: np.ndarray) -> list[str | None]:
-    found = doctor.inputs(np.array_split(images, 3), kind="training")
-    return [code(finding) for finding in found]
-
-
-def test_images_that_are_all_the_same_are_found():
-    images = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 3), np.uint8)
-    assert inputs(images) == []
-    same = np.broadcast_to(images[:1], images.shape)
-    assert inputs(same) == ["constant_inputs"]
-    assert inputs(np.zeros_like(images)) == ["constant_inputs"]  # Not blank besides.
-    one_pixel = same.copy()
-    one_pixel[::2, 0, 0] ^= 255
-    assert inputs(one_pixel) == []
-    assert doctor.inputs([images[:1]], kind="training") == []  # One image may be all there is.
-
-
-def test_blank_images_are_found_from_a_tenth_of_all():
-    images = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 1), np.uint8)
-    images[:3] = np.array([0, 7, 255]).reshape(3, 1, 1, 1)
-    assert inputs(images) == []
-    images[3] = 255
-    assert inputs(images) == ["blank_inputs"]
-
-
 def test_only_what_was_found_is_present():
     finding = doctor.Finding("a", doctor.WARNING, "b: c")
     assert doctor.present(None, finding, None) == [finding]
