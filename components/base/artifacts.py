@@ -262,7 +262,9 @@ class ArtifactPlan:
                 f"{self.draft_directory} holds an unfinished artifact of the {existing['stage']} "
                 f"stage, which the {self.stage} stage never discards; choose a new directory"
             )
-        if existing and differing and resume and not overwrite:
+        # Work that failed before its first file is nothing to lose.
+        has_work = any(path.name != _PLAN for path in files.leaves(self.draft_directory))
+        if has_work and existing and differing and resume and not overwrite:
             raise ConfigError(
                 f"{self.draft_directory} holds a different, unfinished artifact: "
                 f"{'; '.join(differing)}; choose a new directory, or "

@@ -120,13 +120,14 @@ class TrainedVAE:
 
         Args:
           n: number of images.
-          seed: seed of the draws; the same seed gives the same images.
+          seed: seed of the draws, at least 0; the same seed gives the same images.
           labels: see the class.
 
         Returns:
           The likelihood's mean at each draw, float32 in [0, 1], [n, height, width, channels].
         """
-        _check_count("n", n)
+        _check_whole("n", n)
+        _check_whole("seed", seed, minimum=0)
         noise = np.random.default_rng(seed).standard_normal((n, self.latents), np.float32)
         return self.decode(self.model.sample_prior(noise, self._labels(labels, n)), labels)
 
@@ -150,7 +151,7 @@ class TrainedVAE:
           float32 in [0, 1], [steps, height, width, channels], for batches
           [N, steps, height, width, channels].
         """
-        _check_count("steps", steps, minimum=2)
+        _check_whole("steps", steps, minimum=2)
         start, end = (UserImages.of(images, self.image_shape) for images in (a, b))
         if (start.is_single, len(start)) != (end.is_single, len(end)):
             raise ConfigError(
@@ -175,12 +176,13 @@ class TrainedVAE:
             sets, which depends on an image's place in the batch.
           labels: see the class; with labels, the bound is that of log p(x|y).
           samples: draws of z for each image, over which the distortion is averaged.
-          seed: seed of the draws.
+          seed: seed of the draws, at least 0.
 
         Returns:
           Nats per example, float32: a number for one image, shape [N] for a batch.
         """
-        _check_count("samples", samples)
+        _check_whole("samples", samples)
+        _check_whole("seed", seed, minimum=0)
         batch, rows = self._inputs(images, labels)
         terms = estimate_elbo(self.model, batch.pixels, rows, seed=seed, samples=samples)
         return batch.rows(terms.elbo)
@@ -193,12 +195,13 @@ class TrainedVAE:
         Args:
           images, labels: see `elbo`.
           samples: draws of z for each image: more of them give a tighter bound, and take longer.
-          seed: seed of the draws.
+          seed: seed of the draws, at least 0.
 
         Returns:
           Nats per example, float64: a number for one image, shape [N] for a batch.
         """
-        _check_count("samples", samples)
+        _check_whole("samples", samples)
+        _check_whole("seed", seed, minimum=0)
         batch, rows = self._inputs(images, labels)
         blocks = log_likelihoods(self.model, batch.pixels, rows, samples=samples, seed=seed)
         return batch.rows(np.concatenate(list(blocks)))
@@ -232,7 +235,9 @@ class TrainedVAE:
         return np.broadcast_to(array, count).astype(np.int32)
 
 
-def _check_count(name: str, value: int, *, minimum: int = 1) -> None:
-    """Raises a ConfigError if a number is too small."""
+def _check_whole(name: str, value: int, *, minimum: int = 1) -> None:
+    """Raises a ConfigError if a number is no whole number, or too small."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise ConfigError(f"{name} must be a whole number. Received: {value!r}")
     if value < minimum:
         raise ConfigError(f"{name} must be at least {minimum}. Received: {value}")

@@ -1,13 +1,16 @@
 """Encoded images to pixels, as operations of TensorFlow that a SavedModel can hold.
 
 The conversion is that of the prepare stage (`components.ingest.convert`): transparency, channels,
-then size. Pillow rounds after each of the two passes of its filter and TensorFlow at the end, so a
-pixel of an image that is resized can differ by a level or two.
+then size. The filters of Pillow and TensorFlow round differently, so a pixel of an image that is
+resized can differ by a level or two.
 """
 
 import tensorflow as tf
 
 from components.base.shapes import Shape
+
+# A number of each axis, (height, width).
+Axes = tuple[float | tf.Tensor, float | tf.Tensor]
 
 # The luma of ITU-R 601 in units of 2^-16, as Pillow computes it.
 _LUMA = (19595, 38470, 7471)
@@ -65,12 +68,29 @@ def _resized(pixels: tf.Tensor, shape: Shape) -> tf.Tensor:
     target = tf.constant(shape[:2], tf.float32)
     size = tf.cast(tf.shape(pixels)[:2], tf.float32)
     scale = tf.reduce_max(target / size)
-    resized = tf.raw_ops.ScaleAndTranslate(
+    start = (target - size * scale) / 2
+    # Pillow scales the width first, and rounds to bytes before it scales the height. At a sharp
+    # edge the filter leaves the range of bytes, and it matters what is clipped.
+    wide = _scaled(pixels, (tf.shape(pixels)[0], shape[1]), (1.0, scale), (0.0, start[1]))
+    resized = _scaled(wide, shape[:2], (scale, 1.0), (start[0], 0.0))
+    return tf.ensure_shape(tf.cast(resized, tf.uint8), shape)
+
+
+def _scaled(pixels: tf.Tensor, size: Axes, scale: Axes, start: Axes) -> tf.Tensor:
+    """Scales an image, [height, width, channels], to float32 with whole numbers from 0 to 255.
+
+    Args:
+      pixels: the image.
+      size: (height, width) of the result.
+      scale: the factors of the height and of the width.
+      start: where the first corner of the image lies in the result, in pixels.
+    """
+    scaled = tf.raw_ops.ScaleAndTranslate(
         images=pixels[tf.newaxis],
-        size=tf.constant(shape[:2]),
-        scale=tf.fill([2], scale),
-        translation=(target - size * scale) / 2,
+        size=tf.stack(size),
+        scale=tf.stack(scale),
+        translation=tf.stack(start),
         kernel_type="lanczos3",
         antialias=True,
     )
-    return tf.ensure_shape(tf.cast(tf.round(tf.clip_by_value(resized[0], 0, 255)), tf.uint8), shape)
+    return tf.round(tf.clip_by_value(scaled[0], 0, 255))

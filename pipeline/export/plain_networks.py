@@ -95,6 +95,7 @@ def _plain(network: keras.Model, vae: VAE) -> keras.Model:
             config["activation"] = vae.architecture.activation
         return type(layer).from_config(config)
 
-    copy = keras.models.clone_model(network, clone_function=clone)
+    # A network beside a linear path is a network within a network.
+    copy = keras.models.clone_model(network, clone_function=clone, recursive=True)
     copy.set_weights(network.get_weights())
     return copy

@@ -37,12 +37,20 @@ class Signature:
         """The function of tensors in the order of the inputs, and their types with their names.
 
         When it is traced, the graph has the forward functions alone, in operations that every
-        server has.
+        server has. A graph is not given the shapes of its inputs, and so it checks them itself: a
+        network that begins with a reshaping takes any image of as many pixels.
         """
 
         def call(*arguments: tf.Tensor) -> Outputs:
             with xla.plain_operations():
-                return self.call(**dict(zip(self.inputs, arguments, strict=True)))
+                return self.call(
+                    **{
+                        name: tf.ensure_shape(argument, spec.shape)
+                        for (name, spec), argument in zip(
+                            self.inputs.items(), arguments, strict=True
+                        )
+                    }
+                )
 
         specs = [tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in self.inputs.items()]
         return tf.function(call, input_signature=specs, autograph=False), specs

@@ -111,7 +111,7 @@ class NearestSearch:
         distances = np.sqrt(smallest.values)
         found = _matches(rows, smallest.numbers, {DISTANCE: distances})
         if point.row is None:
-            own = Match({"id": self.query.name, DISTANCE: 0.0}, None, point.pixels)
+            own = Match({DISTANCE: 0.0, "id": self.query.name}, None, point.pixels)
         else:
             (own,) = _matches(rows, [point.row], {DISTANCE: [0.0]})
         return Found(

@@ -93,8 +93,17 @@ def test_a_draft_with_a_link_is_not_resumed(tmp_path):
     publish(plan, resume=True)
 
 
-def test_a_draft_of_another_config_is_not_resumed(tmp_path):
+def test_a_draft_without_work_is_not_in_the_way(tmp_path):
     with pytest.raises(RuntimeError), plan_in(tmp_path).publish(resume=True):
+        raise RuntimeError
+    other = plan_in(tmp_path, config={"size": 4})
+    publish(other, resume=True)
+    assert other.is_up_to_date(overwrite=False)
+
+
+def test_a_draft_of_another_config_is_not_resumed(tmp_path):
+    with pytest.raises(RuntimeError), plan_in(tmp_path).publish(resume=True) as draft:
+        (draft.path / "data").write_text("a day's work")
         raise RuntimeError
     other = plan_in(tmp_path, config={"size": 4})
     with (

@@ -19,6 +19,8 @@ EXPORTED = {
     **{name: MODELS[name] for name in MODELS if name != "hierarchy"},
     "colors": {"network": "residual", "likelihood": "logistic_mixture", "image_shape": (5, 7, 3)},
     "three levels": {"network": "residual", "levels": 3, "activation": "silu"},
+    # Its networks are within others, and so are the activation functions that are not Keras's.
+    "linear path": {**MODELS["linear path"], "activation": "silu"},
     "conditional, at once": {"classes": 4, "likelihood": "gaussian"},
 }
 COUNT = 5

@@ -65,6 +65,17 @@ def test_resized_pixels_are_those_of_prepare_up_to_rounding(mode, size):
     assert np.abs(found[0].numpy().astype(int) - expected).max() <= 2
 
 
+@pytest.mark.parametrize("size", [(28, 28), (8, 8), (64, 16), (11, 60)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_sharp_edges_are_clipped_as_in_prepare(channels, size):
+    buffer = io.BytesIO()
+    pixels = 255 * RNG.integers(0, 2, (*SIDES, 3), np.uint8)
+    Image.fromarray(pixels).save(buffer, "PNG")
+    expected = decode(buffer.getvalue(), Conversion(size, channels, "black"))
+    found = decode_images(tf.constant([buffer.getvalue()]), (*size, channels), background=0)
+    assert np.abs(found[0].numpy().astype(int) - expected).max() <= 2
+
+
 def test_a_batch_may_mix_files_of_any_kind_or_be_empty():
     batch = list(FILES.values())
     together = decode_images(tf.constant(batch), (9, 9, 1), background=0)

@@ -144,6 +144,16 @@ def test_images_of_another_shape_or_type_are_refused():
             encode_images(tf.constant(images))
 
 
+def test_a_saved_model_refuses_images_of_another_shape_with_as_many_pixels(tmp_path):
+    served = ServedModel(made("first"))
+    served.save(tmp_path / "model", {"encode": served.signatures["encode"]})
+    encode_images = tf.saved_model.load(str(tmp_path / "model")).signatures["encode"]
+    assert encode_images(images=tf.zeros([2, 8, 6, 1], tf.uint8))["mean"].shape[0] == 2
+    for shape in ([2, 6, 8, 1], [2, 48]):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="not compatible"):
+            encode_images(images=tf.zeros(shape, tf.uint8))
+
+
 def test_transparent_pixels_become_the_background():
     model = made("first")
     transparent = tf.io.encode_png(np.full((*model.image_shape[:2], 2), [[[99, 0]]], np.uint8))

@@ -65,6 +65,7 @@ def test_an_image_file_is_first_on_its_sheet(embedded_dir, example_set, tmp_path
     )
     query, first, *_ = read_records(tmp_path / "out")
     assert query == {"id": "photo.png", "distance": 0.0}
+    assert list(query) == list(first)[:2]
     assert first["id"] == examples.ids[7]
     assert first["distance"] < 1e-4
     assert set(artifact.manifest.inputs) == {"embeddings", "image", "model"}
