@@ -191,7 +191,7 @@ def test_what_a_run_rejects_is_rejected(example_set):
 
 def test_the_labels_of_a_conditional_model_are_described(example_set):
     lines = described(load_config("mlp", overrides={"condition": "label"}), example_set)
-    kernels = 784 * 256 + 256 * 4 + 12 * 256 + 256 * 784
+    kernels = 784 * 256 + 256 * 4 + 10 * 2 + 12 * 256 + 256 * 784
     parameters = kernels + 256 + 4 + 256 + 784
     assert lines["network"] == (
         f"mlp of widths 256 and 2 latents, given one of 10 labels: {parameters:,} parameters"

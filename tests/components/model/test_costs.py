@@ -155,7 +155,8 @@ def test_the_memory_of_slots_is_that_of_adam():
     assert memory.average == 0
 
 
-def test_labels_are_inputs_of_the_decoder():
+def test_labels_are_inputs_of_the_prior_and_the_decoder():
     without, with_labels = counted().flops_by_part, counted(classes=10).flops_by_part
     assert with_labels.pop("decoder") == without.pop("decoder") + 2 * 10 * 256
+    assert with_labels.pop("prior") == 2 * 10 * 2
     assert with_labels == without

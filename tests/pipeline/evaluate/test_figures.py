@@ -107,7 +107,7 @@ def test_samples_stand_above_the_nearest_training_images(
     np.testing.assert_array_equal(drawn["images"][::2], samples[:, :10])
     np.testing.assert_array_equal(drawn["images"][1::2], samples[:, :10])
     assert drawn["row_names"] == ["sample", "nearest training image"] * 3
-    assert drawn["path"] == tmp_path / "neighbors_of_samples.png"
+    assert drawn["path"] == [tmp_path / "neighbors_of_samples.png"]
     _, distances = nearest_images(test.images[:30], [train])
     assert f"0.000 for samples, {np.median(distances):.3f} for test images" in drawn["subtitle"]
 

@@ -305,9 +305,9 @@ def test_every_example_is_given_its_own_label(replicas, accumulate):
     )
     rate, distortion = train(loop, 330)[-11:].sum(axis=0) / 103
     # Without the label, the two cost log 4 = 1.39 nats together at least.
-    assert rate < 0.05
+    assert rate < 0.1
     assert distortion < 0.3
-    z = tf.zeros((4, 2))
+    z = loop._model.sample_prior(tf.zeros((4, 2)), tf.range(4))
     means = loop._model.likelihood(z, tf.range(4)).mean()
     np.testing.assert_array_equal(np.round(means).reshape(4, 64), patterns / 255)
 

@@ -90,8 +90,9 @@ def test_a_conditional_model_is_evaluated_with_the_labels():
     expected = model(to_unit(IMAGES[:32]), labels[:32])
     np.testing.assert_allclose(pictures.reconstructions, expected, rtol=1e-5)
     # One class after the other.
-    z = model.sample_prior(evaluation._noise)
-    samples = model.likelihood(z, np.arange(64) % 5).mean()
+    sample_labels = np.arange(64) % 5
+    z = model.sample_prior(evaluation._noise, sample_labels)
+    samples = model.likelihood(z, sample_labels).mean()
     np.testing.assert_allclose(pictures.samples, samples, rtol=1e-4, atol=1e-6)
 
 
