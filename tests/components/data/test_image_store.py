@@ -242,8 +242,9 @@ def test_a_shard_that_is_replaced_while_it_is_streamed_is_refused(example_set, t
     batches = Batches(StreamedImages(dataset, "train", **SMALL), batch_size=95, seed=0)
     batches.chunk(0, 1, pad_to=(1, 95))
     path = tmp_path / "shard-2"
-    path.rename(tmp_path / "old")
-    shutil.copy(tmp_path / "old", path)
+    # In one step: a thread reads ahead meanwhile, and must always find a file.
+    shutil.copy(path, tmp_path / "new")
+    (tmp_path / "new").replace(path)
     with pytest.raises(WorkError, match=r"shard-2 is damaged or belongs to another run"):
         # The first windows of the second epoch may have been read in advance.
         for step in (1, 2):
