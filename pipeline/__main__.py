@@ -68,6 +68,8 @@ STAGES = (
     "compress",
     "decompress",
 )
+# Those that run on Beam, and take its options.
+BEAM_STAGES = ("run", "prepare", "embed", "denoise")
 COMMAND_LINE = "the command line"
 # Fields of PrepareConfig that do not say how to read a source: the model decides the size and the
 # channels.
@@ -214,7 +216,12 @@ def main() -> None:
     values = vars(_parser().parse(arguments))
     command: Callable[..., None] = values.pop("command")
     del values["parser"]
-    command(values, beam_args)
+    if arguments[0] in BEAM_STAGES:
+        command(values, beam_args)
+        return
+    if beam_args:
+        raise ConfigError(f"the {arguments[0]} stage takes no Beam options; the embed stage does")
+    command(values)
 
 
 def _split_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -349,6 +356,7 @@ def _parser() -> command_line.Parser:
         "--traverse", action="store_true", help="write a row of images for each active latent"
     )
     add_options(generate, GenerateConfig)
+
     denoise = add_stage("denoise", _denoise, _DENOISE)
     add_directory(denoise, "--model", "directory of a model, made by `python -m trainer`")
     add_input(denoise)
@@ -387,6 +395,7 @@ def _parser() -> command_line.Parser:
             action="store_true",
             help="exit with code 1 if the doctor finds an error in the model",
         )
+
     compress = add_stage("compress", _compress, _COMPRESS)
     add_directory(compress, "--model", "directory of a model, made by `python -m trainer`")
     compress.add_argument(
@@ -431,6 +440,7 @@ def _parser() -> command_line.Parser:
         action="store_true",
         help="of a damaged file, write the images of the blocks that are intact",
     )
+
     for stage in stages.choices.values():
         target = "--run" if stage is run else "--output"
         stage.add_argument(
@@ -488,9 +498,7 @@ def _prepare(values: dict[str, Any], beam_args: Sequence[str]) -> None:
     prepare(config, **options, beam_args=beam_args)
 
 
-def _evaluate(values: dict[str, Any], beam_args: Sequence[str]) -> None:
-    if beam_args:
-        raise ConfigError("the evaluate stage takes no Beam options; the embed stage does")
+def _evaluate(values: dict[str, Any]) -> None:
     names = ("examples", "model", "output", "overwrite", "verify")
     options = {name: values.pop(name) for name in names}
     requirements = _requirements(values)
@@ -533,9 +541,7 @@ def _apply_options(values: dict[str, Any], beam_args: Sequence[str]) -> dict[str
     }
 
 
-def _neighbours(values: dict[str, Any], beam_args: Sequence[str]) -> None:
-    if beam_args:
-        raise ConfigError("the neighbours stage takes no Beam options; the embed stage does")
+def _neighbours(values: dict[str, Any]) -> None:
     config = from_mapping(
         NeighboursConfig, pop_fields(values, NeighboursConfig), where=COMMAND_LINE
     )
@@ -547,9 +553,7 @@ def _neighbours(values: dict[str, Any], beam_args: Sequence[str]) -> None:
     stage.neighbours(config, search=search, query_name=values.pop("query"), **values)
 
 
-def _generate(values: dict[str, Any], beam_args: Sequence[str]) -> None:
-    if beam_args:
-        raise ConfigError("the generate stage takes no Beam options; the embed stage does")
+def _generate(values: dict[str, Any]) -> None:
     config = from_mapping(GenerateConfig, pop_fields(values, GenerateConfig), where=COMMAND_LINE)
 
     from pipeline.generate.stage import generate
@@ -557,9 +561,7 @@ def _generate(values: dict[str, Any], beam_args: Sequence[str]) -> None:
     generate(config, **values)
 
 
-def _export(values: dict[str, Any], beam_args: Sequence[str]) -> None:
-    if beam_args:
-        raise ConfigError("the export stage takes no Beam options; the embed stage does")
+def _export(values: dict[str, Any]) -> None:
     names = ("model", "output", "overwrite", "verify")
     options = {name: values.pop(name) for name in names}
     config = from_mapping(ExportConfig, values, where=COMMAND_LINE)
@@ -569,9 +571,7 @@ def _export(values: dict[str, Any], beam_args: Sequence[str]) -> None:
     export(config, **options)
 
 
-def _compare(values: dict[str, Any], beam_args: Sequence[str]) -> None:
-    if beam_args:
-        raise ConfigError("the compare stage takes no Beam options; the embed stage does")
+def _compare(values: dict[str, Any]) -> None:
     from pipeline.compare.stage import compare
 
     compare(values.pop("runs"), **values)
@@ -584,9 +584,7 @@ def _requirements(values: dict[str, Any]) -> "Requirements":
     return Requirements.parse(values.pop("gate"), is_strict=values.pop("strict"))
 
 
-def _compress(values: dict[str, Any], beam_args: Sequence[str]) -> None:
-    if beam_args:
-        raise ConfigError("compress takes no Beam options; the embed stage does")
+def _compress(values: dict[str, Any]) -> None:
     config = from_mapping(CompressConfig, pop_fields(values, CompressConfig), where=COMMAND_LINE)
 
     from pipeline.compress.compress import compress
@@ -600,10 +598,7 @@ def _compress(values: dict[str, Any], beam_args: Sequence[str]) -> None:
     )
 
 
-def _decompress(values: dict[str, Any], beam_args: Sequence[str]) -> None:
-    if beam_args:
-        raise ConfigError("decompress takes no Beam options; the embed stage does")
-
+def _decompress(values: dict[str, Any]) -> None:
     from pipeline.compress.decompress import decompress
 
     decompress(source=values.pop("input"), **values)

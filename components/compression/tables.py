@@ -54,7 +54,7 @@ def cumulative(mass: np.ndarray, symbols: np.ndarray, count: int | np.ndarray) -
     Args:
       mass: probability of the symbols before each, times 2^PRECISION; int64 of any shape.
       symbols: from 0 to `count`, int64 of the same shape. The first has the count 0, and `count`,
-        which stands for the end, 2^PRECISION, whatever the mass.
+        which marks the end, 2^PRECISION, whatever the mass.
       count: number of symbols, less than 2^PRECISION; of all distributions, or of each.
     """
     counts = ((mass * (TOTAL - count)) >> PRECISION) + symbols

@@ -18,7 +18,7 @@ def in_batches(
     Args:
       function: takes the same rows of each array, and returns results with as many rows: arrays or
         tensors.
-      arrays: arrays of N > 0 rows. None stands for an input that there is not, and is passed on.
+      arrays: arrays of N > 0 rows. None marks an input that is absent, and is passed on.
         The first one is an array.
       size: number of rows of a batch.
       pads: whether the last batch is filled up with rows of zeros, whose results are dropped. All

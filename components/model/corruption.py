@@ -152,9 +152,10 @@ def corrupt_for_evaluation(
 def _normal(uniforms: "tf.Tensor") -> "tf.Tensor":
     import tensorflow as tf
 
-    # The normal quantile function: Φ⁻¹(u) = √2 erf⁻¹(2u - 1). Below 1 in float32, so it is finite.
-    largest = 1 - _SMALLEST_DRAW
-    return math.sqrt(2) * tf.math.erfinv(2 * tf.minimum(uniforms, largest) - 1)
+    from components.model.distributions import normal_quantiles
+
+    # Below 1 in float32, so the quantile is finite.
+    return normal_quantiles(tf.minimum(uniforms, 1 - _SMALLEST_DRAW))
 
 
 def _gaussian(images: "tf.Tensor", uniforms: "tf.Tensor", amount: "tf.Tensor") -> "tf.Tensor":

@@ -56,6 +56,11 @@ class Normal:
         return 0.5 * (tf.exp(difference) + squares - 1.0 - difference)
 
 
+def normal_quantiles(uniforms: tf.Tensor) -> tf.Tensor:
+    """Φ⁻¹(u) = √2 erf⁻¹(2u - 1): standard normal draws of uniform ones in (0, 1), of any shape."""
+    return math.sqrt(2) * tf.math.erfinv(2 * uniforms - 1)
+
+
 def standard_normal_like(z: tf.Tensor) -> Normal:
     """The prior N(0, I) over latents of the shape of `z`, [batch, latents]."""
     return Normal(tf.zeros_like(z), tf.zeros_like(z))

@@ -148,10 +148,10 @@ class OneLevel:
         z = posterior.sample(noise)
         density = posterior.without_gradient() if stop_posterior else posterior
         with tf.name_scope("prior"):
-            mean = self._prior_mean(condition)
-            log_prior = self._prior.log_prob(z - mean)
+            prior_mean = None if self._prior_means is None else self._prior_means(condition)
+            log_prior = self._prior.log_prob(_centered(z, prior_mean))
             closed_form = self._prior.kl_by_dimension(
-                Normal(posterior.mean - mean, posterior.log_variance)
+                Normal(_centered(posterior.mean, prior_mean), posterior.log_variance)
             )
         return Inference(
             z=z,
@@ -166,13 +166,13 @@ class OneLevel:
             return self._decoder(z if condition is None else tf.concat([z, condition], axis=-1))
 
     def sample_prior(self, noise: tf.Tensor, condition: tf.Tensor | None = None) -> tf.Tensor:
-        return self._prior.sample(noise) + self._prior_mean(condition)
+        z = self._prior.sample(noise)
+        return z if self._prior_means is None else z + self._prior_means(condition)
 
-    def _prior_mean(self, condition: tf.Tensor | None) -> tf.Tensor | float:
-        """m(y), or 0 without a condition."""
-        if self._prior_means is None or condition is None:
-            return 0.0
-        return self._prior_means(condition)
+
+def _centered(z: tf.Tensor, mean: tf.Tensor | None) -> tf.Tensor:
+    """z - m, or z itself without a mean."""
+    return z if mean is None else z - mean
 
 
 def bounded_normal(parameters: tf.Tensor) -> Normal:

@@ -12,6 +12,8 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from components.model.distributions import normal_quantiles
+
 # Random bits per number. The midpoints below are odd multiples of 2^-24 in (0, 1), which a float32
 # with its 24-bit significand represents exactly.
 _BITS = 23
@@ -55,10 +57,8 @@ def standard_normal(
     shape: tuple[int, ...], *, seed: int, step: tf.Tensor, stream: int = 0
 ) -> tf.Tensor:
     """Independent standard normal draws, float32; the arguments are those of `uniform`."""
-    # The normal quantile function: Φ⁻¹(u) = √2 erf⁻¹(2u - 1). The argument is exact in float32 and
-    # never -1 or 1, where the function is infinite.
-    u = uniform(shape, seed=seed, step=step, stream=stream)
-    return math.sqrt(2) * tf.math.erfinv(2 * u - 1)
+    # 2u - 1 is exact in float32 and never -1 or 1, where the quantile function is infinite.
+    return normal_quantiles(uniform(shape, seed=seed, step=step, stream=stream))
 
 
 def binarize_for_evaluation(

@@ -6,7 +6,7 @@ from typing import Any
 from etils import epath
 
 from components.base import artifacts, console, tensorflow_setup
-from components.base.errors import ConfigError, WorkError
+from components.base.errors import ConfigError
 from components.base.manifest import Artifact, Input, load_artifact
 from components.data.prepared_dataset import PreparedDataset
 from components.model import model_file
@@ -16,7 +16,6 @@ from pipeline.apply.config import EmbedConfig
 from pipeline.apply.embedding_tables import REFERENCE_COLUMNS, SCORE_COLUMNS, EmbeddingTables
 from pipeline.apply.inputs import ImageSet
 from pipeline.apply.reference import Reference
-from pipeline.prepare.quarantine import QUARANTINE
 
 
 def embed(
@@ -89,14 +88,14 @@ def embed(
             verb="embedded",
             beam_args=beam_args,
         )
-        draft.counts = _count(image_set, rows)
+        draft.counts = {
+            "rows": rows,
+            "shards": {task.stem: task.examples for task in image_set.tasks},
+            **image_set.ledger(rows),
+        }
         draft.notes = notes
         images.finish(draft.path)
-    if image_set.quarantined:
-        console.warn(
-            f"{console.counted(image_set.quarantined, 'input')} in quarantine, which have no "
-            f"embedding; {epath.Path(output, QUARANTINE)} has the reasons"
-        )
+    image_set.warn_of_quarantine(output, lacking="embedding")
     console.say(f"embed: {console.counted(rows, 'row')} in {output}")
     return load_artifact(output, stage="embed")
 
@@ -147,23 +146,3 @@ def _check_classes(model: Artifact, images: ImageSet, columns: Sequence[str]) ->
             f"{model.path} is conditioned on the labels of {classes:,} classes, but the input "
             f"{known}, so that {', '.join(scores)} are not defined; choose --columns without them"
         )
-
-
-def _count(images: ImageSet, rows: int) -> dict[str, Any]:
-    """The counts for the manifest.
-
-    Raises:
-      WorkError: the ledger of the input counts another number of examples.
-    """
-    if images.kept is not None and images.kept != rows:
-        raise WorkError(
-            f"there are {rows:,} rows, but the ledger of the input counts {images.kept:,} "
-            "examples; nothing was published; please report this bug"
-        )
-    counts: dict[str, Any] = {
-        "rows": rows,
-        "shards": {task.stem: task.examples for task in images.tasks},
-    }
-    if images.inputs is not None:
-        counts |= {"inputs": images.inputs, "quarantined": images.quarantined}
-    return counts

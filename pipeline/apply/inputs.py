@@ -46,6 +46,37 @@ class ImageSet:
     quarantined: int = 0
     kept: int | None = None
 
+    def ledger(self, rows: int) -> dict[str, int]:
+        """How many inputs there are and how many have no example, for a manifest, if it is known.
+
+        Args:
+          rows: number of examples that the model was applied to.
+
+        Raises:
+          WorkError: the ledger of the input counts another number of examples.
+        """
+        if self.kept is not None and self.kept != rows:
+            raise WorkError(
+                f"there are {rows:,} rows, but the ledger of the input counts {self.kept:,} "
+                "examples; nothing was published; please report this bug"
+            )
+        if self.inputs is None:
+            return {}
+        return {"inputs": self.inputs, "quarantined": self.quarantined}
+
+    def warn_of_quarantine(self, output: epath.PathLike, *, lacking: str) -> None:
+        """Says how many inputs are in quarantine, if there are any.
+
+        Args:
+          output: the published directory.
+          lacking: what they do not have there, such as `embedding`.
+        """
+        if self.quarantined:
+            console.warn(
+                f"{console.counted(self.quarantined, 'input')} in quarantine, which have no "
+                f"{lacking}; {epath.Path(output, QUARANTINE)} has the reasons"
+            )
+
 
 class ImageInput(Protocol):
     """What `--input` names.

@@ -60,7 +60,7 @@ def compress(
     shape = model_file.image_shape(path)
     source = image_input.find(pattern, trained, shape)
     if only_estimate:
-        console.show(str(estimate.estimate(path, source, config)))
+        console.show(str(estimate.estimate(path, source)))
         return
     plan = {
         "model": trained.output(MODEL_FILE).sha256,

@@ -15,7 +15,6 @@ from components.model.registry import MODEL_FILE
 from pipeline.apply import engine, inputs
 from pipeline.denoise.config import DenoiseConfig
 from pipeline.denoise.image_files import IMAGES, DenoisedFiles
-from pipeline.prepare.quarantine import QUARANTINE
 
 _STAGE = "denoise"
 
@@ -83,15 +82,9 @@ def denoise(
         )
         images.finish(draft.path)
         _check_files(draft.path, rows)
-        draft.counts = {"images": rows}
-        if image_set.inputs is not None:
-            draft.counts |= {"inputs": image_set.inputs, "quarantined": image_set.quarantined}
+        draft.counts = {"images": rows, **image_set.ledger(rows)}
         draft.notes = notes
-    if image_set.quarantined:
-        console.warn(
-            f"{console.counted(image_set.quarantined, 'input')} in quarantine, which have no "
-            f"denoised image; {epath.Path(output, QUARANTINE)} has the reasons"
-        )
+    image_set.warn_of_quarantine(output, lacking="denoised image")
     console.say(f"{_STAGE}: {console.counted(rows, 'image')} in {epath.Path(output, IMAGES)}")
     return load_artifact(output, stage=_STAGE)
 

@@ -68,7 +68,7 @@ class SampleTask:
 
 
 def _sampler(subjects: Subjects) -> str:
-    """The sampler that is asked for, or the default one."""
+    """The requested sampler, or the default."""
     asked = subjects.config.sampler
     is_hierarchy = model_file.num_levels(subjects.model.path / MODEL_FILE) > 1
     if asked == AUTO:

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from components.model.distributions import normal_quantiles
 from components.model.likelihoods.likelihood import sum_over_event
 from components.model.likelihoods.log_scales import bounded, output_of
 
@@ -42,9 +43,7 @@ class Gaussian:
 
     def sample(self, uniforms: tf.Tensor) -> tf.Tensor:
         """Intensities, some of them outside [0, 1]; all shapes are those of `location`."""
-        # The normal quantile function: Φ⁻¹(u) = √2 erf⁻¹(2u - 1)
-        standard = math.sqrt(2) * tf.math.erfinv(2 * uniforms - 1)
-        return self.location + tf.exp(self.log_scale) * standard
+        return self.location + tf.exp(self.log_scale) * normal_quantiles(uniforms)
 
     def _log_density(self, x: tf.Tensor) -> tf.Tensor:
         # log N(x; m, s²) = -½ ((x - m) / s)² - log s - ½ log 2π

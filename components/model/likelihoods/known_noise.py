@@ -10,6 +10,7 @@ import math
 
 import tensorflow as tf
 
+from components.model.distributions import normal_quantiles
 from components.model.likelihoods.likelihood import sum_over_event
 
 # An output of 0 is gray.
@@ -44,9 +45,7 @@ class KnownNoise:
 
     def sample(self, uniforms: tf.Tensor) -> tf.Tensor:
         """Noisy images in [0, 1]; all shapes are those of `clean`."""
-        # The normal quantile function: Φ⁻¹(u) = √2 erf⁻¹(2u - 1)
-        standard = math.sqrt(2) * tf.math.erfinv(2 * uniforms - 1)
-        return tf.clip_by_value(self.clean + self.scale * standard, 0.0, 1.0)
+        return tf.clip_by_value(self.clean + self.scale * normal_quantiles(uniforms), 0.0, 1.0)
 
     def _log_likelihood(self, x: tf.Tensor) -> tf.Tensor:
         # t = (x - m) / s: the density N(t; 0, 1) / s inside; Φ(t) at x = 0, and Φ(-t) at x = 1.

@@ -30,8 +30,6 @@ _LEAST_SAMPLES = NEIGHBORS + 1
 _SAMPLES_ARE = "each the mean of the likelihood at a draw from the prior, in 256 levels"
 _DIGITS = 16
 _AGGREGATE = ("fid_aggregate", "kid_aggregate")
-_OF_ALL_CLASSES = "the latents of all classes together do not have the labels that are decoded"
-_IN_HIERARCHY = "the levels of a hierarchy have too many latents for a fit of their density"
 
 
 class GenerationMeasure:
@@ -152,12 +150,8 @@ def _of_aggregate(
     """The distances of samples from the density fitted to the aggregate posterior."""
     if not subject.wants(*_AGGREGATE):
         return Measured()
-    if subject.is_hierarchical:
-        return Measured(not_measured=dict.fromkeys(_AGGREGATE, _IN_HIERARCHY))
-    if subject.model.architecture.classes:
-        return Measured(not_measured=dict.fromkeys(_AGGREGATE, _OF_ALL_CLASSES))
-    if "train" not in subject.tables:
-        return Measured(not_measured=dict.fromkeys(_AGGREGATE, "there are no training examples"))
+    if (reason := _no_aggregate(subject)) is not None:
+        return Measured(not_measured=dict.fromkeys(_AGGREGATE, reason))
     samples = sample_features(
         subject.model,
         classifier,
@@ -171,6 +165,15 @@ def _of_aggregate(
             "kid_aggregate": kernel_distance(samples, reference),
         }
     )
+
+
+def _no_aggregate(subject: Subject) -> str | None:
+    """Why there is no density of the aggregate posterior to draw from; None if there is one."""
+    if subject.is_hierarchical:
+        return "the levels of a hierarchy have too many latents for a fit of their density"
+    if subject.model.architecture.classes:
+        return "the latents of all classes together do not have the labels that are decoded"
+    return None if "train" in subject.tables else "there are no training examples"
 
 
 def _training_posteriors(subject: Subject) -> Embeddings:

@@ -5,7 +5,6 @@ import numpy as np
 from components.base.manifest import Input
 from components.model import vae
 from components.model.encode import encode_and_score
-from pipeline.compress.config import CompressConfig
 from pipeline.compress.estimate import SizeEstimate, estimate
 from pipeline.compress.index import FolderIndex
 from tests.components.compression.coded_models import random_images, tiny_vae
@@ -30,7 +29,7 @@ def test_the_estimate_is_the_elbo(tmp_path):
     path = tmp_path / "model.keras"
     tiny_vae().save(path)
     images = random_images(7, (5, 6, 1))
-    found = estimate(path, Given(images), CompressConfig())
+    found = estimate(path, Given(images))
     noise = np.random.default_rng(0).standard_normal((7, 3), np.float32)
     nats = -encode_and_score(vae.load(path), images, noise).elbo.sum()
     assert abs(found.elbo_bytes - nats / math.log(2) / 8) < 1e-2 * found.elbo_bytes

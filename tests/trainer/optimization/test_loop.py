@@ -303,9 +303,9 @@ def test_every_example_is_given_its_own_label(replicas, accumulate):
         rule=optimizer.Adam(),
         rate=2e-2,
     )
-    rate, distortion = train(loop, 330)[-11:].sum(axis=0) / 103
+    rate, distortion = train(loop, 440)[-11:].sum(axis=0) / 103
     # Without the label, the two cost log 4 = 1.39 nats together at least.
-    assert rate < 0.1
+    assert rate < 0.05
     assert distortion < 0.3
     z = loop._model.sample_prior(tf.zeros((4, 2)), tf.range(4))
     means = loop._model.likelihood(z, tf.range(4)).mean()
