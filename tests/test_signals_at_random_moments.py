@@ -99,6 +99,16 @@ def digests(directory: Path) -> dict[str, str]:
     return {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
 
 
+def digests_of_evaluation(directory: Path) -> dict[str, str]:
+    """Digests of what `evaluate` published, whatever the name of the output directory."""
+    result = digests(directory)
+    # The report shows the command that repeats it, and the manifest has the digest of the report.
+    report = (directory / "report.html").read_bytes().replace(bytes(directory), b"OUTPUT")
+    result["report.html"] = hashlib.sha256(report).hexdigest()
+    del result["manifest.json"]
+    return result
+
+
 def digests_of_run(directory: Path) -> list[dict[str, str]]:
     """Digests of what the three stages published, except for what holds times."""
     evaluation = digests(directory / "evaluation")
@@ -114,7 +124,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Path], Any] | None]] = {
     "train": (f"trainer --examples {{examples}} --output {{output}} {TRAINING}", learned_digests),
     "evaluate": (
         "pipeline evaluate --examples {examples} --model {model} --output {output}",
-        digests,
+        digests_of_evaluation,
     ),
     "embed": ("pipeline embed --input {examples} --model {model} --output {output}", digests),
     "embed_source": (
