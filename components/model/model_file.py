@@ -85,6 +85,16 @@ def num_levels(path: epath.Path) -> int:
     return _read_setting(path, "levels", int, 1)
 
 
+def prior_name(path: epath.Path) -> str:
+    """The name of the prior of the VAE in a `.keras` file.
+
+    Raises:
+      WorkError: the file is not a saved VAE of this project.
+    """
+    # Files of earlier versions do not have the setting.
+    return _read_setting(path, "prior", str, "standard_normal")
+
+
 def _read_setting(path: epath.Path, name: str, type_: Any, default: Any) -> Any:
     """An argument of the VAE's constructor, of a type. Raises the errors of `image_shape`."""
     with files.open_regular(path) as file:

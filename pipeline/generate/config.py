@@ -49,7 +49,7 @@ class GenerateConfig:
         AUTO,
         "where samples are drawn from: the prior, or aggregate, a mixture of normal distributions "
         "fitted to the posteriors of the training examples; auto is aggregate if these are at "
-        "hand and the model is no hierarchy, else prior",
+        "hand and the prior is standard_normal, of one level, else prior",
         choices=(AUTO, PRIOR, AGGREGATE),
     )
     temperature: float = option(

@@ -70,13 +70,15 @@ class SampleTask:
 def _sampler(subjects: Subjects) -> str:
     """The requested sampler, or the default."""
     asked = subjects.config.sampler
-    is_hierarchy = model_file.num_levels(subjects.model.path / MODEL_FILE) > 1
+    file = subjects.model.path / MODEL_FILE
+    is_hierarchy = model_file.num_levels(file) > 1
     if asked == AUTO:
-        # The latents of all classes together do not have the labels that are decoded.
+        # A trained prior fits the aggregate posterior itself, and the latents of all classes
+        # together do not have the labels that are decoded.
+        is_fixed = model_file.prior_name(file) == "standard_normal" and not is_hierarchy
         is_mixed = bool(subjects.classes) and subjects.label is None
         has_examples = subjects.training_set.dataset is not None
-        can_fit = has_examples and not is_hierarchy and not is_mixed
-        return AGGREGATE if can_fit else PRIOR
+        return AGGREGATE if is_fixed and has_examples and not is_mixed else PRIOR
     if asked == AGGREGATE and is_hierarchy:
         raise ConfigError(
             f"{subjects.model.path} has a hierarchy of latents, which are too many for the sampler "

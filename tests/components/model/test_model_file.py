@@ -168,12 +168,16 @@ def test_damage_is_one_line_or_changes_nothing(saved, tmp_path):
 
 def test_files_of_earlier_versions_have_no_classes_and_one_level(saved, tmp_path):
     def without_either(config):
-        del config["config"]["classes"], config["config"]["levels"]
+        del config["config"]["classes"], config["config"]["levels"], config["config"]["prior"]
         return config
 
     earlier = write(tmp_path / "earlier.keras", with_config(saved, without_either))
     assert model_file.num_classes(earlier) == 0
     assert model_file.num_levels(earlier) == 1
+    assert model_file.prior_name(earlier) == "standard_normal"
     conditional = epath.Path(tmp_path / "conditional.keras")
-    VAE(image_shape=(6, 4, 3), network="mlp", latents=2, widths=(5,), classes=7).save(conditional)
+    VAE(
+        image_shape=(6, 4, 3), network="mlp", latents=2, widths=(5,), classes=7, prior="real_nvp"
+    ).save(conditional)
     assert model_file.num_classes(conditional) == 7
+    assert model_file.prior_name(conditional) == "real_nvp"

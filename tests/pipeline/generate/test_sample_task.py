@@ -10,6 +10,7 @@ from components.model.registry import MODEL_FILE
 from components.model.vae import VAE
 from pipeline.generate.config import GenerateConfig
 from pipeline.generate.sample_task import SampleTask
+from pipeline.generate.task import Subjects
 from tests.pipeline.generate.opened_tasks import opened, subjects
 
 
@@ -23,18 +24,27 @@ def test_the_default_sampler_is_the_aggregate_if_it_can_be_fitted(model_dir, mov
         SampleTask(subjects(moved_model, sampler="aggregate"))
 
 
+def with_model(given: Subjects, directory, **architecture) -> Subjects:
+    """What images are generated with, by a new model in place of the published one."""
+    VAE(image_shape=(28, 28, 1), latents=2, **architecture).save(directory / MODEL_FILE)
+    model = dataclasses.replace(given.model, path=epath.Path(directory))
+    return dataclasses.replace(given, model=model)
+
+
 def test_a_hierarchy_is_sampled_from_its_prior(model_dir, tmp_path):
-    VAE(image_shape=(28, 28, 1), network="residual", widths=(4, 4, 8), latents=2, levels=2).save(
-        tmp_path / MODEL_FILE
-    )
-    given = subjects(model_dir)
-    hierarchy = dataclasses.replace(
-        given, model=dataclasses.replace(given.model, path=epath.Path(tmp_path))
-    )
+    settings = {"network": "residual", "widths": (4, 4, 8), "levels": 2}
+    hierarchy = with_model(subjects(model_dir), tmp_path, **settings)
     assert SampleTask(hierarchy).sampler == "prior"
     asked = dataclasses.replace(hierarchy, config=GenerateConfig(sampler="aggregate"))
     with pytest.raises(ConfigError, match="has a hierarchy of latents, which are too many for"):
         SampleTask(asked)
+
+
+def test_a_trained_prior_is_sampled_unless_the_aggregate_is_asked_for(model_dir, tmp_path):
+    flow = with_model(subjects(model_dir), tmp_path, network="mlp", widths=(4,), prior="real_nvp")
+    assert SampleTask(flow).sampler == "prior"
+    asked = dataclasses.replace(flow, config=GenerateConfig(sampler="aggregate"))
+    assert SampleTask(asked).sampler == "aggregate"
 
 
 def test_samples_of_the_aggregate_have_the_moments_of_the_embeddings(model_dir, example_set):
