@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import compress, embed, libraries, medians, train, turns
+from benchmarks import compress, embed, libraries, medians, train, turns, uses
 from benchmarks.curves import read_curve
 from benchmarks.inputs import BenchmarkInputs
 from benchmarks.medians import Medians
@@ -391,6 +391,36 @@ def test_a_malformed_point_is_refused(cli, tmp_path, point):
     done = cli("benchmarks.curves", "model", "--output", tmp_path / "x.png", "--point", point)
     assert done.returncode == 2
     assert "NAME:FLOPS:NATS" in done.stderr
+
+
+# --- uses -----------------------------------------------------------------------------------------
+
+
+def test_the_three_uses_are_drawn_in_one_picture(cli, examples_dir, model_dir, tmp_path):
+    path = tmp_path / "uses.png"
+    places = ("--examples", examples_dir, "--denoiser", model_dir, "--generator", model_dir)
+    sizes = ("--size", "ours:2.5", "--size", "PNG:5")
+    done = cli("benchmarks.uses", *places, *sizes, "--output", path)
+    assert done.returncode == 0, done.stderr
+    with Image.open(path) as image:
+        assert image.width > 1500
+
+
+def test_rows_of_noisy_images_are_above_the_same_images_denoised(examples_dir, model_dir):
+    rows = uses.denoised(model_dir, examples_dir)
+    clean = PreparedDataset.open(examples_dir).images("test")[0] / 255
+    differences = rows - clean
+    assert rows.shape == (6, 6, *clean.shape)
+    # The first test image is the first of the picture.
+    assert np.std(differences[0, 0]) > 0.1
+    assert np.std(np.diff(rows[1, 0], axis=0)) < np.std(np.diff(rows[0, 0], axis=0))
+
+
+@pytest.mark.parametrize("size", ["PNG", "PNG:small"])
+def test_a_malformed_size_is_refused(cli, size):
+    done = cli("benchmarks.uses", "--size", size)
+    assert done.returncode == 2
+    assert "NAME:BITS" in done.stderr
 
 
 # --- compress -------------------------------------------------------------------------------------

@@ -106,8 +106,9 @@ class OneLevel:
       prior: p(z).
       decoder: maps latents, followed by the condition if there is one, to features.
       prior_means: maps a condition y to the mean m(y) of the latents, [batch, latents]: the prior
-        p(z|y) is then `prior` at z - m(y). If the prior did not depend on the label, the latents
-        alone would say what an image shows, and the decoder would not learn to use the label.
+        p(z|y) is then `prior`, given y, at z - m(y). If the prior did not depend on the label, the
+        latents alone would say what an image shows, and the decoder would not learn to use the
+        label.
     """
 
     def __init__(
@@ -149,7 +150,7 @@ class OneLevel:
         density = posterior.without_gradient() if stop_posterior else posterior
         with tf.name_scope("prior"):
             prior_mean = None if self._prior_means is None else self._prior_means(condition)
-            log_prior = self._prior.log_prob(_centered(z, prior_mean))
+            log_prior = self._prior.log_prob(_centered(z, prior_mean), condition)
             closed_form = self._prior.kl_by_dimension(
                 Normal(_centered(posterior.mean, prior_mean), posterior.log_variance)
             )
@@ -166,7 +167,7 @@ class OneLevel:
             return self._decoder(z if condition is None else tf.concat([z, condition], axis=-1))
 
     def sample_prior(self, noise: tf.Tensor, condition: tf.Tensor | None = None) -> tf.Tensor:
-        z = self._prior.sample(noise)
+        z = self._prior.sample(noise, condition)
         return z if self._prior_means is None else z + self._prior_means(condition)
 
 

@@ -113,7 +113,9 @@ class VAE(keras.Model):
         if architecture.linear_path != "none":
             self.encoder = linear_path.beside_encoder(self.encoder, settings)
             self.decoder = linear_path.beside_decoder(self.decoder, settings)
-        self.prior = PRIORS[architecture.prior](architecture.latents, name="prior")
+        self.prior = PRIORS[architecture.prior](
+            architecture.latents, conditions=architecture.classes, name="prior"
+        )
         self.prior_means = None
         if architecture.classes:
             self.prior_means = keras.layers.Dense(

@@ -1,6 +1,7 @@
 """A normalizing flow as a prior: RealNVP (Dinh, Sohl-Dickstein and Bengio, 2017)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -21,7 +22,8 @@ class RealNVP(Prior):
     the second half has one more. A single latent has no other half, so there is one coupling, of
     constant scale and shift: the prior is then a normal distribution of learned mean and variance.
 
-    The flow begins as the identity, so the prior begins as N(0, I).
+    The flow begins as the identity, so the prior begins as N(0, I). The networks of a conditional
+    prior p(z|y) see the condition y beside the kept half.
 
     Args:
       latents: number of latent dimensions.
@@ -31,14 +33,14 @@ class RealNVP(Prior):
     """
 
     def __init__(
-        self, latents: int, *, couplings: int = 4, widths: Sequence[int] = (128, 128), **kwargs
+        self, latents: int, *, couplings: int = 4, widths: Sequence[int] = (128, 128), **kwargs: Any
     ):
         super().__init__(latents, **kwargs)
         self._half_sizes = (latents // 2, latents - latents // 2)
         self.conditioners = [
             _conditioner(
                 # A single latent is conditioned on a constant.
-                max(1, self._half_sizes[index % 2]),
+                max(1, self._half_sizes[index % 2]) + self.conditions,
                 self._half_sizes[1 - index % 2],
                 widths,
                 name=f"coupling_{index}",
@@ -46,26 +48,30 @@ class RealNVP(Prior):
             for index in range(couplings if latents > 1 else 1)
         ]
 
-    def log_prob(self, z: tf.Tensor) -> tf.Tensor:
-        """The log-density of latents [batch, latents], in nats, shape [batch]."""
+    def log_prob(self, z: tf.Tensor, condition: tf.Tensor | None = None) -> tf.Tensor:
         # log p(z) = log N(u(z); 0, I) + log |det du/dz|
-        u, log_determinant = self.forward(z)
+        u, log_determinant = self.forward(z, condition)
         return standard_normal_like(u).log_prob(u) + log_determinant
 
-    def sample(self, noise: tf.Tensor) -> tf.Tensor:
+    def sample(self, noise: tf.Tensor, condition: tf.Tensor | None = None) -> tf.Tensor:
         """The latents [batch, latents] that the flow maps to the noise, of the same shape."""
         halves = tf.split(noise, self._half_sizes, axis=-1)
         for index, conditioner in reversed(list(enumerate(self.conditioners))):
             kept, moved = index % 2, 1 - index % 2
-            log_scale, shift = self._log_scale_and_shift(conditioner, halves[kept], halves[moved])
+            log_scale, shift = self._log_scale_and_shift(
+                conditioner, halves[kept], halves[moved], condition
+            )
             halves[moved] = (halves[moved] - shift) * tf.exp(-log_scale)
         return tf.concat(halves, axis=-1)
 
-    def forward(self, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def forward(
+        self, z: tf.Tensor, condition: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """The flow u(z).
 
         Args:
           z: latents, shape [batch, latents].
+          condition: as for `log_prob`.
 
         Returns:
           u, shape [batch, latents], and log |det du/dz|, in nats, shape [batch].
@@ -74,18 +80,26 @@ class RealNVP(Prior):
         log_determinant = tf.zeros_like(z[:, 0])
         for index, conditioner in enumerate(self.conditioners):
             kept, moved = index % 2, 1 - index % 2
-            log_scale, shift = self._log_scale_and_shift(conditioner, halves[kept], halves[moved])
+            log_scale, shift = self._log_scale_and_shift(
+                conditioner, halves[kept], halves[moved], condition
+            )
             halves[moved] = halves[moved] * tf.exp(log_scale) + shift
             # The Jacobian is triangular, and its diagonal is ones and the scales.
             log_determinant += tf.reduce_sum(log_scale, axis=-1)
         return tf.concat(halves, axis=-1), log_determinant
 
     def _log_scale_and_shift(
-        self, conditioner: keras.Sequential, kept: tf.Tensor, moved: tf.Tensor
+        self,
+        conditioner: keras.Sequential,
+        kept: tf.Tensor,
+        moved: tf.Tensor,
+        condition: tf.Tensor | None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """What a coupling does to the half `moved`; two tensors of its shape."""
-        condition = kept if self.latents > 1 else tf.ones_like(moved)
-        raw, shift = tf.split(conditioner(condition), 2, axis=-1)
+        inputs = kept if self.latents > 1 else tf.ones_like(moved)
+        if condition is not None:
+            inputs = tf.concat([inputs, condition], axis=-1)
+        raw, shift = tf.split(conditioner(inputs), 2, axis=-1)
         return _LOG_SCALE_BOUND * tf.tanh(raw / _LOG_SCALE_BOUND), shift
 
 

@@ -17,20 +17,27 @@ class Prior(keras.layers.Layer, abc.ABC):
 
     Args:
       latents: number of latent dimensions.
+      conditions: width of the condition y that p(z|y) is given; 0 for none.
       **kwargs: Keras's own arguments, such as `name`.
     """
 
     # Whether the divergence of a normal distribution from the prior has a closed form.
     has_closed_form = False
 
-    def __init__(self, latents: int, **kwargs):
+    def __init__(self, latents: int, *, conditions: int = 0, **kwargs):
         super().__init__(dtype="float32", **kwargs)
         self.latents = latents
+        self.conditions = conditions
         self.built = True
 
     @abc.abstractmethod
-    def log_prob(self, z: tf.Tensor) -> tf.Tensor:
-        """The log-density of latents [batch, latents], in nats, shape [batch]."""
+    def log_prob(self, z: tf.Tensor, condition: tf.Tensor | None = None) -> tf.Tensor:
+        """The log-density of latents [batch, latents], in nats, shape [batch].
+
+        Args:
+          z: the latents.
+          condition: shape [batch, conditions]; None without one.
+        """
 
     def kl_by_dimension(self, posterior: Normal) -> tf.Tensor | None:
         """The term of each latent dimension in KL(posterior || prior), in nats, [batch, latents].
@@ -41,11 +48,12 @@ class Prior(keras.layers.Layer, abc.ABC):
         return None
 
     @abc.abstractmethod
-    def sample(self, noise: tf.Tensor) -> tf.Tensor:
+    def sample(self, noise: tf.Tensor, condition: tf.Tensor | None = None) -> tf.Tensor:
         """Draws from the prior.
 
         Args:
           noise: standard normal, shape [batch, latents].
+          condition: as for `log_prob`.
 
         Returns:
           One draw for each row of the noise, of the same shape.

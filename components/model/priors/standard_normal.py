@@ -9,17 +9,19 @@ from components.model.priors.prior import Prior
 class StandardNormal(Prior):
     """The standard normal distribution, which has no weights.
 
-    It is the one prior whose divergence from a posterior has a closed form.
+    It is the one prior whose divergence from a posterior has a closed form. It does not depend on a
+    condition.
     """
 
     has_closed_form = True
 
-    def log_prob(self, z: tf.Tensor) -> tf.Tensor:
-        """The log-density of latents [batch, latents], in nats, shape [batch]."""
+    def log_prob(self, z: tf.Tensor, condition: tf.Tensor | None = None) -> tf.Tensor:
+        del condition
         return standard_normal_like(z).log_prob(z)
 
-    def sample(self, noise: tf.Tensor) -> tf.Tensor:
+    def sample(self, noise: tf.Tensor, condition: tf.Tensor | None = None) -> tf.Tensor:
         """The noise itself, shape [batch, latents]."""
+        del condition
         return noise
 
     def kl_by_dimension(self, posterior: Normal) -> tf.Tensor:

@@ -171,11 +171,11 @@ def test_the_prior_of_a_conditional_model_has_a_mean_for_each_label(prior):
     means = np.random.default_rng(1).standard_normal((4, 3)).astype(np.float32)
     model.prior_means.set_weights([means])
     images, noise = random_images(), random_noise(model)
-    shifts = means[LABELS]
-    expected = model.prior.sample(noise) + shifts
+    shifts, condition = means[LABELS], tf.one_hot(LABELS, 4)
+    expected = model.prior.sample(noise, condition) + shifts
     np.testing.assert_allclose(model.sample_prior(noise, LABELS), expected, rtol=1e-6)
     inference = model.infer(images, noise, LABELS)
-    log_prior = model.prior.log_prob(inference.z - shifts)
+    log_prior = model.prior.log_prob(inference.z - shifts, condition)
     np.testing.assert_allclose(inference.log_prior[:, 0], log_prior, rtol=1e-5, atol=1e-5)
     if prior == "standard_normal":
         # KL(N(m, s²) || N(a, 1)) = ½ (s² + (m - a)² - 1 - log s²)

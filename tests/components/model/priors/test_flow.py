@@ -83,6 +83,29 @@ def test_the_flow_of_one_latent_is_affine():
     assert len(flow.conditioners) == 1
 
 
+@pytest.mark.parametrize("latents", [1, 2, 5])
+def test_a_condition_changes_the_shape_of_the_density(latents):
+    flow = make(latents, conditions=3)
+    z = normal(50, latents)
+    first, second = (tf.one_hot(tf.fill([50], label), 3) for label in (0, 1))
+    (u, log_determinant), (other, other_log_determinant) = (
+        flow.forward(z, condition) for condition in (first, second)
+    )
+    assert np.abs(u - other).max() > 0.1
+    assert np.abs(log_determinant - other_log_determinant).max() > 0.05
+    np.testing.assert_allclose(flow.sample(u, first), z, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(flow.sample(other, second), z, rtol=1e-4, atol=1e-4)
+
+
+def test_a_conditional_density_of_one_latent_integrates_to_one():
+    flow = make(1, conditions=2)
+    z = np.linspace(-30, 30, 60_001, dtype=np.float32)[:, np.newaxis]
+    for label in range(2):
+        condition = tf.one_hot(tf.fill([len(z)], label), 2)
+        density = np.exp(flow.log_prob(tf.constant(z), condition).numpy().astype(np.float64))
+        assert density.sum() * 1e-3 == pytest.approx(1, abs=1e-3)
+
+
 def test_every_weight_gets_a_gradient_after_the_first_update():
     flow = make(5)
     with tf.GradientTape() as tape:
