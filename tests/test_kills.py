@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from components.model import vae
@@ -52,6 +53,49 @@ def test_prepare_killed_at_random_moments_publishes_the_same_bytes(tmp_path):
         assert published_files(output) == expected
         assert [path.name for path in tmp_path.glob(f"{number}.*")] == []
     assert killed > KILLS // 2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_embed_killed_between_its_shards_continues_with_the_missing_ones(model_dir, tmp_path):
+    arrays = tmp_path / "arrays.npz"
+    np.savez(arrays, images=np.random.default_rng(0).integers(0, 256, (6000, 28, 28), np.uint8))
+
+    def start(output: Path) -> subprocess.Popen:
+        # About 47 shards.
+        arguments = ("--input", arrays, "--shard_bytes", 100_000, "--model", model_dir)
+        return subprocess.Popen(
+            module_command("pipeline", "embed", *arguments, "--output", output),
+            cwd=ROOT,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=limit_address_space,
+        )
+
+    def done(output: Path) -> int:
+        return len(list(output.with_name(f"{output.name}.draft").glob("*.done.json")))
+
+    assert start(tmp_path / "uninterrupted").wait() == 0
+    expected = published_files(tmp_path / "uninterrupted")
+    moments = random.Random(0)
+    counts = []
+    for number in range(KILLS // 5):
+        output = tmp_path / str(number)
+        for _ in range(5):
+            before = done(output)
+            target = before + moments.randint(1, 4)
+            process = start(output)
+            while not (has_ended(process) or done(output) >= target):
+                pass
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=moments.uniform(0, 0.02))
+            process.kill()
+            process.wait()
+            counts.append(done(output))
+            assert process.returncode == -signal.SIGKILL
+            assert counts[-1] >= target
+        assert start(output).wait() == 0
+        assert published_files(output) == expected
+    assert len(counts) == KILLS
 
 
 # A checkpoint follows every call of steps, so most kills come while one is written.
