@@ -188,8 +188,11 @@ def _write_evaluation(
     )
     writer.draw_learning_curves(epochs)
     samples = writer.draw_samples(seed=config.draws_seed)
+    comparisons = list(measured.comparisons.values())
+    for name, compared in measured.comparisons.items():
+        writer.draw_comparison(name, compared)
     if "train" in dataset.splits and split != "train":
-        writer.draw_neighbors_of_samples(samples, dataset, scored)
+        comparisons.insert(0, writer.draw_neighbors_of_samples(samples, dataset, scored))
     report = ReportSubject(
         dataset=dataset,
         trained=trained,
@@ -204,6 +207,7 @@ def _write_evaluation(
         space=writer.draw_latent_space(means, split_examples.labels),
         samples=samples,
         reconstructions=writer.draw_reconstructions(split_examples),
+        comparisons=comparisons,
         findings=found,
         notes=[console.visible(note) for note in notes],
     )

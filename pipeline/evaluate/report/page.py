@@ -9,6 +9,7 @@ import hashlib
 import importlib.resources
 
 import jinja2
+import numpy as np
 
 from components.figures.embedded import dots, tiles
 from pipeline.evaluate.report import commands, texts
@@ -16,11 +17,12 @@ from pipeline.evaluate.report.data_section import data_section
 from pipeline.evaluate.report.example_section import class_rows, extremes, thumbnails
 from pipeline.evaluate.report.explorer import explorer
 from pipeline.evaluate.report.figure_table import headlines, table
-from pipeline.evaluate.report.subject import ReportSubject, Strip
+from pipeline.evaluate.report.subject import ComparedImages, ReportSubject, Strip
 from trainer.train_counts import TrainCounts
 
 _SCRIPTS = ("decoder.js", "explorer.js")
 _MAX_COLUMNS = 10  # Of samples and reconstructions; more would be tiny on a telephone.
+_MAX_ROWS = 6  # Of compared images.
 _GRID_SIDE = 64  # Pixels of an image of the decoded latent space.
 
 
@@ -68,6 +70,7 @@ def render(subject: ReportSubject) -> str:
         plane_distribution=plane.distribution,
         samples=[_picture(subject, strip) for strip in subject.samples],
         reconstructions=[_picture(subject, strip) for strip in subject.reconstructions],
+        comparisons=map(_comparison, subject.comparisons),
         findings=subject.findings,
         commands=commands.repeat(
             subject.dataset.artifact, subject.trained, subject.config, output=subject.output
@@ -98,3 +101,13 @@ def _picture(subject: ReportSubject, strip: Strip) -> dict[str, object]:
     """The images of a strip as a picture, with the name of their class if they are of one."""
     name = "" if strip.label is None else subject.class_names[strip.label]
     return {"name": name, "image": tiles(strip.images[:, :_MAX_COLUMNS])}
+
+
+def _comparison(compared: ComparedImages) -> dict[str, object]:
+    """The first of some compared images, a picture for each row."""
+    rows = zip(compared.names, compared.images[:_MAX_ROWS, np.newaxis, :_MAX_COLUMNS], strict=False)
+    return {
+        "title": compared.title,
+        "caption": compared.caption,
+        "rows": [{"name": name, "image": tiles(images)} for name, images in rows],
+    }
