@@ -1,17 +1,9 @@
-"""The page of a report: the templates, filled with what the other modules say.
+"""The page of a report: its template, filled with what the other modules say."""
 
-All texts are escaped, since names come from strangers; and the page allows no script but its own,
-and nothing from the network.
-"""
-
-import base64
-import hashlib
-import importlib.resources
-
-import jinja2
 import numpy as np
 
 from components.figures.embedded import dots, tiles
+from pipeline.evaluate import web_page
 from pipeline.evaluate.report import commands, texts
 from pipeline.evaluate.report.data_section import data_section
 from pipeline.evaluate.report.example_section import class_rows, extremes, thumbnails
@@ -36,11 +28,10 @@ def render(subject: ReportSubject) -> str:
     counts = subject.trained.counts(TrainCounts)
     plot = explorer(subject)
     extreme = extremes(subject)
-    script = "".join(map(_asset, _SCRIPTS))
-    return _template("report.html").render(
-        style=_asset("report.css"),
-        script=script,
-        script_hash=f"sha256-{_hash(script)}",
+    return web_page.render(
+        "report.html",
+        styles=["report.css"],
+        scripts=_SCRIPTS,
         title=f"{scores.dataset} · {scores.preset}",
         facts=texts.facts(subject, counts),
         notes=subject.notes,
@@ -78,23 +69,6 @@ def render(subject: ReportSubject) -> str:
         configs=texts.configs(subject),
         digests=texts.digests(subject),
     )
-
-
-def _template(name: str) -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_asset), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    return environment.get_template(name)
-
-
-def _asset(name: str) -> str:
-    """The text of a template, a style sheet or a script."""
-    return importlib.resources.files("pipeline.evaluate.templates").joinpath(name).read_text()
-
-
-def _hash(script: str) -> str:
-    """The digest by which a content security policy recognizes a script."""
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def _picture(subject: ReportSubject, strip: Strip) -> dict[str, object]:
