@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from etils import epath
 
+from components.base.manifest import load_artifact
 from pipeline.evaluate.config import EvaluateConfig
 from pipeline.evaluate.scores import Scores
 from pipeline.evaluate.stage import REPORT, evaluate
@@ -53,7 +54,7 @@ def run(
         prepare_config, output=examples, overwrite=overwrite, verify=verify, beam_args=beam_args
     )
     clock.lap("prepare", examples)
-    stage.run(
+    is_trained = stage.run(
         preset,
         train_config,
         examples=examples,
@@ -63,6 +64,10 @@ def run(
         verify=verify,
     )
     clock.lap("train", model)
+    of_data, of_model = (
+        load_artifact(directory, stage=name).manifest.notes
+        for directory, name in ((examples, "prepare"), (model, "train"))
+    )
     evaluation_artifact = evaluate(
         evaluate_config,
         examples=examples,
@@ -70,8 +75,11 @@ def run(
         output=evaluation,
         overwrite=overwrite,
         verify=verify,
+        known=of_model,
     )
     clock.lap("evaluate", evaluation)
+    # The trainer has told its own notes as warnings.
+    told = set(of_model) - set(of_data) if is_trained else set()
     scores = Scores.of(evaluation_artifact)
     tracking.track(
         run_options.tracker,
@@ -83,13 +91,13 @@ def run(
         [
             *clock.lines,
             "",
-            *(f"note: {note}" for note in evaluation_artifact.manifest.notes),
+            *(f"note: {note}" for note in evaluation_artifact.manifest.notes if note not in told),
             f"{scores.dataset}, preset {scores.preset}, {scores.split} ELBO "
             f"{scores.metric('elbo')} nats "
             f"(rate {scores.metric('rate').value:z.2f}, "
             f"distortion {scores.metric('distortion').value:z.2f})",
             *_further(scores),
-            scores.how_measured(),
+            *scores.measured_on(),
             f"report: {evaluation / REPORT}",
         ]
     )

@@ -25,7 +25,7 @@ def run(
     overwrite: bool = False,
     verify: bool = False,
     extend: bool = False,
-) -> None:
+) -> bool:
     """Trains a model on a prepared dataset, unless the output is up to date.
 
     With several hosts (TF_CONFIG), each of them calls this function. Only the chief writes files.
@@ -39,6 +39,9 @@ def run(
       overwrite: replace a different or damaged artifact in `output`.
       verify: read all files of a model that is up to date, to check their content.
       extend: continue the finished model in `output`, which has fewer epochs.
+
+    Returns:
+      Whether a model was trained; False if the output was up to date.
 
     Raises:
       ConfigError: `examples` is not an artifact of prepare or lacks the labels that the config asks
@@ -63,6 +66,7 @@ def run(
     )
     if is_trained and is_chief:
         console.say(f"train: {_outcome(load_artifact(output, stage='train'))} ({output})")
+    return is_trained
 
 
 def run_on(

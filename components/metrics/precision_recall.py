@@ -44,7 +44,7 @@ def precision_and_recall(
         distances = _squared_distances(samples[rows], reference)
         realistic[rows] = (distances <= reference_radii).any(axis=1)
         covered |= (distances <= sample_radii[rows, np.newaxis]).any(axis=0)
-    return Mean.of(realistic), Mean.of(covered)
+    return Mean.of_proportion(realistic), Mean.of_proportion(covered)
 
 
 def _squared_radii(vectors: np.ndarray, k: int) -> np.ndarray:

@@ -17,6 +17,7 @@ from components.base import earlier_versions
 from components.metrics.mean import Mean
 from pipeline.compare.runs import ComparedRun
 from pipeline.evaluate.metrics import METRICS
+from pipeline.evaluate.scores import mean_as_json
 
 # Metrics of the data under the likelihood: those of two likelihoods are about different quantities.
 _OF_LIKELIHOOD = {"elbo", "distortion", "nll", "bits_per_dim"}
@@ -84,10 +85,10 @@ class Comparison:
             "settings": self.settings,
             "metrics": {
                 each.name: {
-                    "means": [mean and _as_json(mean) for mean in each.means],
+                    "means": [mean and mean_as_json(mean) for mean in each.means],
                     "differences": [
                         difference
-                        and {**_as_json(difference.mean), "is_paired": difference.is_paired}
+                        and {**mean_as_json(difference.mean), "is_paired": difference.is_paired}
                         for difference in each.differences
                     ],
                 }
@@ -229,8 +230,3 @@ def _likelihood(run: ComparedRun) -> str:
     settings = earlier_versions.with_earlier("train", run.model.manifest.config)
     name = protocol.likelihood or settings["likelihood"]
     return f"{name} given the {protocol.given}" if protocol.given else name
-
-
-def _as_json(mean: Mean) -> dict[str, float | None]:
-    half_width = mean.half_width if math.isfinite(mean.half_width) else None
-    return {"mean": mean.value, "half_width_95": half_width}

@@ -3,16 +3,15 @@
 import base64
 import dataclasses
 from collections.abc import Sequence
-from importlib import resources
 
 from etils import epath
 
 from pipeline.compare import table
 from pipeline.compare.differences import Comparison
 from pipeline.compare.runs import ComparedRun
+from pipeline.evaluate import web_page
 from pipeline.evaluate.metrics import METRICS
 
-_TEMPLATE = "comparison.html"
 # The figures of an evaluation that are shown beside each other: their titles and captions.
 _PICTURES = {
     "samples": ("Samples", "Images decoded from draws from the prior."),
@@ -56,11 +55,6 @@ def render(
     Raises:
       WorkError: a picture is damaged.
     """
-    import jinja2  # Not needed for a comparison that is up to date.
-
-    # Names come from strangers.
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    source = resources.files("pipeline.compare").joinpath("templates", _TEMPLATE).read_text("utf-8")
     metrics = []
     for metric in comparison.metrics:
         described = METRICS[metric.name]
@@ -72,7 +66,11 @@ def render(
             for mean, difference in zip(metric.means, metric.differences, strict=True)
         ]
         metrics.append({"title": described.title, "unit": described.unit, "cells": cells})
-    return environment.from_string(source).render(
+    return web_page.render(
+        "comparison.html",
+        folder="pipeline.compare.templates",
+        styles=["comparison.css"],
+        title=" · ".join(comparison.names),
         names=comparison.names,
         notes=comparison.notes,
         explanation=table.EXPLANATION,

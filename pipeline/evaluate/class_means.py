@@ -8,6 +8,7 @@ import numpy as np
 from components.base import console
 from components.metrics.mean import Mean
 from components.sources.source import UNLABELLED
+from pipeline.evaluate.metrics import METRICS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,9 +45,10 @@ def means_by_class(
     means: dict[str, dict[str, ClassMean]] = {}
     for name, values in by_example.items():
         means[name] = {}
+        mean_of = Mean.of_proportion if METRICS[name].is_proportion else Mean.of
         for label, members in rows.items():
             scored = values[members][~np.isnan(values[members])]
             if len(scored):
-                mean = ClassMean(Mean.of(scored), len(scored))
-                means[name][console.visible(class_names[label])] = mean
+                mean = mean_of(scored)
+                means[name][console.visible(class_names[label])] = ClassMean(mean, len(scored))
     return means

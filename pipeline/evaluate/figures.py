@@ -16,7 +16,7 @@ from components.metrics.nearest_images import nearest_images
 from components.model.decode import decode, reconstruct
 from components.model.latent_plane import Plane
 from pipeline.evaluate.metrics import METRICS
-from pipeline.evaluate.report.subject import LatentPlane, Strip
+from pipeline.evaluate.report.subject import ComparedImages, LatentPlane, Strip
 from pipeline.evaluate.scores import Scores
 from trainer.recording.epoch_metrics import EpochMetrics
 
@@ -132,7 +132,7 @@ class FigureWriter:
 
     def draw_neighbors_of_samples(
         self, samples: Sequence[Strip], dataset: PreparedDataset, heldout: ExampleBatch
-    ) -> None:
+    ) -> ComparedImages:
         """Draws samples above the training images that they are most like.
 
         A model that has memorized training images draws them again: its samples are much nearer to
@@ -142,6 +142,9 @@ class FigureWriter:
           samples: what `draw_samples` returned.
           dataset: the dataset with the training images.
           heldout: examples that are not among them, in random order.
+
+        Returns:
+          What is drawn.
         """
         rows, columns = _NEIGHBOR_GRID
         shown = np.concatenate([strip.images for strip in samples])[:rows, :columns]
@@ -152,16 +155,27 @@ class FigureWriter:
         )
         medians = [float(np.median(part)) for part in np.split(distances, [len(flat)])]
         pairs = np.stack([shown, neighbors[: len(flat)].reshape(shown.shape)], axis=1)
+        found = f"{medians[0]:.3f} for samples, {medians[1]:.3f} for {self._scores.split} images"
+        compared = ComparedImages(
+            title="Samples and the training images nearest to them",
+            subtitle=f"{self._scores.dataset} · {self._scores.preset} · median distance: {found} "
+            "(root mean squared difference of intensities from 0 to 1)",
+            caption="The distance is the root mean squared difference of intensities from 0 to 1; "
+            f"its median is {found}. A model that has memorized training images draws them again: "
+            "its samples are then much nearer to training images than images that it has not seen.",
+            names=["sample", "nearest training image"] * len(shown),
+            images=pairs.reshape(-1, *shown.shape[1:]),
+        )
+        self.draw_comparison("neighbors_of_samples", compared)
+        return compared
+
+    def draw_comparison(self, name: str, compared: ComparedImages) -> None:
+        """Draws rows of images that are compared, to files of the given name."""
         grids.image_grid(
-            pairs.reshape(-1, *shown.shape[1:]),
-            row_names=["sample", "nearest training image"] * len(shown),
-            **self._titles(
-                "Samples and the training images nearest to them",
-                f"{self._scores.dataset} · {self._scores.preset} · median distance: "
-                f"{medians[0]:.3f} for samples, {medians[1]:.3f} for {self._scores.split} images "
-                "(root mean squared difference of intensities from 0 to 1)",
-            ),
-            path=self._files("neighbors_of_samples"),
+            compared.images,
+            row_names=compared.names,
+            **self._titles(compared.title, compared.subtitle),
+            path=self._files(name),
         )
 
     def draw_reconstructions(self, examples: ExampleBatch) -> list[Strip]:

@@ -24,6 +24,11 @@ class Metric:
     unit: str
     digits: int = 2
 
+    @property
+    def is_proportion(self) -> bool:
+        """Whether it is a fraction of examples or samples."""
+        return self.unit in (LABELS, SAMPLES, EXAMPLES)
+
 
 # All metrics, in the order in which they are shown. An evaluation has some of them.
 METRICS = {
@@ -47,8 +52,8 @@ METRICS = {
     "kid": Metric("kernel distance of samples (KID)", KERNELS, digits=4),
     "kid_aggregate": Metric("KID of samples from the aggregate posterior", KERNELS, digits=4),
     "kid_floor": Metric("KID of training images", KERNELS, digits=4),
-    "precision": Metric("precision of samples", SAMPLES, digits=3),
-    "recall": Metric("recall of samples", EXAMPLES, digits=3),
+    "precision": Metric("precision of samples", SAMPLES, digits=4),
+    "recall": Metric("recall of samples", EXAMPLES, digits=4),
 }
 
 # These are measured whatever is asked for: figures and summaries show them.

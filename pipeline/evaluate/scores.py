@@ -105,8 +105,18 @@ class Scores:
         """The mean of a metric."""
         return self.means[name]
 
+    def measured_on(self) -> list[str]:
+        """What the scores are of, in lines for a terminal of 80 columns."""
+        protocol, which = self.protocol, f"{self.examples:,}"
+        if protocol.examples_in_split and self.examples < protocol.examples_in_split:
+            which = f"the first {which} of {protocol.examples_in_split:,}"
+        lines = [f"measured on {which} {self.split} examples, {self.draws} draws of z each"]
+        if protocol.given:
+            lines.append(f"the {protocol.given} of every example is given: all is of p(x|y)")
+        return lines
+
     def how_measured(self) -> str:
-        """How the scores were measured, in a sentence."""
+        """How the scores were measured, in a sentence for a page."""
         protocol = self.protocol
         parts = [f"{self.draws} draws of z per example for the ELBO"]
         if protocol.given:
@@ -173,13 +183,13 @@ class Scores:
             "examples": self.examples,
             "draws": self.draws,
             "unit": NATS,
-            **{name: _mean_as_json(self.means[name]) for name in METRICS if name in self.means},
+            **{name: mean_as_json(self.means[name]) for name in METRICS if name in self.means},
             "protocol": dataclasses.asdict(self.protocol),
             "not_measured": dict(self.not_measured),
             "rate_per_dimension": self.rate_per_dimension,
             "by_class": {
                 name: {
-                    class_name: {**_mean_as_json(each.mean), "examples": each.examples}
+                    class_name: {**mean_as_json(each.mean), "examples": each.examples}
                     for class_name, each in classes.items()
                 }
                 for name, classes in self.by_class.items()
@@ -214,16 +224,18 @@ class _MeanRecord:
 
     mean: float
     half_width_95: float | None
+    interval_95: tuple[float, float] | None = None
 
     def as_mean(self) -> Mean:
-        return Mean(self.mean, math.inf if self.half_width_95 is None else self.half_width_95)
+        half_width = math.inf if self.half_width_95 is None else self.half_width_95
+        return Mean(self.mean, half_width, self.interval_95)
 
 
 @dataclasses.dataclass(frozen=True)
 class _ClassMeanRecord(_MeanRecord):
     """The mean over a class in a manifest."""
 
-    examples: int
+    examples: int = dataclasses.field(kw_only=True)
 
 
 # The scores in a manifest. Evaluations of earlier versions lack the fields that have defaults.
@@ -252,6 +264,11 @@ _ScoresRecord = dataclasses.make_dataclass(
 )
 
 
-def _mean_as_json(mean: Mean) -> dict[str, float | None]:
+def mean_as_json(mean: Mean) -> dict[str, Any]:
+    """A mean as a JSON value; with the ends of its interval if the mean is not in its middle.
+
+    An infinite half-width is null: JSON has no infinity.
+    """
     half_width = mean.half_width if math.isfinite(mean.half_width) else None
-    return {"mean": mean.value, "half_width_95": half_width}
+    ends = {} if mean.ends is None else {"interval_95": list(mean.ends)}
+    return {"mean": mean.value, "half_width_95": half_width, **ends}

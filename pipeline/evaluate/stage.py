@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,6 +43,7 @@ def evaluate(
     output: epath.PathLike,
     overwrite: bool = False,
     verify: bool = False,
+    known: Collection[str] = (),
 ) -> Artifact:
     """Evaluates a model on the test split, unless the evaluation is up to date.
 
@@ -54,6 +56,7 @@ def evaluate(
       output: directory to publish the evaluation in.
       overwrite: whether to replace another or a damaged artifact in `output`.
       verify: whether to read all files of an artifact that is up to date, to check their content.
+      known: texts of findings that the user has read: there are no warnings of these.
 
     Raises:
       ConfigError: `examples` or `model` is not an artifact of the right stage, the model was
@@ -80,7 +83,9 @@ def evaluate(
     with plan.publish(resume=True, overwrite=overwrite) as draft:
         # The model has the notes of the dataset that it was trained on, usually the same one.
         notes = list(dict.fromkeys([*dataset.artifact.manifest.notes, *trained.manifest.notes]))
-        scores = _write_evaluation(config, dataset, trained, draft.path, output=output, notes=notes)
+        scores = _write_evaluation(
+            config, dataset, trained, draft.path, output=output, notes=notes, known=known
+        )
         draft.counts = scores.as_json()
         draft.notes = notes
     console.say(f"evaluate: report in {epath.Path(output, REPORT)}")
@@ -110,6 +115,7 @@ def _write_evaluation(
     *,
     output: epath.PathLike,
     notes: list[str],
+    known: Collection[str],
 ) -> Scores:
     """Writes all files of an evaluation to `directory`; the report shows the notes and `output`."""
     tensorflow_setup.load()
@@ -146,7 +152,8 @@ def _write_evaluation(
     epochs = _epochs(trained)
     found = diagnosis.findings(subject, measured.means, trained=trained, epochs=epochs)
     for finding in found:
-        console.warn(finding.text)
+        if finding.text not in known:
+            console.warn(finding.text)
     protocol = _protocol(model, trained, num_examples=len(split_examples))
     scores = Scores(
         # Names may come from strangers, and hold characters that no font and no page has.
@@ -188,8 +195,11 @@ def _write_evaluation(
     )
     writer.draw_learning_curves(epochs)
     samples = writer.draw_samples(seed=config.draws_seed)
+    comparisons = list(measured.comparisons.values())
+    for name, compared in measured.comparisons.items():
+        writer.draw_comparison(name, compared)
     if "train" in dataset.splits and split != "train":
-        writer.draw_neighbors_of_samples(samples, dataset, scored)
+        comparisons.insert(0, writer.draw_neighbors_of_samples(samples, dataset, scored))
     report = ReportSubject(
         dataset=dataset,
         trained=trained,
@@ -204,6 +214,7 @@ def _write_evaluation(
         space=writer.draw_latent_space(means, split_examples.labels),
         samples=samples,
         reconstructions=writer.draw_reconstructions(split_examples),
+        comparisons=comparisons,
         findings=found,
         notes=[console.visible(note) for note in notes],
     )

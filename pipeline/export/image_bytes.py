@@ -12,6 +12,9 @@ from components.base.shapes import Shape
 # A number of each axis, (height, width).
 Axes = tuple[float | tf.Tensor, float | tf.Tensor]
 
+# The offset of the bit depth in a PNG, which the color type follows; and that of a palette.
+_PNG_TYPE, _PALETTE = 24, 3
+
 # The luma of ITU-R 601 in units of 2^-16, as Pillow computes it.
 _LUMA = (19595, 38470, 7471)
 
@@ -37,21 +40,40 @@ def decode_images(encoded: tf.Tensor, shape: Shape, *, background: int) -> tf.Te
 
 
 def _decoded(file: tf.Tensor) -> tf.Tensor:
-    """The pixels of a file, uint8 [height, width, 1 to 4]; 2 and 4 channels have an alpha."""
+    """The pixels of a file, uint8 [height, width, channels]; 4 channels have an alpha."""
     pixels = tf.cond(
         tf.io.is_jpeg(file),
         lambda: tf.io.decode_jpeg(file, dct_method="INTEGER_ACCURATE"),
-        lambda: tf.io.decode_png(file),
+        lambda: _decoded_png(file),
     )
     pixels.set_shape([None, None, None])
     return pixels
+
+
+def _decoded_png(file: tf.Tensor) -> tf.Tensor:
+    """The pixels of a PNG, uint8 [height, width, 3 or 4].
+
+    Unless a file has a palette, TensorFlow makes its transparent color (the chunk tRNS) transparent
+    only where it is asked for an alpha channel.
+    """
+    padded = tf.strings.join([file, bytes(_PNG_TYPE + 2)])
+    depth, kind = tf.unstack(tf.io.decode_raw(tf.strings.substr(padded, _PNG_TYPE, 2), tf.uint8), 2)
+
+    def with_alpha() -> tf.Tensor:
+        pixels = tf.io.decode_png(file, channels=4)
+        color, alpha = pixels[..., :3], pixels[..., 3:]
+        # If no color of a gray file is transparent, the alpha is the largest number of its depth.
+        is_opaque = (depth < 8) & (alpha > 0)
+        return tf.concat([color, tf.where(is_opaque, tf.constant(255, tf.uint8), alpha)], axis=-1)
+
+    return tf.cond(kind == _PALETTE, lambda: tf.io.decode_png(file), with_alpha)
 
 
 def _in_channels(pixels: tf.Tensor, channels: int, background: int) -> tf.Tensor:
     """Opaque pixels of 1 or 3 channels, float32 with whole numbers."""
     values = tf.cast(pixels, tf.int32)
     found = tf.shape(values)[-1]
-    num_alpha = 1 - found % 2
+    num_alpha = found // 4
     color, alpha = values[..., : found - num_alpha], values[..., found - num_alpha :]
     # Opaque pixels have no alpha channel: the sum over none, plus 255.
     alpha = tf.reduce_sum(alpha, axis=-1, keepdims=True) + 255 * (1 - num_alpha)

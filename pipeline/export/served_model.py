@@ -101,9 +101,9 @@ class ServedModel:
         """Encoder and decoder for runtimes that lack some operations of TensorFlow.
 
         There is no `decode` if the head decodes the pixels of an image in turn. Labels are not
-        checked.
+        checked, and a batch has an image or more.
         """
-        portable = {"encode": self.signatures["encode"]}
+        portable = {"encode": Signature(self.signatures["encode"].inputs, self._posterior)}
         if not self._vae.head.is_sequential:
             decode = self.signatures["decode"]
             portable["decode"] = Signature(decode.inputs, self._likelihood_mean)
@@ -111,8 +111,7 @@ class ServedModel:
 
     def encode(self, images: tf.Tensor) -> Outputs:
         """The posterior's `mean`, which is the embedding, and `log_variance`; [batch, latents]."""
-        posterior = self._vae.posterior(pixels.to_unit(images))
-        return {"mean": posterior.mean, "log_variance": posterior.log_variance}
+        return _with_a_row(self._posterior, images)
 
     def encode_bytes(self, image_bytes: tf.Tensor) -> Outputs:
         """What `encode` gives for PNG and JPEG files, strings of shape [batch]."""
@@ -122,12 +121,16 @@ class ServedModel:
     def decode(self, latents: tf.Tensor, labels: tf.Tensor | None = None) -> Outputs:
         """The likelihood's mean at latents: `images` in [0, 1]."""
         self._check_labels(labels)
-        return self._likelihood_mean(latents, labels)
+        return _with_a_row(self._likelihood_mean, latents, labels)
 
     def reconstruct(self, images: tf.Tensor, labels: tf.Tensor | None = None) -> Outputs:
         """The likelihood's mean at the embeddings: `images` in [0, 1]."""
         self._check_labels(labels)
-        return {"images": self._vae(pixels.to_unit(images), labels)}
+
+        def compute(images: tf.Tensor, labels: tf.Tensor | None) -> Outputs:
+            return {"images": self._vae(pixels.to_unit(images), labels)}
+
+        return _with_a_row(compute, images, labels)
 
     def sample(self, count: tf.Tensor, seed: tf.Tensor, labels: tf.Tensor | None = None) -> Outputs:
         """`count` draws of `latents` from the prior, a function of the seed, decoded: `images`."""
@@ -140,8 +143,12 @@ class ServedModel:
             seed=_SAMPLE_SEED,
             step=tf.cast(seed, tf.int64),
         )
-        latents = self._vae.sample_prior(draws, labels)
-        return {"latents": latents, **self._likelihood_mean(latents, labels)}
+
+        def compute(draws: tf.Tensor, labels: tf.Tensor | None) -> Outputs:
+            latents = self._vae.sample_prior(draws, labels)
+            return {"latents": latents, **self._likelihood_mean(latents, labels)}
+
+        return _with_a_row(compute, draws, labels)
 
     def score(self, images: tf.Tensor, labels: tf.Tensor | None = None) -> Outputs:
         """`elbo`, `rate` and `distortion` in nats, shape [batch], with one draw of z.
@@ -150,6 +157,9 @@ class ServedModel:
         the score of an image is the ELBO that the evaluation gives for a set of that image alone.
         """
         self._check_labels(labels)
+        return _with_a_row(self._elbo, images, labels)
+
+    def _elbo(self, images: tf.Tensor, labels: tf.Tensor | None) -> Outputs:
         if self._vae.family.binarizes:
             observed = tf.cast(images > self._thresholds, tf.float32)
         else:
@@ -158,6 +168,10 @@ class ServedModel:
         rates, distortion = self._vae.rates_and_distortion(observed, draws, labels)
         rate = tf.reduce_sum(rates, axis=-1)
         return {"elbo": -(rate + distortion), "rate": rate, "distortion": distortion}
+
+    def _posterior(self, images: tf.Tensor) -> Outputs:
+        posterior = self._vae.posterior(pixels.to_unit(images))
+        return {"mean": posterior.mean, "log_variance": posterior.log_variance}
 
     def _likelihood_mean(self, latents: tf.Tensor, labels: tf.Tensor | None = None) -> Outputs:
         return {"images": self._vae.likelihood(latents, labels).mean()}
@@ -195,3 +209,21 @@ class ServedModel:
             # Gradients are not exported: some are compiled by XLA.
             options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
         )
+
+
+def _with_a_row(compute: Callable[..., Outputs], *inputs: tf.Tensor | None) -> Outputs:
+    """Computes a function of batches; of empty ones, on a row of zeros whose outputs are dropped.
+
+    Some convolutions of TensorFlow have outputs of a wrong shape for a batch of none.
+
+    Args:
+      compute: a function of tensors whose first axis is that of the batch.
+      *inputs: its arguments; None for labels that there are not.
+    """
+    count = tf.shape(inputs[0])[0]
+    missing = tf.maximum(1 - count, 0)
+    filled = [
+        None if each is None else tf.pad(each, [[0, missing], *[[0, 0]] * (each.shape.rank - 1)])
+        for each in inputs
+    ]
+    return {name: output[:count] for name, output in compute(*filled).items()}

@@ -12,8 +12,6 @@ import pytest
 from components.base.stop_signals import SIGNALS
 from tests.conftest import ROOT, module_command
 
-RUN = ("pipeline", "run", "--run", "unused")
-
 
 def assert_one_line(done: subprocess.CompletedProcess, code: int, *parts: str) -> None:
     assert done.returncode == code, done.stderr
@@ -27,79 +25,16 @@ def assert_one_line(done: subprocess.CompletedProcess, code: int, *parts: str) -
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        ((*RUN, "--dataset", "fashion_mist"), ("unknown dataset", "nearest: fashion_mnist")),
-        ((*RUN, "--preset", "convv"), ("unknown preset 'convv'", "nearest: conv")),
-        ((*RUN, "--latens", "3"), ("unknown option '--latens'", "nearest: --latents")),
-        ((*RUN, "--latents", "three"), ("latents", "must be a whole number", "'three'")),
-        ((*RUN, "--validation_fraction", "1"), ("validation_fraction", "less than 1")),
-        (
-            (
-                "pipeline",
-                "embed",
-                "--model",
-                "m",
-                "--output",
-                "o",
-                "--input",
-                "README.md",
-                "LICENSE",
-            ),
-            ("2 file names after --input: put the pattern in quotes",),
-        ),
-        (
-            (*RUN, "--dataset", "README.md", "LICENSE", "Makefile", "--latents", "3"),
-            ("3 file names after --dataset: put the pattern in quotes",),
-        ),
+        (("pipeline", "prepair"), ("unknown stage 'prepair'", "nearest: prepare")),
+        (("pipeline", "run", "--run", "x", "--latens", "3"), ("unknown option '--latens'",)),
         (
             ("trainer", "--output", "x", "--examples", "my", "photos"),
             ("2 values after --examples, which takes one: my photos",),
         ),
-        (("pipeline", "prepair"), ("unknown stage 'prepair'", "nearest: prepare")),
-        (("pipeline", "evaluate"), ("required: --examples, --model, --output",)),
         (("trainer", "--examples", "x"), ("--output is required",)),
         (("trainer", "--examples", "", "--output", "x"), ("--examples: the path is empty",)),
         (("trainer", "--examples", "x", "--output="), ("--output: the path is empty",)),
         (("trainer", "verify", "--examples", ""), ("--examples: the path is empty",)),
-        ((*RUN, "--dataset", ""), ("--dataset: the path is empty",)),
-        ((*RUN, "--data_dir", ""), ("--data_dir: the path is empty",)),
-        ((*RUN, "--config", ""), ("--config: the path is empty",)),
-        (("pipeline", "run", "--run", ""), ("--run: the path is empty",)),
-        (("pipeline", "embed", "--model", "x", "--input", "", "--output", "x"), ("--input",)),
-        (
-            ("pipeline", "neighbours", "--embeddings", "x"),
-            ("one of the arguments --query --outliers --duplicates is required",),
-        ),
-        (
-            ("pipeline", "neighbours", "--embeddings", "x", "--query", "q", "--outliers"),
-            ("not allowed with argument --query",),
-        ),
-        (
-            ("pipeline", "generate", "--model", "m", "--output", "x", "--interpolate", "one"),
-            ("argument --interpolate: expected 2 arguments",),
-        ),
-        (
-            ("pipeline", "generate", "--model", "none", "--output", "x", "--count", "0"),
-            ("count must be from 1 to 100,000",),
-        ),
-        (("pipeline", "export", "--model", "m"), ("required: --output",)),
-        (("pipeline", "export", "--model", "none", "--output", "x"), ("none is not a finished",)),
-        (
-            ("pipeline", "export", "--model", "m", "--output", "x", "--formats", "keras,onx"),
-            ("unknown format 'onx' in formats; nearest: onnx",),
-        ),
-        (
-            ("pipeline", "export", "--model", "m", "--output", "x", "--", "--runner=FlinkRunner"),
-            ("the export stage takes no Beam options",),
-        ),
-        ((*RUN, "--gate", "elbow>=1"), ("--gate 'elbow>=1': unknown metric", "nearest: elbo")),
-        ((*RUN, "--gate", "elbo=>1"), ("--gate 'elbo=>1' is not a metric, one of >=, <=, >, <",)),
-        (("pipeline", "compare", "a", "--output", "x"), ("compare takes two runs or more",)),
-        (("pipeline", "compare", "a", "b", "--output", "x"), ("a/model is not a finished",)),
-        ((*RUN, "--config", "~/none.yaml"), ("/none.yaml: No such file",)),
-        ((*RUN, "--epochs", "1e300"), ("epochs", "must be a whole number", "'1e300'")),
-        ((*RUN, "--batch_size", 10**30), ("batch_size", "must be a whole number below 2^63")),
-        ((*RUN, "--synthetic_size", 10**18), ("synthetic_size must be at most",)),
-        ((*RUN, "--", "--runer=FlinkRunner"), ("unknown Beam option '--runer'", "--runner")),
         (("trainer", "--examples", "none", "--output", "x"), ("none is not a finished artifact",)),
     ],
 )

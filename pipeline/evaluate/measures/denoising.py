@@ -1,6 +1,6 @@
 """How well a model that was trained on corrupted images denoises, beside methods without learning.
 
-Writes `denoising.json`, a row for each corruption and method, and `figures/denoising.png`.
+Writes `denoising.json`, a row for each corruption and method.
 """
 
 import dataclasses
@@ -11,7 +11,6 @@ import numpy as np
 
 from components.base import console
 from components.data.prepared_dataset import PreparedDataset
-from components.figures import grids
 from components.metrics.classical_denoisers import CLASSICAL_DENOISERS
 from components.metrics.mean import Mean
 from components.metrics.psnr import psnr_of
@@ -19,8 +18,9 @@ from components.metrics.ssim import ssim
 from components.model.corruption import Corruption, Noise, corrupt_for_evaluation
 from components.model.pixels import to_unit
 from pipeline.evaluate.measures.measure import Measured, Subject
+from pipeline.evaluate.report.subject import ComparedImages
 
-TABLE, FIGURE = "denoising.json", "denoising.png"
+TABLE, FIGURE = "denoising.json", "denoising"
 # BM3D takes a fifth of a second for an image of 28x28 pixels, and six times that for its parameter.
 _EXAMPLES, _TUNING_EXAMPLES = 200, 16
 _SAMPLES = 64
@@ -83,13 +83,13 @@ class DenoisingMeasure:
             "rows": [_as_json(row) for row in [own, *table]],
         }
         (subject.directory / TABLE).write_text(json.dumps(content, indent=1) + "\n")
-        _draw(subject, clean, table)
         return Measured(
             {"denoised_psnr": own.psnr, "denoised_ssim": own.ssim},
             protocol={
                 "denoised_corruption": str(subject.corruption),
                 "denoised_examples": len(rows),
             },
+            comparisons={FIGURE: _compared_images(subject, clean, table)},
         )
 
 
@@ -166,18 +166,19 @@ def _as_json(row: Row) -> dict[str, object]:
     }
 
 
-def _draw(subject: Subject, clean: np.ndarray, table: Sequence[Row]) -> None:
-    """Draws clean, noisy and denoised images at the strongest corruption."""
+def _compared_images(subject: Subject, clean: np.ndarray, table: Sequence[Row]) -> ComparedImages:
+    """Clean, noisy and denoised images at the strongest corruption."""
+    corruption = table[-1].corruption
     # The noisy images, the model, and the best of the other methods, if there are any.
-    rows = [row for row in table if row.corruption == table[-1].corruption][:3]
+    rows = [row for row in table if row.corruption == corruption][:3]
     columns = min(_COLUMNS, len(clean))
-    images = np.stack([to_unit(clean)[:columns], *(row.denoised[:columns] for row in rows)])
-    path = subject.directory / "figures" / FIGURE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    grids.image_grid(
-        images,
-        row_names=["clean", *(f"{row.method} {row.psnr.value:.1f} dB" for row in rows)],
-        title=f"{subject.dataset.name}: denoised images",
-        subtitle=f"{subject.split} images with {table[-1].corruption}",
-        path=path,
+    return ComparedImages(
+        title="Denoised images",
+        subtitle=f"{subject.dataset.name} · {subject.split} images with {corruption}",
+        caption=f"Examples of the {subject.split} split, the same with {corruption}, and denoised. "
+        f"The PSNR is averaged over {console.counted(len(clean), 'example')}. Of the methods "
+        "without learning, the one with the highest PSNR is shown. Good denoised images keep edges "
+        f"and shapes, and add none. {TABLE} has the figures of all methods.",
+        names=["clean", *(f"{row.method} {row.psnr.value:.1f} dB" for row in rows)],
+        images=np.stack([to_unit(clean)[:columns], *(row.denoised[:columns] for row in rows)]),
     )

@@ -14,6 +14,7 @@ from components.metrics.mean import Mean
 from components.model.corruption import Corruption
 from pipeline.evaluate import labeled_parts
 from pipeline.evaluate.config import EvaluateConfig
+from pipeline.evaluate.report.subject import ComparedImages
 
 if TYPE_CHECKING:
     from components.metrics.elbo import ElboTerms
@@ -104,12 +105,14 @@ class Measured:
         left out.
       protocol: fields of `ScoringProtocol`: how it was measured.
       not_measured: why metrics that are asked for do not exist, by name; a part of a sentence.
+      comparisons: images that show what was measured, by the name of their figure.
     """
 
     means: Mapping[str, Mean] = dataclasses.field(default_factory=dict)
     by_example: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     protocol: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     not_measured: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    comparisons: Mapping[str, ComparedImages] = dataclasses.field(default_factory=dict)
 
     @staticmethod
     def merged(parts: Iterable["Measured"]) -> "Measured":

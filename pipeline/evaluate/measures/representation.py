@@ -27,7 +27,7 @@ class NeighborMeasure:
         k = best_k(*parts.choice) if parts.choice else _FIXED_K
         is_correct = correct(parts.fitted, parts.scored, [k])[0]
         return Measured(
-            {"knn_accuracy": Mean.of(is_correct)},
+            {"knn_accuracy": Mean.of_proportion(is_correct)},
             _by_example("knn_accuracy", subject, parts, is_correct),
             protocol={
                 "knn_k": k,
@@ -54,7 +54,7 @@ class ProbeMeasure:
         assert probe is not None
         is_correct = np.asarray(probe.predict(parts.scored.vectors) == parts.scored.labels)
         return Measured(
-            {"linear_probe_accuracy": Mean.of(is_correct)},
+            {"linear_probe_accuracy": Mean.of_proportion(is_correct)},
             _by_example("linear_probe_accuracy", subject, parts, is_correct),
             protocol={
                 "linear_probe_penalty": penalty,

@@ -136,5 +136,4 @@ def class_rows(means: Mapping[str, MeanOfClass]) -> list[dict[str, str]]:
 
 def _interval(mean: Mean) -> tuple[float, float]:
     """The ends of an interval; that of a single example is its value."""
-    reach = mean.half_width if math.isfinite(mean.half_width) else 0.0
-    return mean.value - reach, mean.value + reach
+    return mean.interval if math.isfinite(mean.half_width) else (mean.value, mean.value)

@@ -35,11 +35,11 @@ def _few_digits(name: str, mean: Mean) -> int:
 
 
 def _row(name: str, mean: Mean, *, digits: int) -> dict[str, str]:
-    metric, value, half_width = METRICS[name], mean.value, mean.half_width
-    row = {"title": metric.title, "unit": metric.unit, "mean": _number(value, digits)}
+    metric, half_width = METRICS[name], mean.half_width
+    row = {"title": metric.title, "unit": metric.unit, "mean": _number(mean.value, digits)}
     if not math.isfinite(half_width):
         return row | {"half_width": "", "interval": "none"}
-    low, high = (_number(value + sign * half_width, digits) for sign in (-1, 1))
+    low, high = (_number(end, digits) for end in mean.interval)
     return row | {"half_width": f"± {half_width:,.{digits}f}", "interval": f"{low} to {high}"}
 
 

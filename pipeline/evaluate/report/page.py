@@ -1,26 +1,20 @@
-"""The page of a report: the templates, filled with what the other modules say.
+"""The page of a report: its template, filled with what the other modules say."""
 
-All texts are escaped, since names come from strangers; and the page allows no script but its own,
-and nothing from the network.
-"""
-
-import base64
-import hashlib
-import importlib.resources
-
-import jinja2
+import numpy as np
 
 from components.figures.embedded import dots, tiles
+from pipeline.evaluate import web_page
 from pipeline.evaluate.report import commands, texts
 from pipeline.evaluate.report.data_section import data_section
 from pipeline.evaluate.report.example_section import class_rows, extremes, thumbnails
 from pipeline.evaluate.report.explorer import explorer
 from pipeline.evaluate.report.figure_table import headlines, table
-from pipeline.evaluate.report.subject import ReportSubject, Strip
+from pipeline.evaluate.report.subject import ComparedImages, ReportSubject, Strip
 from trainer.train_counts import TrainCounts
 
 _SCRIPTS = ("decoder.js", "explorer.js")
 _MAX_COLUMNS = 10  # Of samples and reconstructions; more would be tiny on a telephone.
+_MAX_ROWS = 6  # Of compared images.
 _GRID_SIDE = 64  # Pixels of an image of the decoded latent space.
 
 
@@ -34,11 +28,10 @@ def render(subject: ReportSubject) -> str:
     counts = subject.trained.counts(TrainCounts)
     plot = explorer(subject)
     extreme = extremes(subject)
-    script = "".join(map(_asset, _SCRIPTS))
-    return _template("report.html").render(
-        style=_asset("report.css"),
-        script=script,
-        script_hash=f"sha256-{_hash(script)}",
+    return web_page.render(
+        "report.html",
+        styles=["report.css"],
+        scripts=_SCRIPTS,
         title=f"{scores.dataset} · {scores.preset}",
         facts=texts.facts(subject, counts),
         notes=subject.notes,
@@ -68,6 +61,7 @@ def render(subject: ReportSubject) -> str:
         plane_distribution=plane.distribution,
         samples=[_picture(subject, strip) for strip in subject.samples],
         reconstructions=[_picture(subject, strip) for strip in subject.reconstructions],
+        comparisons=map(_comparison, subject.comparisons),
         findings=subject.findings,
         commands=commands.repeat(
             subject.dataset.artifact, subject.trained, subject.config, output=subject.output
@@ -77,24 +71,17 @@ def render(subject: ReportSubject) -> str:
     )
 
 
-def _template(name: str) -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_asset), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    return environment.get_template(name)
-
-
-def _asset(name: str) -> str:
-    """The text of a template, a style sheet or a script."""
-    return importlib.resources.files("pipeline.evaluate.templates").joinpath(name).read_text()
-
-
-def _hash(script: str) -> str:
-    """The digest by which a content security policy recognizes a script."""
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-
-
 def _picture(subject: ReportSubject, strip: Strip) -> dict[str, object]:
     """The images of a strip as a picture, with the name of their class if they are of one."""
     name = "" if strip.label is None else subject.class_names[strip.label]
     return {"name": name, "image": tiles(strip.images[:, :_MAX_COLUMNS])}
+
+
+def _comparison(compared: ComparedImages) -> dict[str, object]:
+    """The first of some compared images, a picture for each row."""
+    rows = zip(compared.names, compared.images[:_MAX_ROWS, np.newaxis, :_MAX_COLUMNS], strict=False)
+    return {
+        "title": compared.title,
+        "caption": compared.caption,
+        "rows": [{"name": name, "image": tiles(images)} for name, images in rows],
+    }

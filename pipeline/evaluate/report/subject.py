@@ -83,6 +83,25 @@ class Strip:
 
 
 @dataclasses.dataclass(frozen=True)
+class ComparedImages:
+    """Images in rows that are compared column by column.
+
+    Attributes:
+      title: of the figure.
+      subtitle: a line below it, in the file of the figure.
+      caption: what one sees and what good looks like, in the report.
+      names: of the rows.
+      images: uint8 or floats in [0, 1], shape [rows, columns, height, width, channels].
+    """
+
+    title: str
+    subtitle: str
+    caption: str
+    names: Sequence[str]
+    images: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
 class ReportSubject:
     """A model, its data and what was measured.
 
@@ -100,6 +119,7 @@ class ReportSubject:
       space: what is drawn of the latent space.
       samples: images decoded from the prior.
       reconstructions: examples of each class above their reconstructions.
+      comparisons: other images that are compared with one another.
       notes: warnings for readers.
       findings: what the doctor found; None if it was not asked.
     """
@@ -117,6 +137,7 @@ class ReportSubject:
     space: LatentPlane
     samples: Sequence[Strip]
     reconstructions: Sequence[Strip]
+    comparisons: Sequence[ComparedImages]
     notes: Sequence[str]
     findings: Sequence[ReportedFinding] | None = None
 

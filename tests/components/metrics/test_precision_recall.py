@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from components.metrics import precision_recall as module
+from components.metrics.mean import Mean
 from components.metrics.precision_recall import precision_and_recall
 
 RNG = np.random.default_rng(0)
@@ -59,12 +60,11 @@ def test_samples_that_are_all_equal_cover_nothing():
     assert recall.value == 0
 
 
-def test_the_precision_has_the_interval_of_a_fraction():
+def test_both_have_the_interval_of_a_fraction():
     samples, reference = RNG.standard_normal((400, 3)) + 1.0, RNG.standard_normal((300, 3))
     precision, recall = precision_and_recall(samples, reference)
     for mean, count in ((precision, 400), (recall, 300)):
-        error = np.sqrt(mean.value * (1 - mean.value) / (count - 1))
-        assert mean.half_width == pytest.approx(1.959964 * error, rel=1e-6)
+        assert mean == Mean.of_proportion(np.arange(count) < round(mean.value * count))
 
 
 def test_blocks_and_a_shift_of_both_sets_change_nothing(monkeypatch):

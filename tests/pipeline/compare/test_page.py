@@ -3,6 +3,7 @@ import numpy as np
 from pipeline.compare import page
 from pipeline.compare.differences import compare
 from tests.pipeline.compare.made_runs import made_run
+from tests.pipeline.evaluate.report.test_page import Structure
 
 HARD = np.linspace(-300, -200, 11)
 
@@ -23,6 +24,7 @@ def test_names_and_settings_of_strangers_are_escaped(tmp_path):
     assert "&lt;script&gt;alert(1)" in html
     assert "&lt;b&gt;" in html
     assert "{{ 7 * 7 }}" in html
+    Structure(html)
 
 
 def test_the_page_has_the_scores_and_leaves_out_what_there_is_not(tmp_path):

@@ -20,6 +20,17 @@ def test_means_by_class_are_those_of_the_labelled_examples_with_values():
     }
 
 
+def test_fractions_have_the_intervals_of_proportions():
+    values, labels = np.array([1.0, 1.0, 0.0, np.nan, 1.0]), np.array([0, 0, 0, 1, 1])
+    means = means_by_class({"knn_accuracy": values}, labels, ["a", "b"])
+    assert means == {
+        "knn_accuracy": {
+            "a": ClassMean(Mean.of_proportion(values[:3]), 3),
+            "b": ClassMean(Mean.of_proportion(values[4:]), 1),
+        }
+    }
+
+
 @pytest.mark.parametrize("names", [[], ["a"], ["a", "unlabelled"]])
 def test_one_class_has_no_means_by_class(names):
     assert means_by_class({"psnr": np.ones(4)}, np.zeros(4, int), names) == {}

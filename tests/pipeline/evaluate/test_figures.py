@@ -11,7 +11,7 @@ from components.metrics.nearest_images import nearest_images
 from components.model import vae
 from pipeline.evaluate import figures
 from pipeline.evaluate.figures import FigureWriter
-from pipeline.evaluate.report.subject import Strip
+from pipeline.evaluate.report.subject import ComparedImages, Strip
 from tests.pipeline.evaluate.test_scores import SCORES
 from trainer.recording.epoch_metrics import EpochMetrics
 
@@ -103,13 +103,25 @@ def test_samples_stand_above_the_nearest_training_images(
     train, test = example_set.read("train").images, example_set.read("test")
     # Of the memorized samples, the figure shows the first ten of each row.
     samples = np.resize(train, (3, 20, *train.shape[1:]))
-    writer.draw_neighbors_of_samples([Strip(None, samples)], example_set, test)
+    compared = writer.draw_neighbors_of_samples([Strip(None, samples)], example_set, test)
     np.testing.assert_array_equal(drawn["images"][::2], samples[:, :10])
     np.testing.assert_array_equal(drawn["images"][1::2], samples[:, :10])
     assert drawn["row_names"] == ["sample", "nearest training image"] * 3
     assert drawn["path"] == [tmp_path / "neighbors_of_samples.png"]
     _, distances = nearest_images(test.images[:30], [train])
-    assert f"0.000 for samples, {np.median(distances):.3f} for test images" in drawn["subtitle"]
+    medians = f"0.000 for samples, {np.median(distances):.3f} for test images"
+    assert medians in drawn["subtitle"]
+    assert medians in compared.caption
+    assert compared.images is drawn["images"]
+    assert compared.names == drawn["row_names"]
+
+
+def test_compared_images_are_drawn_in_all_formats(writer, tmp_path):
+    images = np.random.default_rng(0).random((2, 3, 8, 8, 1))
+    compared = ComparedImages("Denoised", "of cats", "Look.", ["clean", "noisy"], images)
+    writer._formats = ("png", "svg")
+    writer.draw_comparison("denoising", compared)
+    assert {path.name for path in tmp_path.iterdir()} == {"denoising.png", "denoising.svg"}
 
 
 def test_reconstructions_are_drawn(writer, tmp_path, example_set):

@@ -134,6 +134,29 @@ def test_the_sentence_says_what_decides_the_scores():
     )
 
 
+def test_the_ends_of_an_interval_around_another_middle_are_kept():
+    recall, of_class = Mean(0.0, 0.01, (0.0, 0.02)), Mean(0.5, 0.25, (0.2, 0.7))
+    scores = dataclasses.replace(
+        SCORES,
+        means={**SCORES.means, "recall": recall},
+        by_class={"knn_accuracy": {"a cat": ClassMean(of_class, 6)}},
+    )
+    counts = scores.as_json()
+    assert counts["recall"] == {"mean": 0.0, "half_width_95": 0.01, "interval_95": [0.0, 0.02]}
+    assert Scores.of(artifact(counts)) == scores
+
+
+def test_what_was_scored_fits_a_terminal():
+    assert SCORES.measured_on() == ["measured on 1,234 test examples, 4 draws of z each"]
+    protocol = ScoringProtocol(given="label", examples_in_split=100_000)
+    some = dataclasses.replace(SCORES, split="validation", examples=10_000, protocol=protocol)
+    assert some.measured_on() == [
+        "measured on the first 10,000 of 100,000 validation examples, 4 draws of z each",
+        "the label of every example is given: all is of p(x|y)",
+    ]
+    assert max(map(len, some.measured_on())) <= 80
+
+
 def test_metrics_are_found_by_name():
     values = [SCORES.metric(name).value for name in SCORES.means]
     assert values == [-30.0, 10.0, 20.0, 29.0, 18.5, 0.875, 2.0]

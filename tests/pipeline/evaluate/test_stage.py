@@ -74,10 +74,11 @@ def test_the_neighbors_are_those_of_the_embeddings(evaluation, example_set):
         read = embeddings.read(file)
         splits[split] = LabeledVectors(read.means, read.labels)
     k = best_k(splits["train"], splits["validation"])
-    expected = Mean.of(correct(splits["train"], splits["test"], [k])[0])
+    expected = Mean.of_proportion(correct(splits["train"], splits["test"], [k])[0])
     scores = json.loads((evaluation / "metrics.json").read_text())
     assert scores["knn_accuracy"]["mean"] == pytest.approx(expected.value)
     assert scores["knn_accuracy"]["half_width_95"] == pytest.approx(expected.half_width)
+    assert scores["knn_accuracy"]["interval_95"] == pytest.approx(list(expected.interval))
     assert scores["protocol"]["knn_k"] == k
     assert scores["protocol"]["knn_examples"] == 100
     assert f"{k} nearest neighbors among the embeddings" in (evaluation / "report.html").read_text()

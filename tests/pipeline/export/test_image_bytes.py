@@ -1,4 +1,6 @@
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -40,6 +42,38 @@ def encoded(mode: str, kind: str = "PNG", **options) -> bytes:
 
 FILES = {f"PNG {mode}": encoded(mode) for mode in ("1", "L", "P", "I;16", "LA", "RGB", "RGBA")}
 FILES |= {f"JPEG {mode}": encoded(mode, "JPEG", quality=90) for mode in ("L", "RGB")}
+
+
+def with_transparent_color(mode: str, bit_depth: int) -> bytes:
+    """A PNG of which one color, that of many pixels, is transparent."""
+    channels, color_type = {"L": (1, 0), "RGB": (3, 2)}[mode]
+    levels = 1 << bit_depth
+    samples = RNG.integers(0, levels, (*SIDES, channels))
+    color = samples[3, 4]
+    samples[::2, ::3] = color
+    if bit_depth == 16:  # As good as the color, in the higher bytes alone.
+        samples[1::2, ::3] = color ^ 1
+    bits = (samples.reshape(SIDES[0], -1, 1) >> np.arange(bit_depth)[::-1] & 1).astype(np.uint8)
+    rows = np.packbits(bits.reshape(SIDES[0], -1), axis=1)
+    header = struct.pack(">IIBBBBB", SIDES[1], SIDES[0], bit_depth, color_type, 0, 0, 0)
+    parts = (
+        (b"IHDR", header),
+        (b"tRNS", struct.pack(f">{channels}H", *color.tolist())),
+        (b"IDAT", zlib.compress(np.pad(rows, ((0, 0), (1, 0))).tobytes())),
+        (b"IEND", b""),
+    )
+    chunks = (
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in parts
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+FILES |= {
+    f"PNG {mode}, {depth} bits, transparent color": with_transparent_color(mode, depth)
+    for mode, depth in (("L", 1), ("L", 2), ("L", 4), ("L", 8), ("L", 16), ("RGB", 8), ("RGB", 16))
+}
+FILES["PNG P, transparent color"] = encoded("P", transparency=3)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

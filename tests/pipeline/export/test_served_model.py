@@ -18,18 +18,18 @@ from tests.pipeline.export.exported_models import (
     plain_process,
 )
 
-# Calls each function of each model, and writes the outputs; then with one image in place of five.
+# Calls each function of each model, and writes the outputs; then with one image, and with none.
 PLAIN = """
 import numpy as np, tensorflow as tf
 for directory in sys.argv[1:]:
     functions = tf.saved_model.load(directory + "/model").signatures
     given = np.load(directory + "/given.npz")
     outputs = {}
-    for count in (5, 1):
+    for count in (5, 1, 0):
         constants = {key: tf.constant(given[key][:count]) for key in given.files}
         constants |= {"count": tf.constant(count), "seed": tf.constant(7)}
-        pngs = [tf.io.encode_png(image) for image in constants["images"]]
-        constants["image_bytes"] = tf.stack(pngs)
+        pngs = [tf.io.encode_png(image).numpy() for image in constants["images"]]
+        constants["image_bytes"] = tf.constant(pngs, tf.string, [count])
         for name, function in functions.items():
             inputs = function.structured_input_signature[1]
             for key, value in function(**{key: constants[key] for key in inputs}).items():
@@ -99,6 +99,17 @@ def test_the_answer_for_an_image_does_not_depend_on_its_batch(name, outputs):
     found = outputs[name]
     for key in (key for key in found if key.endswith(".1") and not key.startswith("sample.")):
         assert_close(found[key], found[key.removesuffix("1") + str(COUNT)][:1])
+
+
+@pytest.mark.parametrize("name", EXPORTED)
+def test_no_images_have_no_rows_in_every_output(name, outputs):
+    found = outputs[name]
+    empty = {key.removesuffix(".0"): each for key, each in found.items() if key.endswith(".0")}
+    assert {key.partition(".")[0] for key in empty} == ServedModel(made(name)).signatures.keys()
+    for key, value in empty.items():
+        expected = found[f"{key}.{COUNT}"]
+        assert value.shape == (0, *expected.shape[1:])
+        assert value.dtype == expected.dtype
 
 
 def signature(model, name: str):

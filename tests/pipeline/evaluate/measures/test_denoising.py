@@ -91,7 +91,20 @@ def test_the_model_and_the_methods_are_measured_on_the_same_images(subject, caps
         assert row["psnr"] == numbers(psnr_of(images, to_unit(clean)))
         assert row["ssim"] == numbers(ssim(images, to_unit(clean)))
     assert rows["gaussian:0.1", "median filter"]["parameter"] in (3, 5)
-    assert (scored.directory / "figures" / denoising.FIGURE).stat().length > 1000
+    compared = measured.comparisons[denoising.FIGURE]
+    best = max(
+        (row for (noise, _), row in rows.items() if noise == "gaussian:0.2" and row["parameter"]),
+        key=lambda row: row["psnr"]["mean"],
+    )
+    decibels = {
+        method: f"{method} {rows['gaussian:0.2', method]['psnr']['mean']:.1f} dB"
+        for method in ("noisy", "this model", best["method"])
+    }
+    assert compared.names == ["clean", *decibels.values()]
+    assert compared.images.shape == (4, 5, 28, 28, 1)
+    np.testing.assert_array_equal(compared.images[0], to_unit(clean))
+    np.testing.assert_array_equal(compared.images[1], noisy)
+    assert "with gaussian:0.2" in compared.subtitle
     assert "denoising 5 examples" in capsys.readouterr().err
 
 

@@ -56,6 +56,7 @@ def report_subject(example_set, model_dir, **changes) -> ReportSubject:
         space=LatentPlane(plane, QUANTILES, grid, label=0),
         samples=[Strip(None, grid)],
         reconstructions=[Strip(int(test.labels[0]), pairs)],
+        comparisons=[],
         notes=[],
     )
     return dataclasses.replace(subject, **changes)

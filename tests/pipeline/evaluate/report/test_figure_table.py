@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 
 from components.metrics.mean import Mean
@@ -17,6 +18,9 @@ def test_the_table_has_all_figures_in_their_order():
     assert elbo["unit"] == "nats per example"
     (accuracy,) = figure_table.table({"knn_accuracy": Mean(0.875, 0.03125)})
     assert accuracy["interval"] == "0.8438 to 0.9062"
+    (recall,) = figure_table.table({"recall": Mean.of_proportion(np.zeros(10_000))})
+    assert (recall["mean"], recall["half_width"]) == ("0.0000", "± 0.0002")
+    assert recall["interval"] == "0.0000 to 0.0004"
 
 
 def test_a_figure_without_an_interval_says_so():

@@ -9,8 +9,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from components.figures.embedded import tiles
 from pipeline.evaluate.report import explorer, page
-from pipeline.evaluate.report.subject import Strip
+from pipeline.evaluate.report.subject import ComparedImages, Strip
 from tests.pipeline.evaluate.report.subjects import report_subject
 
 VOID = {"meta", "img", "line", "circle", "path"}
@@ -132,6 +133,22 @@ def test_strips_of_classes_have_their_names(subject):
         assert f'alt="samples: {subject.class_names[label]}"' in text
 
 
+def test_compared_images_are_rows_with_names(subject):
+    images = subject.examples.images[:24].reshape(8, 3, 28, 28, 1)
+    names = [f"row <{number}>" for number in range(8)]
+    compared = ComparedImages("Denoised", "of cats", "Look at edges.", names, images)
+    text = page.render(dataclasses.replace(subject, comparisons=[compared]))
+    assert "<h3>Denoised</h3>" in text
+    assert '<p class="caption">Look at edges.</p>' in text
+    for number in range(6):
+        name = f"row &lt;{number}&gt;"
+        assert f'<td class="name">{name}</td>' in text
+        uri = tiles(images[number][np.newaxis]).uri
+        assert f'src="{uri}"' in text
+    assert "row &lt;6&gt;" not in text  # The figure has all rows, the page the first.
+    Structure(text)
+
+
 def test_a_page_of_large_images_of_noise_is_bounded(subject, monkeypatch):
     """The worst case: nothing can be compressed, and every picture is as large as it can be."""
     monkeypatch.setattr(explorer, "_MAX_WEIGHTS", 10)
@@ -141,5 +158,8 @@ def test_a_page_of_large_images_of_noise_is_bounded(subject, monkeypatch):
         subject.space, images=grid, quantiles=np.linspace(0.05, 0.95, 20).tolist()
     )
     strips = [Strip(label % 10, grid[:2, :10]) for label in range(20)]
-    changed = dataclasses.replace(subject, space=space, samples=strips, reconstructions=strips)
+    compared = [ComparedImages("a", "b", "c", ["d"] * 20, grid)] * 2
+    changed = dataclasses.replace(
+        subject, space=space, samples=strips, reconstructions=strips, comparisons=compared
+    )
     assert len(page.render(changed).encode()) < LIMIT

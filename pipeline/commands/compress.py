@@ -1,0 +1,71 @@
+"""The command `compress`: images to one file."""
+
+import argparse
+from typing import Any
+
+from components.base import command_line
+from components.base.config import add_options, from_mapping, pop_fields
+from pipeline.commands import options
+from pipeline.commands.command import Command
+from pipeline.compress.config import CompressConfig
+
+_DESCRIPTION = """Compress images to one file, without loss.
+
+Reads a folder of images (PNG, JPEG, WebP, BMP), all of the size and the channels of the model's, or
+a prepared dataset or some of its shards. The model must have a likelihood of 256 levels, as the
+preset lossless has. The file is about as large as the negative ELBO of the images. A command that
+was interrupted continues with the blocks that are missing.
+
+  python -m pipeline compress --model runs/demo/model --input path/to/images --output images.vaez
+  python -m pipeline compress --model runs/demo/model --input 'runs/demo/examples/*test*' \\
+    --output test.vaez
+"""
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    options.add_model(parser)
+    parser.add_argument(
+        "--input",
+        required=True,
+        type=command_line.path,
+        metavar="INPUT",
+        help="folder of images; directory of a prepared dataset; or a path of some of its TFRecord "
+        "files, in quotes, with the wildcards * and ?",
+    )
+    parser.add_argument(
+        "--output",
+        required=True,
+        type=command_line.path,
+        metavar="FILE",
+        help="file to write, such as images.vaez",
+    )
+    add_options(parser, CompressConfig)
+    parser.add_argument(
+        "--estimate",
+        action="store_true",
+        help="say how large the file will be, by the ELBO, and write nothing",
+    )
+    parser.add_argument(
+        "--no_verify",
+        action="store_true",
+        help="write blocks without decoding them first, which takes half the time",
+    )
+
+
+def _execute(values: dict[str, Any]) -> None:
+    config = from_mapping(
+        CompressConfig, pop_fields(values, CompressConfig), where=options.COMMAND_LINE
+    )
+
+    from pipeline.compress.compress import compress
+
+    compress(
+        config,
+        pattern=values.pop("input"),
+        only_estimate=values.pop("estimate"),
+        check_blocks=not values.pop("no_verify"),
+        **values,
+    )
+
+
+COMMAND = Command("compress", _DESCRIPTION, _add_options, _execute)
