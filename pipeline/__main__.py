@@ -35,7 +35,7 @@ if __name__ == "__main__":
 
 import sys
 
-from components.base import command_line
+from components.base import command_line, console
 from components.base.errors import ConfigError, nearest
 from pipeline.commands import (
     compare,
@@ -51,6 +51,7 @@ from pipeline.commands import (
     run,
 )
 from pipeline.commands.command import Command
+from pipeline.version import DISTRIBUTION, installed_version
 
 # In the order of `--help`.
 _MODULES = (
@@ -72,16 +73,27 @@ COMMANDS = {module.COMMAND.name: module.COMMAND for module in _MODULES}
 def main() -> None:
     """Runs the command given by the process's arguments."""
     arguments, beam_args = _split_arguments(sys.argv[1:])
+    if arguments == ["--version"]:
+        console.show(f"{DISTRIBUTION} {installed_version()}")
+        return
     if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
-        raise ConfigError(f"unknown stage {arguments[0]!r}; {nearest(arguments[0], COMMANDS)}")
+        raise _unknown(arguments[0])
     values = vars(_parser().parse(arguments))
     command: Command = values.pop("command")
-    del values["parser"]
+    del values["parser"], values["version"]
     if command.takes_beam_options:
         values["beam_args"] = beam_args
     elif beam_args:
         raise ConfigError(f"the {command.name} stage takes no Beam options; the embed stage does")
     command.execute(values)
+
+
+def _unknown(name: str) -> ConfigError:
+    """The error for a command that there is not; the nearest one may be that of the trainer."""
+    hint = nearest(name, [*COMMANDS, "train"])
+    return ConfigError(
+        f"unknown stage {name!r}; {hint.replace('train', 'train (`python -m trainer`)')}"
+    )
 
 
 def _split_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -94,6 +106,7 @@ def _split_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 def _parser() -> command_line.Parser:
     parser = command_line.Parser(prog="python -m pipeline", description=__doc__)
+    parser.add_argument("--version", action="store_true", help="show the version and exit")
     commands = parser.add_subparsers(
         metavar="COMMAND", required=True, parser_class=command_line.Parser
     )

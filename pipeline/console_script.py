@@ -8,7 +8,6 @@ from typing import NoReturn
 
 from components.base import stop_signals
 
-_DISTRIBUTION = "vae-pipeline"
 _NAMES = {"python -m pipeline": "vae-pipeline", "python -m trainer": "vae-pipeline train"}
 
 
@@ -23,13 +22,7 @@ def script() -> NoReturn:
 
 
 def _main() -> None:
-    if sys.argv[1:] == ["--version"]:
-        import importlib.metadata
-
-        from components.base import console
-
-        console.show(f"{_DISTRIBUTION} {importlib.metadata.version(_DISTRIBUTION)}")
-    elif sys.argv[1:2] == ["train"]:
+    if sys.argv[1:2] == ["train"]:
         from trainer.__main__ import main as train
 
         del sys.argv[1]

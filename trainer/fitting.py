@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +13,7 @@ from etils import epath
 
 from components.base import console, file_errors
 from components.base.config import from_mapping, pop_fields
-from components.base.errors import ConfigError, Stopped
+from components.base.errors import ConfigError, Stopped, UserError
 from components.base.manifest import Input
 from components.base.shapes import format_shape
 from components.data import array_dataset
@@ -21,7 +22,7 @@ from components.library.trained_vae import TrainedVAE
 from components.library.user_images import as_array, numbers, to_pixels
 from trainer import stage
 from trainer.build import HELDOUT_SPLIT, TRAIN_SPLIT
-from trainer.config import RunOptions, TrainConfig, load_config
+from trainer.config import RunOptions, TrainConfig, load_config, preset_names
 from trainer.devices.hosts import host
 from trainer.recording.epoch_metrics import EPOCH_METRICS_FILE, EpochMetrics, read_metrics
 
@@ -86,6 +87,26 @@ def fit(
         written.
       Stopped: Ctrl-C or SIGTERM; with a directory, the same call continues.
     """
+    with _in_terms_of_arguments():
+        return _fit(images, preset, labels, validation, directory, overwrite, extend, overrides)
+
+
+def _fit(
+    images: Any,
+    preset: str,
+    labels: Any,
+    validation: Any,
+    directory: str | os.PathLike[str] | None,
+    overwrite: bool,
+    extend: bool,
+    overrides: dict[str, Any],
+) -> Fitted:
+    """Does the work of `fit`; its errors may name options of the command line."""
+    if not isinstance(preset, str):
+        raise ConfigError(
+            f"preset must be one of {', '.join(preset_names())}; labels are passed as labels=…. "
+            f"Received: {type(preset).__name__}"
+        )
     options = from_mapping(RunOptions, pop_fields(overrides, RunOptions), where=_WHERE)
     config = load_config(preset, overrides=overrides, where=_WHERE)
     if host().count > 1:
@@ -177,6 +198,27 @@ def _labels(config: TrainConfig, name: str, labels: Any, count: int) -> np.ndarr
             f"Received: dtype={array.dtype}, shape={list(array.shape)}"
         )
     return array.astype(np.int64)
+
+
+@contextlib.contextmanager
+def _in_terms_of_arguments() -> Iterator[None]:
+    """Makes errors name arguments of `fit` where they name options of the command line."""
+    try:
+        yield
+    except UserError as error:
+        raise type(error)(_in_python(str(error))) from None
+
+
+def _in_python(text: str) -> str:
+    """A message with arguments of `fit` in place of options, such as `overwrite=True`."""
+    text = text.replace("run the same command again", "make the same call again")
+    advice = re.compile(r"python -m trainer \.\.\. --epochs (\d+) --extend")
+    text = advice.sub(r"fit(…, epochs=\1, extend=True)", text)
+    text = re.sub(r"--(overwrite|extend)\b", r"\1=True", text)
+    fields = {*TrainConfig.__dataclass_fields__, *RunOptions.__dataclass_fields__}
+    return re.sub(
+        r"--([a-z_]+)", lambda option: option[1] if option[1] in fields else option[0], text
+    )
 
 
 @contextlib.contextmanager

@@ -6,6 +6,8 @@ from components.metrics.nearest_neighbors import nearest
 
 # Vectors whose neighbors are looked for at once, and vectors that the axis is computed from.
 _BLOCK, _SAMPLE = 4096, 4096
+# Points whose nearest others are looked for to know the usual distance.
+_MEDIAN_SAMPLE = 1000
 
 
 def nearest_within(points: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]:
@@ -50,6 +52,24 @@ def nearest_within(points: np.ndarray, limit: float) -> tuple[np.ndarray, np.nda
         numbers[rows] = order[start + others[is_near]]
         distances[rows] = lengths[is_near]
     return numbers, distances
+
+
+def median_nearest_distance(points: np.ndarray) -> float:
+    """The median Euclidean distance of a point to the nearest other one; infinite for one point.
+
+    Of many points, it is that of a thousand evenly spaced ones, to all others.
+
+    Args:
+      points: finite, float32, shape [N, dimensions].
+    """
+    if len(points) < 2:
+        return float("inf")
+    queries = points[:: max(1, len(points) // _MEDIAN_SAMPLE)]
+    # A point is one of the two nearest to itself, or has an equal one: in both cases the second is
+    # as far away as the nearest other one.
+    second = nearest(points, queries, k=2)[:, 1]
+    differences = queries.astype(np.float64) - points[second]
+    return float(np.median(np.sqrt(np.square(differences).sum(axis=1))))
 
 
 def linked_groups(numbers: np.ndarray) -> list[np.ndarray]:

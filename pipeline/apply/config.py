@@ -45,11 +45,14 @@ class EmbedConfig:
     @property
     def column_names(self) -> tuple[str, ...]:
         """The columns, in the order of COLUMNS."""
-        chosen = self.columns.split(",")
-        return tuple(name for name in COLUMNS if name in chosen)
+        return tuple(name for name in COLUMNS if name in self._chosen)
+
+    @property
+    def _chosen(self) -> list[str]:
+        return [name.strip() for name in self.columns.split(",")]
 
     def __post_init__(self) -> None:
-        for name in self.columns.split(","):
+        for name in self._chosen:
             if name not in COLUMNS:
                 raise ConfigError(f"unknown column {name!r} in columns; {nearest(name, COLUMNS)}")
         if self.format == "npy" and "image" in self.column_names:

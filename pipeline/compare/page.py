@@ -60,8 +60,8 @@ def render(
         described = METRICS[metric.name]
         cells = [
             (
-                "–" if mean is None else table.interval(mean, described.digits),
-                "" if difference is None else table.change(difference, described.digits),
+                "–" if mean is None else _minus(table.interval(mean, described.digits)),
+                "" if difference is None else _minus(table.change(difference, described.digits)),
             )
             for mean, difference in zip(metric.means, metric.differences, strict=True)
         ]
@@ -91,6 +91,11 @@ def _section(name: str, runs: Sequence[ComparedRun]) -> PictureSection:
         if file in run.evaluation.manifest.outputs
     ]
     return PictureSection(*_PICTURES[name], pictures)
+
+
+def _minus(text: str) -> str:
+    """The text of a number with a minus sign, which a terminal may not have."""
+    return text.replace("-", "−")
 
 
 def _data_uri(path: epath.Path) -> str:

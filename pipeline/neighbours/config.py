@@ -17,10 +17,11 @@ class NeighboursConfig:
     count: int = option(
         10, f"number of neighbors, outliers or groups of near duplicates to list, to {_MAX_COUNT}"
     )
-    threshold: float = option(
-        1.0,
-        "largest distance of near duplicates, in posterior standard deviations: at 1, half a nat "
-        "tells two images apart",
+    threshold: float | None = option(
+        None,
+        "largest distance of near duplicates, in posterior standard deviations [a tenth of the "
+        "median distance of a row to its nearest, at most 1, where half a nat tells two images "
+        "apart]",
     )
     background: str | None = option(
         None,
@@ -32,5 +33,5 @@ class NeighboursConfig:
     def __post_init__(self) -> None:
         if not 1 <= self.count <= _MAX_COUNT:
             raise ConfigError(f"count must be from 1 to {_MAX_COUNT}. Received: {self.count}")
-        if self.threshold < 0:
+        if self.threshold is not None and self.threshold < 0:
             raise ConfigError(f"threshold must be at least 0. Received: {self.threshold:g}")

@@ -9,7 +9,7 @@ import numpy as np
 from components.base import console, memory
 from components.base.errors import ConfigError, WorkError
 from components.base.manifest import Input
-from components.metrics.near_pairs import linked_groups, nearest_within
+from components.metrics.near_pairs import linked_groups, median_nearest_distance, nearest_within
 from components.metrics.nearest_neighbors import squared_distances
 from components.metrics.smallest import SmallestInStream
 from pipeline.neighbours.query import Query
@@ -19,6 +19,8 @@ DISTANCE, OUTLIER_SCORE = "distance", "outlier_score"
 # Columns that are shown if the tables have them.
 _NAMES = ("id", "split", "label", "label_name")
 _SCORES = ("rate", "distortion")
+# The threshold of near duplicates, as a share of the median distance of a row to its nearest.
+_NEAR_SHARE = 0.1
 # Arrays of the size of the vectors that a search for near duplicates holds at once.
 _COPIES = 4
 
@@ -174,10 +176,10 @@ class DuplicateSearch:
     the square root of the mean posterior variance of all rows.
 
     Attributes:
-      threshold: the largest distance of two rows that are linked.
+      threshold: the largest distance of two rows that are linked; None for `default_threshold`.
     """
 
-    threshold: float
+    threshold: float | None
     inputs: Mapping[str, Input] = dataclasses.field(default_factory=dict)
 
     @property
@@ -192,7 +194,9 @@ class DuplicateSearch:
           WorkError: there is not enough memory.
         """
         rows.require("mean", "log_variance")
-        numbers, distances = nearest_within(_in_deviations(rows), self.threshold)
+        points = _in_deviations(rows)
+        threshold = default_threshold(points) if self.threshold is None else self.threshold
+        numbers, distances = nearest_within(points, threshold)
         groups = linked_groups(numbers)
         groups.sort(key=lambda group: (distances[group].min(), group[0]))
         # A member may have its link from another one; its distance is that to its nearest.
@@ -201,12 +205,26 @@ class DuplicateSearch:
         return Found(
             "near duplicates",
             f"{console.counted(len(groups), 'group')} with {len(members):,} of the "
-            f"{len(rows):,} rows, within a distance of {self.threshold:g} posterior standard "
+            f"{len(rows):,} rows, within a distance of {threshold:.3g} posterior standard "
             "deviations",
             DISTANCE,
             [[next(matches) for _ in group] for group in groups],
             is_grouped=True,
         )
+
+
+def default_threshold(points: np.ndarray) -> float:
+    """The largest distance of near duplicates, in the unit of the points.
+
+    At most a posterior standard deviation, where the latents hardly tell two images apart. With few
+    latents, most images are that near to some other one. So it is also at most a tenth of the
+    median distance of a point to its nearest: a pair that is that near is not so by chance. Of
+    points of equal density in k dimensions, a share of 1 - 2^(-10^-k) is: 0.7 % at k = 2.
+
+    Args:
+      points: in units of posterior standard deviations, float32, shape [N, latents].
+    """
+    return min(1.0, _NEAR_SHARE * median_nearest_distance(points))
 
 
 def _in_deviations(rows: EmbeddingRows) -> np.ndarray:

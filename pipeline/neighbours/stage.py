@@ -19,6 +19,10 @@ from pipeline.neighbours.tables import EmbeddingRows
 # What --query, --outliers and --duplicates ask for.
 NEAREST, OUTLIERS, DUPLICATES = "nearest", "outliers", "duplicates"
 
+# The option of each search, and the settings that it alone depends on.
+_OPTIONS = {NEAREST: "--query", OUTLIERS: "--outliers", DUPLICATES: "--duplicates"}
+_SETTINGS = {NEAREST: ("model", "background"), OUTLIERS: (), DUPLICATES: ("threshold",)}
+
 # The files of the artifact.
 TABLE, RECORDS, SHEET = "table.txt", "rows.jsonl", "contact_sheet.png"
 
@@ -51,8 +55,8 @@ def neighbours(
       The artifact in `output`.
 
     Raises:
-      ConfigError: there are no tables, a column is missing or empty, the query is unknown, or
-        `output` holds something else.
+      ConfigError: there are no tables, a column is missing or empty, the query is unknown, a
+        setting has no effect on the search, or `output` holds something else.
       WorkError: a file is damaged.
     """
     rows = EmbeddingRows.open(embeddings)
@@ -92,6 +96,10 @@ def _search(
     rows: EmbeddingRows,
     model: epath.PathLike | None,
 ) -> EmbeddingSearch:
+    given = {"model": model, "threshold": config.threshold, "background": config.background}
+    for name, value in given.items():
+        if value is not None and name not in _SETTINGS[search]:
+            raise ConfigError(f"--{name} has no effect on {_OPTIONS[search]}; leave it out")
     if search == OUTLIERS:
         return OutlierSearch(config.count)
     if search == DUPLICATES:

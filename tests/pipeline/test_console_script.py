@@ -77,7 +77,7 @@ def test_the_commands_are_those_of_the_pipeline_and_the_trainer(installed):
 
 def test_the_overview_names_every_command(installed):
     overview = run(installed, "--help").stdout
-    assert overview.startswith("usage: vae-pipeline [-h] COMMAND ...\n")
+    assert overview.startswith("usage: vae-pipeline [-h] [--version] COMMAND ...\n")
     assert "(`vae-pipeline train`)" in overview
     assert "python -m" not in overview
 
@@ -86,6 +86,7 @@ def test_the_overview_names_every_command(installed):
     ("arguments", "message"),
     [
         (["evalute"], "error: unknown stage 'evalute'; nearest: evaluate, generate\n"),
+        (["trian"], "unknown stage 'trian'; nearest: train (`vae-pipeline train`)"),
         # The names of TFDS's datasets are in the wheel.
         (
             ["prepare", "--dataset", "fashion_mnits", "--output", "examples"],

@@ -10,6 +10,7 @@ import subprocess
 import pytest
 
 from components.base.stop_signals import SIGNALS
+from pipeline.version import installed_version
 from tests.conftest import ROOT, module_command
 
 
@@ -26,6 +27,7 @@ def assert_one_line(done: subprocess.CompletedProcess, code: int, *parts: str) -
     ("arguments", "parts"),
     [
         (("pipeline", "prepair"), ("unknown stage 'prepair'", "nearest: prepare")),
+        (("pipeline", "train"), ("unknown stage 'train'; nearest: train (`python -m trainer`)",)),
         (("pipeline", "run", "--run", "x", "--latens", "3"), ("unknown option '--latens'",)),
         (
             ("trainer", "--output", "x", "--examples", "my", "photos"),
@@ -42,6 +44,12 @@ def test_a_wrong_command_line_is_explained_in_one_line(cli, arguments, parts):
     done = cli(*arguments)
     assert_one_line(done, 2, *parts)
     assert done.stderr.count("\n") == 1
+
+
+def test_the_version_is_shown(cli):
+    done = cli("pipeline", "--version")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"vae-pipeline {installed_version()}\n"
 
 
 @pytest.mark.parametrize("arguments", [("pipeline",), ("pipeline", "run"), ("trainer",)])

@@ -100,8 +100,11 @@ def test_a_directory_has_what_the_command_publishes(images, tmp_path, capsys):
 def test_another_model_in_the_directory_is_replaced_or_extended_only_if_asked(images, tmp_path):
     directory = tmp_path / "model"
     first = fitting.fit(images, directory=directory, **QUICK | {"epochs": 1})
-    with pytest.raises(ConfigError, match="holds a different artifact: epochs is 1"):
+    with pytest.raises(ConfigError, match="holds a different artifact: epochs is 1") as raised:
         fitting.fit(images, directory=directory, **QUICK)
+    assert "overwrite=True" in str(raised.value)
+    assert "continue it: fit(…, epochs=2, extend=True)" in str(raised.value)
+    assert "--" not in str(raised.value)
     longer = fitting.fit(images, directory=directory, extend=True, **QUICK)
     assert len(longer.history) == 2
     assert longer.history[0] == first.history[0]
@@ -146,6 +149,7 @@ def test_a_conditional_model_is_trained_on_labels(images, labels):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"preset": None}, r"preset must be one of .*mlp.*; labels are .* Received: NoneType"),
         ({"preset": "cnov"}, "unknown preset 'cnov'; nearest: conv"),
         ({"latent": 3}, "unknown field 'latent' in the arguments of fit; nearest: latents"),
         ({"latents": 0}, "latents must be at least 1. Received: 0"),
@@ -165,6 +169,19 @@ def test_wrong_arguments_are_rejected(images, tmp_path, arguments, message):
     with pytest.raises(ConfigError, match=message):
         fitting.fit(images, directory=tmp_path / "model", **QUICK | arguments)
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("reduce --widths or --batch_size", "reduce widths or batch_size"),
+        ("leave out --extend", "leave out extend=True"),
+        ("prepare smaller images with --image_size", "prepare smaller images with --image_size"),
+        ("a--b -- --", "a--b -- --"),
+    ],
+)
+def test_errors_name_arguments_in_place_of_options(text, expected):
+    assert fitting._in_python(text) == expected
 
 
 def test_validation_without_labels_is_rejected_for_a_conditional_model(images, labels):
@@ -214,7 +231,7 @@ def test_a_call_that_was_stopped_continues(images, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(Monitor, "record_epoch", stop)
-        with pytest.raises(Stopped, match="SIGINT: stopped at step 6; run the same command again"):
+        with pytest.raises(Stopped, match="SIGINT: stopped at step 6; make the same call again"):
             fitting.fit(images, directory=tmp_path / "model", **three_epochs)
         with pytest.raises(Stopped, match="nothing is kept of a run without a directory"):
             fitting.fit(images, **three_epochs)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from components.metrics import near_pairs
-from components.metrics.near_pairs import linked_groups, nearest_within
+from components.metrics.near_pairs import linked_groups, median_nearest_distance, nearest_within
 
 RNG = np.random.default_rng(0)
 
@@ -106,3 +106,24 @@ def test_far_points_are_not_compared(monkeypatch):
 def test_groups_are_what_links_join(links, groups):
     found = linked_groups(np.array(links, np.int64))
     assert [group.tolist() for group in found] == groups
+
+
+@pytest.mark.parametrize("dimensions", [1, 3])
+def test_the_median_distance_is_that_of_the_definition(dimensions):
+    points = normal(301, dimensions)
+    points[7] = points[8]
+    expected = np.median(by_definition(points, np.inf))
+    assert median_nearest_distance(points) == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_median_distance_of_many_points_is_that_of_some_to_all(monkeypatch):
+    """Of every third point of a line of growing gaps; the nearest is the one before it."""
+    monkeypatch.setattr(near_pairs, "_MEDIAN_SAMPLE", 33)
+    gaps = np.arange(1, 100)
+    line = np.cumsum(gaps).astype(np.float32)[:, np.newaxis]
+    assert median_nearest_distance(line) == np.median([gaps[1], *gaps[3::3]])
+
+
+@pytest.mark.parametrize(("count", "expected"), [(0, np.inf), (1, np.inf), (4, 0.0)])
+def test_single_and_equal_points_have_a_median_distance_too(count, expected):
+    assert median_nearest_distance(np.ones((count, 2), np.float32)) == expected

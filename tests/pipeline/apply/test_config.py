@@ -15,6 +15,7 @@ def test_columns_and_formats_are_those_of_the_tables():
 
 def test_columns_are_in_the_order_of_the_tables():
     assert EmbedConfig(columns="mean,id").column_names == ("id", "mean")
+    assert EmbedConfig(columns="id, mean ,label").column_names == ("id", "label", "mean")
     assert EmbedConfig().column_names == embeddings.COLUMNS[:9]
 
 

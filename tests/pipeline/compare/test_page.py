@@ -29,7 +29,7 @@ def test_names_and_settings_of_strangers_are_escaped(tmp_path):
 
 def test_the_page_has_the_scores_and_leaves_out_what_there_is_not(tmp_path):
     html = render(tmp_path, made_run("a", HARD), made_run("b", HARD + 1))
-    assert "-250.00 ± " in html
+    assert "−250.00 ± " in html
     assert "+1.00 ± 0.00 * (paired)" in html
     assert "data:image/png;base64,cGljdHVyZQ==" in html
     assert "Settings that differ" not in html

@@ -6,7 +6,12 @@ from components.base.errors import ConfigError, WorkError
 from pipeline.neighbours import tables
 from pipeline.neighbours.config import NeighboursConfig
 from pipeline.neighbours.query import RowQuery
-from pipeline.neighbours.searches import DuplicateSearch, NearestSearch, OutlierSearch
+from pipeline.neighbours.searches import (
+    DuplicateSearch,
+    NearestSearch,
+    OutlierSearch,
+    default_threshold,
+)
 from pipeline.neighbours.tables import EmbeddingRows
 from tests.pipeline.neighbours.written_tables import ids, normal, write_tables
 
@@ -87,9 +92,9 @@ def test_the_unit_is_the_root_of_the_mean_posterior_variance(tmp_path):
     assert DuplicateSearch(0.94).run(rows).groups == []
 
 
-def test_the_default_threshold_is_half_a_nat_and_an_error_of_31_percent():
+def test_the_default_threshold_is_at_most_half_a_nat_and_an_error_of_31_percent():
     """What docs/embeddings.md says of two posteriors whose means are one deviation apart."""
-    apart = NeighboursConfig().threshold
+    apart = default_threshold(np.arange(0, 1000, 50, dtype=np.float32)[:, np.newaxis])
     grid, step = np.linspace(-12, 13, 100_001, retstep=True)
     first, second = (np.exp(-np.square(grid - mean) / 2) for mean in (0, apart))
     first, second = first / (first.sum() * step), second / (second.sum() * step)
@@ -98,6 +103,22 @@ def test_the_default_threshold_is_half_a_nat_and_an_error_of_31_percent():
     # The best guess from one draw is the more probable posterior.
     error = np.minimum(first, second).sum() * step / 2
     assert error == pytest.approx(0.31, abs=0.005)
+
+
+def test_with_two_latents_chance_makes_few_duplicates_by_default(tmp_path):
+    """Rows of equal density, a hundredth of a deviation apart, and five near copies."""
+    rng = np.random.default_rng(0)
+    means = rng.uniform(0, 0.6, (3000, 2)).astype(np.float32)
+    copies = means[::600] + np.float32(1e-5)
+    rows = with_deviations(tmp_path / "out", np.concatenate([means, copies]), np.ones(2))
+    assert NeighboursConfig().threshold is None
+    found = DuplicateSearch(None).run(rows)
+    pairs = [sorted(match.row for match in group) for group in found.groups[:5]]
+    assert sorted(pairs) == [[600 * number, 3000 + number] for number in range(5)]
+    # 0.7 % by chance, and half of them in pairs.
+    assert 0 < sum(map(len, found.groups[5:])) < 0.012 * 3000
+    assert sum(map(len, DuplicateSearch(1.0).run(rows).groups)) == 3005
+    assert "within a distance of 0.000" in found.summary
 
 
 def test_without_enough_memory_the_search_says_so(tmp_path, monkeypatch):

@@ -150,3 +150,27 @@ def test_a_search_imports_no_tensorflow(cli, tmp_path, monkeypatch):
     tables = write_tables(tmp_path / "tables", normal(9))
     done = cli("pipeline", "neighbours", "--embeddings", tables, "--query", ids(9)[0])
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("search", "settings", "option"),
+    [
+        (OUTLIERS, {"threshold": 0.5}, "--threshold has no effect on --outliers"),
+        (OUTLIERS, {"background": "white"}, "--background has no effect on --outliers"),
+        (DUPLICATES, {"background": "white"}, "--background has no effect on --duplicates"),
+        (NEAREST, {"threshold": 0.0}, "--threshold has no effect on --query"),
+    ],
+)
+def test_a_setting_without_an_effect_is_refused(tmp_path, search, settings, option):
+    tables = write_tables(tmp_path / "tables", normal(4))
+    with pytest.raises(ConfigError, match=f"^{option}; leave it out$"):
+        neighbours(
+            NeighboursConfig(**settings), embeddings=tables, search=search, query_name=ids(4)[0]
+        )
+
+
+@pytest.mark.parametrize("search", [OUTLIERS, DUPLICATES])
+def test_a_model_without_an_effect_is_refused(tmp_path, search):
+    tables = write_tables(tmp_path / "tables", normal(4))
+    with pytest.raises(ConfigError, match=r"^--model has no effect on --\w+; leave it out$"):
+        neighbours(embeddings=tables, search=search, model=tmp_path)
