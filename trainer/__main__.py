@@ -1,9 +1,10 @@
 """Train a VAE on a prepared dataset, on all available GPUs or on the CPU.
 
 A preset sets the network, latents, widths, epochs, batch size, optimizer and learning rate, with
-its schedule and warm-up, and some presets set more. What a preset leaves out has a default. A YAML
-file (--config) overrides the preset, and options override both. The run saves checkpoints; if it is
-interrupted, run the same command again to continue.
+its schedule and warm-up, and some presets set more. What a preset leaves out has a default; the
+defaults that no preset changes are shown in brackets. A YAML file (--config) overrides the preset,
+and options override both. The run saves checkpoints; if it is interrupted, run the same command
+again to continue.
 
   python -m trainer --examples runs/demo/examples --output runs/demo/model --preset mlp
   python -m trainer --examples runs/demo/examples --output runs/demo/wide --widths 512,256
@@ -85,10 +86,9 @@ def _train(arguments: list[str]) -> None:
         "--extend",
         action="store_true",
         help="continue the finished model in --output, from its last checkpoint, to a larger "
-        "--epochs; everything else must be the same. The schedules of the learning rate and of "
-        "beta are those of the new total: the remaining steps follow them where they are. Without "
-        "warm-up and with constant schedules, the result is that of a run of all epochs; otherwise "
-        "it is not",
+        "--epochs; everything else must be the same. The remaining steps follow the schedules of "
+        "the new number of epochs. The result is therefore that of a run of all epochs only with "
+        "constant schedules and without warm-up",
     )
     parser.add_argument(
         "--dry_run",

@@ -116,38 +116,39 @@ class TrainConfig:
     )
     prior: str = option(
         "standard_normal",
-        "prior p(z). real_nvp: a flow of four couplings",
+        "prior p(z) of the latents. standard_normal: N(0, I); real_nvp: a normalizing flow, which "
+        "is trained with the model",
         choices=tuple(PRIORS),
     )
     levels: int = option(
         1,
         "number of levels of latents. 2 to 4, only with residual: a hierarchy from the lowest "
-        "resolution upwards, in which each level is a map and latents its number of channels",
+        "resolution upwards. Each level is a map, whose number of channels is --latents",
     )
     linear_path: str = option(
         "none",
-        "only with gaussian: a linear map beside the encoder and one beside the decoder, which are "
-        "not trained. principal_components: those of the training images, which keep the detail of "
+        "only with gaussian: linear maps that are added to encoder and decoder, and are not "
+        "trained. principal_components: those of the training images, which keep the detail of "
         "large images",
         choices=("none", "principal_components"),
     )
     condition: str = option(
         "none",
-        "what the likelihood is given besides the latents. label: the label of the image, "
-        "p(x|z, y), so that images of a chosen class can be drawn",
+        "what the prior and the decoder are given. label: the label y of the image, so that images "
+        "of a chosen class can be drawn; p(x|y) is then what is learned",
         choices=("none", "label"),
     )
     corruption: str = option(
         NO_CORRUPTION,
         "corruption of the images that the encoder sees, while the likelihood is that of the clean "
-        "images: a kind and its strength, or a range of strengths of which each image has its own, "
-        "such as gaussian:0.1-0.4; one of several kinds: gaussian:0.1,mask:0.2. Kinds: "
-        f"{', '.join(KINDS)}; or {NO_CORRUPTION}",
+        "images: a kind and its strength, or a range from which the strength of each image is "
+        "drawn, such as gaussian:0.1-0.4. Of several kinds, such as gaussian:0.1,mask:0.2, each "
+        f"image gets one. Kinds: {', '.join(KINDS)}; or {NO_CORRUPTION}",
     )
     noise_model: str = option(
         NO_CORRUPTION,
-        "only with gaussian: the noise of the images of the dataset, such as gaussian:0.2; the "
-        "likelihood is then that of a noisy image given the clean one that the decoder gives",
+        "only with the likelihood gaussian: the noise of the images of the dataset, such as "
+        "gaussian:0.2, if there are no clean images; the decoder then gives the clean image",
     )
     epochs: int = option(50, "number of passes over the training split")
     batch_size: int = option(
@@ -390,7 +391,7 @@ class RunOptions:
     cache_bytes: int | None = option(
         None,
         "hold the training images in memory if they have at most N bytes, otherwise stream them "
-        "from the shards; none: a quarter of the free memory",
+        "from the shards; not given: a quarter of the free memory",
     )
     checkpoint_seconds: float = option(600.0, "seconds between checkpoints within an epoch")
     profile: int = option(

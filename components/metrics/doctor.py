@@ -22,16 +22,17 @@ COLLAPSED_NATS = 0.1
 # The best models of Fashion-MNIST leave two thirds of their latents unused.
 _DEAD_SHARE = 0.75
 
-# The variance of a posterior in units of that of the prior, as its natural logarithm: a standard
-# deviation of 20. A posterior that is wider than the prior pays rate for less than no information.
+# The natural logarithm of a posterior's variance, where the prior's variance is 1: a standard
+# deviation of 20. Draws from a posterior that is much wider than the prior say nothing about the
+# image, but its divergence from the prior counts as rate.
 _EXPLODED_LOG_VARIANCE = 6.0
 
 # Rate plus distortion of this many times that of an earlier epoch counts as diverged. The schedules
 # of beta and of the learning rate cause smaller rises.
 _DIVERGED = 2.0
 
-# The gap between held-out and training images, and the progress of one epoch, as fractions of the
-# nats of the training images.
+# The gap between held-out and training images, and the progress of one epoch, as fractions of rate
+# plus distortion of the training images.
 _OVERFITTED = 0.1
 _UNFINISHED = 0.01
 
@@ -72,7 +73,7 @@ def diverged(
         "diverged",
         ERROR,
         f"the training diverged: {train_nats[lowest]:,.2f} nats in epoch {lowest + 1} rose to "
-        f"{last:,.2f} in the last one, {len(train_nats)}, and the model of epoch {published} is "
+        f"{last:,.2f} in the last epoch, {len(train_nats)}; the model of epoch {published} is "
         "published: try a lower learning rate, or clip_norm",
     )
 
@@ -84,7 +85,7 @@ def no_better_than_constant(
 
     Args:
       elbo: in nats per image.
-      kind: the images that it is of, such as `held-out`.
+      kind: the images that the ELBO is of, such as `held-out`.
       constant_elbo: ELBO of the best constant image on them, in nats; None if it is not known.
     """
     if constant_elbo is None or elbo > constant_elbo:
@@ -102,7 +103,7 @@ def posterior_collapse(rate: float, *, kind: str) -> Finding | None:
 
     Args:
       rate: in nats per image.
-      kind: the images that it is of, such as `held-out`.
+      kind: the images that the rate is of, such as `held-out`.
     """
     if rate >= COLLAPSED_NATS:
         return None
@@ -140,7 +141,7 @@ def beta_unfinished(reached: float, *, beta: float) -> Finding | None:
         "beta_unfinished",
         WARNING,
         f"the warm-up of beta did not end: the run stopped at {reached:.2g} of {beta:g}, so the "
-        "rate was hardly paid for: use a smaller beta_warmup_share, or a larger patience",
+        "rate hardly counted in the loss: use a smaller beta_warmup_share, or a larger patience",
     )
 
 
@@ -159,7 +160,7 @@ def overfitting(train_nats: float, heldout_nats: float, *, kind: str) -> Finding
         "overfitting",
         WARNING,
         f"{kind} images take {gap:,.2f} nats more than training images ({heldout_nats:,.2f} and "
-        f"{train_nats:,.2f}), so the model has learned its training images by heart: use more "
+        f"{train_nats:,.2f}), so the model has memorized its training images: use more "
         "images, a smaller network, weight_decay, or patience",
     )
 
@@ -179,8 +180,9 @@ def underfitting(train_nats: Sequence[float]) -> Finding | None:
     return Finding(
         "underfitting",
         WARNING,
-        f"the last epoch still lowered the nats of the training images by {progress:.1%}, from "
-        f"{before:,.2f} to {last:,.2f}, so the model can become better: train for more epochs",
+        "the last epoch still lowered rate plus distortion of the training images by "
+        f"{progress:.1%}, from {before:,.2f} to {last:,.2f} nats, so the model can become better: "
+        "train for more epochs",
     )
 
 

@@ -6,8 +6,10 @@ import numpy as np
 
 from components.metrics.doctor import ERROR, WARNING, Finding
 
-# Levels of a byte: the standard deviation over the images, averaged over the pixels.
+# Images whose standard deviation is below this many of 256 levels are constant: the root of the
+# variance over the images, averaged over the pixels.
 _CONSTANT_LEVELS = 0.5
+# Above this share of images of one color each, there is a finding.
 _BLANK_SHARE = 0.1
 
 
@@ -33,9 +35,9 @@ def of_images(batches: Iterable[np.ndarray], *, kind: str) -> list[Finding]:
             Finding(
                 "constant_inputs",
                 ERROR,
-                f"the {count:,} {kind} images are all the same but for {_CONSTANT_LEVELS:g} of 256 "
-                "levels, so there is nothing to learn: look at the contact sheet of the dataset, "
-                "and prepare the right images",
+                f"the {count:,} {kind} images are all the same: they differ by less than "
+                f"{_CONSTANT_LEVELS:g} of 256 levels, so there is nothing to learn: look at the "
+                "contact sheet of the dataset, and prepare the right images",
             )
         )
     elif blank > _BLANK_SHARE * count:

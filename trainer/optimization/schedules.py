@@ -10,6 +10,7 @@ import math
 
 import tensorflow as tf
 
+from components.base import console
 from components.base.errors import ConfigError
 
 # One-cycle: the fraction of the run in which the rate rises, and the divisors of the largest rate
@@ -61,9 +62,8 @@ class LearningRate(Schedule):
 
     @property
     def description(self) -> str:
-        warmup = (
-            f"rises from 0 over {self.warmup_steps:,} steps, then " if self.warmup_steps else ""
-        )
+        steps = console.counted(self.warmup_steps, "step")
+        warmup = f"rises from 0 over {steps}, then " if self.warmup_steps else ""
         return f"{self.peak:g}: {warmup}{self._curve_description}"
 
     @property

@@ -143,6 +143,7 @@ def test_learning_rates_describe_themselves():
     assert described("cosine", warmup_steps=5) == (
         "0.1: rises from 0 over 5 steps, then falls along half a cosine to 0"
     )
+    assert described("cosine", warmup_steps=1).startswith("0.1: rises from 0 over 1 step, then")
     assert described("one_cycle").startswith("0.1: one cycle, rising over the first 30 %")
 
 
