@@ -32,7 +32,7 @@ from components.compression.blocks import CodedBlock, num_lanes
 
 # Like the magic of PNG: a transfer as text changes it.
 MAGIC = b"VAEZ\r\n\x1a\n"
-VERSION = 1
+VERSION = 2
 _LENGTH = struct.Struct("<I")
 _DIGEST_BYTES = 32
 _MAX_HEADER_BYTES = 64 << 20

@@ -22,13 +22,16 @@ _LOG_SCALE_BOUND = 2.0
 
 
 class Steps(Protocol):
-    """The outputs at the pixels of N images, in order; `outputs` and `set` take turns."""
+    """The outputs at the pixels of N images, in order: row by row, and each from the left."""
 
-    def outputs(self, row: int, column: int) -> np.ndarray:
-        """The likelihood's parameters at a pixel, float64 [N, outputs]."""
+    def outputs(self, row: int, columns: range) -> np.ndarray:
+        """The likelihood's parameters at pixels of a row, float64 [columns, N, outputs].
 
-    def set(self, row: int, column: int, levels: np.ndarray) -> None:
-        """Makes a pixel known: its levels from 0 to 255, int [N, channels]."""
+        All pixels before the last of them are known.
+        """
+
+    def set(self, row: int, columns: range, levels: np.ndarray) -> None:
+        """Makes pixels known: their levels from 0 to 255, int [columns, N, channels]."""
 
 
 class FactorizedSteps:
@@ -41,11 +44,12 @@ class FactorizedSteps:
     def __init__(self, features: np.ndarray):
         self._features = features
 
-    def outputs(self, row: int, column: int) -> np.ndarray:
+    def outputs(self, row: int, columns: range) -> np.ndarray:
         """See `Steps.outputs`."""
-        return self._features[:, row, column].astype(np.float64)
+        outputs = self._features[:, row, columns.start : columns.stop]
+        return outputs.astype(np.float64).transpose(1, 0, 2)
 
-    def set(self, row: int, column: int, levels: np.ndarray) -> None:
+    def set(self, row: int, columns: range, levels: np.ndarray) -> None:
         """See `Steps.set`."""
 
 

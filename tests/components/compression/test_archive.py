@@ -114,8 +114,8 @@ def test_a_header_that_contradicts_itself_is_refused(path, change, message):
 
 
 def test_foreign_files_and_later_versions_are_named(path):
-    write_header(path, dataclasses.asdict(Archive(path).header) | {"version": 2})
-    with pytest.raises(ConfigError, match="has version 2 of the format"):
+    write_header(path, dataclasses.asdict(Archive(path).header) | {"version": 3})
+    with pytest.raises(ConfigError, match="has version 3 of the format"):
         Archive(path)
     for content in (b"", b"PK\3\4 a zip", b"x" * 1000):
         path.write_bytes(content)

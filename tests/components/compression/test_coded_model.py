@@ -15,8 +15,9 @@ def test_posterior_and_features_are_those_of_the_model():
     expected = vae.latent_model.decode(tf.constant(means, tf.float32))
     np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-5)
     steps = model.steps(features)
-    steps.set(0, 0, images[:, 0, 0])
-    assert (steps.outputs(1, 2) == features[:, 1, 2]).all()
+    steps.set(0, range(1), images[np.newaxis, :, 0, 0])
+    found = steps.outputs(1, range(2, 4))
+    assert (found == features[:, 1, 2:4].transpose(1, 0, 2)).all()
 
 
 def test_the_couplings_are_the_flow_of_the_prior():
