@@ -11,15 +11,9 @@ import hashlib
 import numpy as np
 
 from components.compression.ans import Message, UnderflowError
-from components.compression.blocks import CodedBlock, batch_sizes
+from components.compression.blocks import CodedBlock, LabeledImages, batch_sizes
 from components.compression.coded_model import CodedModel
-from components.compression.latents import (
-    RangeError,
-    pop_posterior,
-    pop_prior,
-    push_posterior,
-    push_prior,
-)
+from components.compression.grid_normal import RangeError
 from components.compression.mixture import PixelMixture
 from components.compression.tables import PRECISION
 
@@ -32,27 +26,27 @@ class OtherComputationError(Exception):
     """The model computes here other numbers than where the images were encoded."""
 
 
-def encode(model: CodedModel, images: np.ndarray, latent_bits: int) -> CodedBlock:
+def encode(model: CodedModel, block: LabeledImages, latent_bits: int) -> CodedBlock:
     """Encodes a block of images.
 
     Args:
       model: the model.
-      images: uint8, shape [N, height, width, channels], N > 0.
+      block: the images, one or more, and their labels, which are read if the model is conditioned
+        on labels.
       latent_bits: latents are multiples of 2^-latent_bits.
 
     Raises:
       RangeError: the latents of an image are so unlikely under the prior that they cannot be coded.
     """
     message, step = Message(seed=_SEED), 2.0**-latent_bits
-    first = 0
+    images, labels, first = block.images, block.labels, 0
     for size in batch_sizes(len(images), model.image_shape):
-        batch = images[first : first + size]
-        first += size
+        part = slice(first, first + size)
+        batch, first = images[part], part.stop
         message.resize(max(size, len(message.states)))
-        z = pop_posterior(message, *model.posterior(batch), step)
-        features = model.features(z * step)
+        z, features = model.latents.pop_posterior(message, batch, labels[part], step)
         _push_pixels(model, features, message, batch)
-        push_prior(message, z, model.couplings, step)
+        model.latents.push_prior(message, z, labels[part], step)
     return CodedBlock(
         images=len(images),
         borrowed=message.borrowed,
@@ -63,8 +57,16 @@ def encode(model: CodedModel, images: np.ndarray, latent_bits: int) -> CodedBloc
     )
 
 
-def decode(model: CodedModel, block: CodedBlock, latent_bits: int) -> np.ndarray:
+def decode(
+    model: CodedModel, block: CodedBlock, labels: np.ndarray, latent_bits: int
+) -> np.ndarray:
     """The images of a block, uint8 [N, height, width, channels].
+
+    Args:
+      model: the model.
+      block: what `encode` returned.
+      labels: of the images, int64 [N].
+      latent_bits: as `encode` got it.
 
     Raises:
       OtherComputationError: the model computes other numbers here than the encoder did.
@@ -76,14 +78,13 @@ def decode(model: CodedModel, block: CodedBlock, latent_bits: int) -> np.ndarray
     try:
         for number in reversed(range(len(sizes))):
             size = sizes[number]
-            z = pop_prior(message, (size, model.latents), model.couplings, step)
-            features = model.features(z * step)
+            part = slice(last - size, last)
+            last = part.start
+            z, features = model.latents.pop_prior(message, labels[part], step)
             if number == len(sizes) - 1 and _digest(features) != block.probe:
                 raise OtherComputationError
-            batch = images[last - size : last]
-            last -= size
-            _pop_pixels(model, features, message, batch)
-            push_posterior(message, z, *model.posterior(batch), step)
+            _pop_pixels(model, features, message, images[part])
+            model.latents.push_posterior(message, z, images[part], step)
             message.resize(max(sizes[:number], default=0))
     except (UnderflowError, RangeError):
         raise OtherComputationError from None

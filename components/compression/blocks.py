@@ -16,6 +16,19 @@ _MOST_LANES, _MOST_BATCH_PIXELS = 512, 1 << 19
 
 
 @dataclasses.dataclass(frozen=True)
+class LabeledImages:
+    """Images and their labels.
+
+    Attributes:
+      images: uint8, shape [N, height, width, channels].
+      labels: int64, shape [N]; 0 where there are no labels.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
 class CodedBlock:
     """Some images as a message.
 
