@@ -7,65 +7,66 @@ the pixels, computes the posterior, and puts the latents' bits back.
 """
 
 import hashlib
-from collections.abc import Sequence
 
 import numpy as np
 
 from components.compression.ans import Message, UnderflowError
-from components.compression.blocks import CodedBlock, batch_sizes
+from components.compression.blocks import CodedBlock, LabeledImages, batch_sizes
 from components.compression.coded_model import CodedModel
-from components.compression.latents import (
-    RangeError,
-    pop_posterior,
-    pop_prior,
-    push_posterior,
-    push_prior,
-)
+from components.compression.grid_normal import RangeError
 from components.compression.mixture import PixelMixture
 from components.compression.tables import PRECISION
 
 _SEED = 0
+# Of which an encoder computes the probabilities at once.
+_PIXELS_AT_ONCE = 2048
 
 
 class OtherComputationError(Exception):
     """The model computes here other numbers than where the images were encoded."""
 
 
-def encode(model: CodedModel, images: np.ndarray, latent_bits: int) -> CodedBlock:
+def encode(model: CodedModel, block: LabeledImages, latent_bits: int) -> CodedBlock:
     """Encodes a block of images.
 
     Args:
       model: the model.
-      images: uint8, shape [N, height, width, channels], N > 0.
+      block: the images, one or more, and their labels, which are read if the model is conditioned
+        on labels.
       latent_bits: latents are multiples of 2^-latent_bits.
 
     Raises:
       RangeError: the latents of an image are so unlikely under the prior that they cannot be coded.
     """
     message, step = Message(seed=_SEED), 2.0**-latent_bits
-    first, probe = 0, ""
+    images, labels, first = block.images, block.labels, 0
     for size in batch_sizes(len(images), model.image_shape):
-        batch = images[first : first + size]
-        first += size
+        part = slice(first, first + size)
+        batch, first = images[part], part.stop
         message.resize(max(size, len(message.states)))
-        z = pop_posterior(message, *model.posterior(batch), step)
-        features = model.features(z * step)
-        probe = _digest(features)
-        for starts, sizes in reversed(_intervals(model, features, batch)):
-            message.push(starts, sizes, PRECISION)
-        push_prior(message, z, model.couplings, step)
+        z, features = model.latents.pop_posterior(message, batch, labels[part], step)
+        _push_pixels(model, features, message, batch)
+        model.latents.push_prior(message, z, labels[part], step)
     return CodedBlock(
         images=len(images),
         borrowed=message.borrowed,
         states=message.states,
         words=message.words,
-        probe=probe,
+        probe=_digest(features),
         pixels=_digest(images),
     )
 
 
-def decode(model: CodedModel, block: CodedBlock, latent_bits: int) -> np.ndarray:
+def decode(
+    model: CodedModel, block: CodedBlock, labels: np.ndarray, latent_bits: int
+) -> np.ndarray:
     """The images of a block, uint8 [N, height, width, channels].
+
+    Args:
+      model: the model.
+      block: what `encode` returned.
+      labels: of the images, int64 [N].
+      latent_bits: as `encode` got it.
 
     Raises:
       OtherComputationError: the model computes other numbers here than the encoder did.
@@ -77,14 +78,13 @@ def decode(model: CodedModel, block: CodedBlock, latent_bits: int) -> np.ndarray
     try:
         for number in reversed(range(len(sizes))):
             size = sizes[number]
-            z = pop_prior(message, (size, model.latents), model.couplings, step)
-            features = model.features(z * step)
+            part = slice(last - size, last)
+            last = part.start
+            z, features = model.latents.pop_prior(message, labels[part], step)
             if number == len(sizes) - 1 and _digest(features) != block.probe:
                 raise OtherComputationError
-            batch = images[last - size : last]
-            last -= size
-            _pop_pixels(model, features, message, batch)
-            push_posterior(message, z, *model.posterior(batch), step)
+            _pop_pixels(model, features, message, images[part])
+            model.latents.push_posterior(message, z, images[part], step)
             message.resize(max(sizes[:number], default=0))
     except (UnderflowError, RangeError):
         raise OtherComputationError from None
@@ -94,23 +94,33 @@ def decode(model: CodedModel, block: CodedBlock, latent_bits: int) -> np.ndarray
     return images
 
 
-def _intervals(
-    model: CodedModel, features: np.ndarray, images: np.ndarray
-) -> Sequence[tuple[np.ndarray, np.ndarray]]:
-    """The starts and sizes of the intervals of all channels of all pixels, in order."""
-    steps, intervals = model.steps(features), []
+def _push_pixels(
+    model: CodedModel, features: np.ndarray, message: Message, images: np.ndarray
+) -> None:
+    """Puts the pixels of images on a message, the last one first."""
     height, width, channels = model.image_shape
-    levels = images.astype(np.int64)
-    for row in range(height):
-        for column in range(width):
-            mixture = PixelMixture(steps.outputs(row, column), model.components, channels)
+    starts, sizes = np.empty((2, height, width, channels, len(images)), np.int64)
+    # All pixels are known, so that whole rows are computed, in parts of a size for the caches.
+    most = max(1, _PIXELS_AT_ONCE // width)
+    for first in range(0, len(images), most):
+        part = slice(first, first + most)
+        steps = model.steps(features[part])
+        levels = images[part].transpose(1, 2, 0, 3).astype(np.int64)
+        for row in range(height):
+            steps.set(row, range(width), levels[row])
+            outputs = steps.outputs(row, range(width))
+            mixture = PixelMixture(_flat(outputs), model.components, channels)
             for channel in range(channels):
-                level = levels[:, row, column, channel]
-                intervals.append(mixture.interval(level))
+                level = levels[row, :, :, channel]
+                found = mixture.interval(level.reshape(-1))
+                starts[row, :, channel, part], sizes[row, :, channel, part] = (
+                    each.reshape(level.shape) for each in found
+                )
                 if channel < channels - 1:
-                    mixture.condition(level)
-            steps.set(row, column, levels[:, row, column])
-    return intervals
+                    mixture.condition(level.reshape(-1))
+    pairs = zip(starts.reshape(-1, len(images)), sizes.reshape(-1, len(images)), strict=True)
+    for pair in reversed(list(pairs)):
+        message.push(*pair, PRECISION)
 
 
 def _pop_pixels(
@@ -119,17 +129,27 @@ def _pop_pixels(
     """Takes the pixels of images from a message, into the array `images`."""
     steps = model.steps(features)
     height, width, channels = model.image_shape
+    # The images last, so that the same pixel of all of them is one piece of memory.
+    levels = np.empty((height, width, channels, len(images)), np.uint8)
     for row in range(height):
         for column in range(width):
-            mixture = PixelMixture(steps.outputs(row, column), model.components, channels)
+            columns = range(column, column + 1)
+            outputs = steps.outputs(row, columns)
+            mixture = PixelMixture(_flat(outputs), model.components, channels)
             for channel in range(channels):
                 positions = message.positions(len(images), PRECISION)
                 level, starts, sizes = mixture.find(positions)
                 message.pop(starts, sizes, PRECISION)
-                images[:, row, column, channel] = level
+                levels[row, column, channel] = level
                 if channel < channels - 1:
                     mixture.condition(level)
-            steps.set(row, column, images[:, row, column])
+            steps.set(row, columns, levels[row, column : column + 1].transpose(0, 2, 1))
+    images[:] = levels.transpose(3, 0, 1, 2)
+
+
+def _flat(outputs: np.ndarray) -> np.ndarray:
+    """Outputs [columns, N, outputs] as [columns * N, outputs]."""
+    return outputs.reshape(-1, outputs.shape[-1])
 
 
 def _digest(array: np.ndarray) -> str:

@@ -12,7 +12,20 @@ import numpy as np
 from components.base.shapes import Shape
 
 _FIRST_BATCH, _GROWTH = 16, 4
-_MOST_LANES, _MOST_BATCH_PIXELS = 256, 1 << 18
+_MOST_LANES, _MOST_BATCH_PIXELS = 512, 1 << 19
+
+
+@dataclasses.dataclass(frozen=True)
+class LabeledImages:
+    """Images and their labels.
+
+    Attributes:
+      images: uint8, shape [N, height, width, channels].
+      labels: int64, shape [N]; 0 where there are no labels.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,11 +54,13 @@ def batch_sizes(count: int, image_shape: Shape) -> list[int]:
     largest = max(1, min(_MOST_LANES, _MOST_BATCH_PIXELS // math.prod(image_shape[:2])))
     sizes: list[int] = []
     size = min(_FIRST_BATCH, largest)
-    while count:
-        sizes.append(min(size, count))
-        count -= sizes[-1]
+    while count > size and size < largest:
+        sizes.append(size)
+        count -= size
         size = min(size * _GROWTH, largest)
-    return sizes
+    # What is left, in batches as equal as can be: a small one takes nearly as long as a large one.
+    rest = math.ceil(count / size)
+    return sizes + [(count + number) // rest for number in range(rest)]
 
 
 def num_lanes(count: int, image_shape: Shape) -> int:

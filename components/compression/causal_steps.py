@@ -1,9 +1,8 @@
 """The causal head pixel by pixel, for a batch of images that become known pixel by pixel.
 
 `CausalHead` computes the outputs of all pixels of a known image at once. A decoder knows only the
-pixels before the one in turn, and must compute the same bits as the encoder did. So both go pixel
-by pixel, with sums that are exact whatever their order. What depends on the rows above is computed
-once per row.
+pixels before the one in turn, and must compute the same bits as the encoder did. So sums are exact
+whatever their order, and what depends on the rows above is computed once per row.
 """
 
 import numpy as np
@@ -58,7 +57,9 @@ class _MaskedWeights:
 class CausalSteps:
     """The outputs at the pixels of N images, in order.
 
-    For each pixel, `outputs` comes first, and then `set`.
+    A decoder asks for one pixel after the other, and an encoder for whole rows, which takes half
+    the time. Each output has the same bits: sums are exact, and everything else is done to each
+    number by itself.
 
     Args:
       weights: of the head.
@@ -77,67 +78,86 @@ class CausalSteps:
         self._above = [np.zeros(shape) for _ in weights.layers]
         self._current = [np.zeros(shape) for _ in weights.layers]
 
-    def outputs(self, row: int, column: int) -> np.ndarray:
-        """The outputs at a pixel given the pixels before it, float64 [N, outputs]."""
-        if not column:
+    def outputs(self, row: int, columns: range) -> np.ndarray:
+        """The outputs at pixels of a row, float64 [columns, N, outputs].
+
+        Args:
+          row: the row. Its first column comes first, and its columns in order.
+          columns: its columns, whose left neighbors are known.
+        """
+        if not columns.start:
             self._start_row(row)
         weights, activated = self._weights, self._weights.activation
-        left = self._pixels[row + RADIUS, :, column : column + RADIUS]
-        # The kernel has the column first and then the channel.
-        neighbors = left.transpose(1, 0, 2).reshape(-1, left.shape[-1])
-        sums = self._from_above[column] + weights.left.product(neighbors.T)
-        hidden = sums[:, : weights.features]
-        at = column + _COLUMNS_BESIDE
+        at = slice(columns.start, columns.stop)
+        neighbors = self._neighbors(range(row + RADIUS, row + RADIUS + 1), RADIUS, columns)
+        sums = self._from_above[at] + weights.left.product(neighbors)
+        hidden = sums[..., : weights.features]
+        here = slice(at.start + _COLUMNS_BESIDE, at.stop + _COLUMNS_BESIDE)
         for layer, current, from_above in zip(
             weights.layers, self._current, self._layers_from_above, strict=True
         ):
-            current[at] = rounded(activated(hidden))
-            hidden = hidden + from_above[column]
-            hidden += layer.left.product(current[at - 1])
-            hidden += layer.own.product(current[at])
+            current[here] = rounded(activated(hidden))
+            hidden = hidden + from_above[at]
+            hidden += layer.left.product(current[here.start - 1 : here.stop - 1])
+            hidden += layer.own.product(current[here])
         pointwise = weights.pointwise.product(rounded(activated(hidden)))
-        hidden = hidden + (pointwise + weights.pointwise_bias)
-        last = weights.last.product(rounded(activated(hidden)))
-        return last + weights.last_bias + sums[:, weights.features :]
+        pointwise += weights.pointwise_bias
+        last = weights.last.product(rounded(activated(hidden + pointwise)))
+        last += weights.last_bias
+        last += sums[..., weights.features :]
+        return last
 
-    def set(self, row: int, column: int, levels: np.ndarray) -> None:
-        """Makes a pixel known: its levels from 0 to 255, int [N, channels]."""
-        scaled = 2.0 * levels.T / 255 - 1.0
-        self._pixels[row + RADIUS, :, column + RADIUS] = rounded(scaled)
+    def set(self, row: int, columns: range, levels: np.ndarray) -> None:
+        """Makes pixels known: their levels from 0 to 255, int [columns, N, channels]."""
+        scaled = 2.0 * levels.transpose(2, 0, 1) / 255 - 1.0
+        at = slice(columns.start + RADIUS, columns.stop + RADIUS)
+        self._pixels[row + RADIUS, :, at] = rounded(scaled)
 
     def _start_row(self, row: int) -> None:
         """Computes what the pixels of a row get from the rows above it."""
-        weights = self._weights
+        weights, columns = self._weights, range(self._width)
         self._above, self._current = self._current, self._above
         for current in self._current:
             current[:] = 0
-        above = self._pixels[row : row + RADIUS]
-        shape = (self._width, above.shape[-1], -1)
-        # The kernel has the row first, then the column, then the channel.
-        neighbors = np.stack(
-            [
-                above[i, channel, j : j + self._width].reshape(-1)
-                for i in range(RADIUS)
-                for j in range(2 * RADIUS + 1)
-                for channel in range(weights.channels)
-            ]
-        )
-        self._from_above = weights.above.product(neighbors.T).reshape(shape)
-        features = self._features[:, row].transpose(1, 0, 2)
-        self._from_above[..., : weights.features] += features
+        above = self._neighbors(range(row, row + RADIUS), 2 * RADIUS + 1, columns)
+        self._from_above = weights.above.product(above)
+        self._from_above[..., : weights.features] += self._features[:, row].transpose(1, 0, 2)
         self._layers_from_above = []
         for layer, hidden in zip(weights.layers, self._above, strict=True):
-            sums = np.broadcast_to(layer.bias, (self._width, *hidden.shape[1:])).copy()
-            for j, kernel in enumerate(layer.above):
+            sums = layer.above[0].product(hidden[: self._width])
+            for j, kernel in enumerate(layer.above[1:], start=1):
                 sums += kernel.product(hidden[j : j + self._width])
+            sums += layer.bias
             self._layers_from_above.append(sums)
+
+    def _neighbors(self, rows: range, width: int, columns: range) -> np.ndarray:
+        """Pixels of rows around columns, as the factor of a kernel.
+
+        Args:
+          rows: of `_pixels`.
+          width: how many pixels of a row, from `RADIUS` columns to the left on.
+          columns: the columns.
+
+        Returns:
+          Shape [columns, N, rows * width * channels].
+        """
+        # The kernel has the row first, then the column, then the channel.
+        pixels = [
+            self._pixels[row, channel, columns.start + j : columns.stop + j]
+            for row in rows
+            for j in range(width)
+            for channel in range(self._weights.channels)
+        ]
+        return np.stack(pixels).transpose(1, 2, 0)
 
 
 def _silu(x: np.ndarray) -> np.ndarray:
-    # The exponential of large numbers is infinite, and the result 0, as it should be.
-    result = np.exp(-np.maximum(x, -700.0))
+    # x σ(x) = x (1 + tanh(x / 2)) / 2, which does not overflow.
+    result = np.tanh(0.5 * x)
     result += 1.0
-    return np.divide(x, result, out=result)
+    result *= x
+    result *= 0.5
+    return result
 
 
 def _relu(x: np.ndarray) -> np.ndarray:

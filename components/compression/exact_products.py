@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-# Activations are multiples of 2^-16 below 2^8 in absolute value, integers of 24 bits.
+# Activations are multiples of 2^-16 below 2^8 in absolute value, as integers of 24 bits.
 _FRACTION_BITS, _ACTIVATION_BITS = 16, 24
 _MANTISSA_BITS = 53
 _SCALE = float(1 << _FRACTION_BITS)
@@ -28,6 +28,10 @@ class ExactMatrix:
 
     Args:
       weights: float, shape [inputs, outputs].
+
+    Attributes:
+      weights: integers times a power of 2, which also undoes the scale of the activations; float64
+        [inputs, outputs].
     """
 
     def __init__(self, weights: np.ndarray):
@@ -36,9 +40,10 @@ class ExactMatrix:
         sum_bits = math.ceil(math.log2(max(1, len(weights))))
         weight_bits = _MANTISSA_BITS - 1 - _ACTIVATION_BITS - sum_bits
         shift = weight_bits - exponent
-        self._integers = np.rint(np.ldexp(weights.astype(np.float64), shift))
-        self._scale = math.ldexp(1.0, -shift - _FRACTION_BITS)
+        integers = np.rint(np.ldexp(weights.astype(np.float64), shift))
+        # A factor that is a power of 2 loses no bits, and need not be applied to each product.
+        self.weights = np.ldexp(integers, -shift - _FRACTION_BITS)
 
     def product(self, activations: np.ndarray) -> np.ndarray:
         """The products of activations [..., inputs], as `rounded` gives them; [..., outputs]."""
-        return (activations @ self._integers) * self._scale
+        return activations @ self.weights

@@ -1,4 +1,4 @@
-"""Normal variables on a grid, and the flow of a prior on that grid.
+"""Latents on a message: under their posterior, and under a prior with a flow.
 
 Latents are multiples of a step. A posterior draws them, and the flow of the prior takes them to
 variables that are standard normal. The flow does not map the grid to itself, so each coupling,
@@ -12,90 +12,12 @@ from typing import Protocol
 
 import numpy as np
 
-from components.compression import tables
 from components.compression.ans import Message
-from components.compression.tables import NORMAL, PRECISION
+from components.compression.grid_normal import GridNormal, TailedNormal, half_windows
 
-# Half the window of a variable, in deviations. All symbols of a window have a count, so that a wide
-# one would now and then draw a latent that is unlikely under every distribution.
-_REACH = 5.5
-# Half the window of the prior. The distance of latents beyond it is coded in digits, all equally
-# likely: images that the model does not fit may have such latents.
-_PRIOR_REACH = 16
-_DIGITS, _DIGIT_BITS = 3, 11
 # Of the noise in a coupling, in steps: a normal variable of this deviation is smooth on the grid,
 # and its effect on the densities of later couplings is small.
 _NOISE_STEPS = 3.0
-# Posteriors that are narrower than this are within one step.
-_LEAST_STEPS = 0.1
-
-
-class RangeError(Exception):
-    """Latents are so far from all that the prior knows that they cannot be coded."""
-
-
-class GridNormal:
-    """Normal variables that are rounded to multiples of a step, one for each of N images.
-
-    A variable has a window around its mean, in which every multiple has a count.
-
-    Args:
-      means: float64 [N].
-      deviations: standard deviations, float64 [N].
-      step: the step of the grid.
-      halves: half the windows, in steps, int64 [N]; None for those of `half_windows`.
-    """
-
-    def __init__(
-        self,
-        means: np.ndarray,
-        deviations: np.ndarray,
-        step: float,
-        halves: np.ndarray | None = None,
-    ):
-        self._means = means
-        self._deviations = np.maximum(deviations, _LEAST_STEPS * step)
-        self._step = step
-        if halves is None:
-            halves = half_windows(self._deviations, step)
-        self._first = np.floor(means / step).astype(np.int64) - halves
-        self._counts = 2 * halves + 2
-
-    def pop(self, message: Message) -> np.ndarray:
-        """Takes variables from the first N lanes, in steps, int64 [N]."""
-        positions = message.positions(len(self._means), PRECISION)
-        symbols, starts, sizes = tables.find(self._below, self._counts, positions)
-        message.pop(starts, sizes, PRECISION)
-        return symbols + self._first
-
-    def push(self, message: Message, values: np.ndarray) -> None:
-        """Puts variables, in steps, on the first N lanes: what `pop` undoes.
-
-        Raises:
-          RangeError: a value is outside of its window.
-        """
-        symbols = values - self._first
-        if (symbols < 0).any() or (symbols >= self._counts).any():
-            raise RangeError
-        starts = self._below(symbols)
-        message.push(starts, self._below(symbols + 1) - starts, PRECISION)
-
-    def _below(self, symbols: np.ndarray) -> np.ndarray:
-        """The cumulative counts of symbols [N], int64."""
-        edges = ((symbols + self._first) - 0.5) * self._step
-        mass = NORMAL((edges - self._means) / self._deviations)
-        return tables.cumulative(mass, symbols, self._counts)
-
-
-def half_windows(deviations: np.ndarray, step: float) -> np.ndarray:
-    """Half the windows that hold nearly all mass of normal variables, in steps, int64 [N]."""
-    return np.ceil(_REACH * deviations / step).astype(np.int64) + 1
-
-
-def standard_normal(count: int, step: float) -> GridNormal:
-    """The prior in the base space, for one latent of `count` images."""
-    halves = np.full(count, round(_PRIOR_REACH / step))
-    return GridNormal(np.zeros(count), np.ones(count), step, halves)
 
 
 class Coupling(Protocol):
@@ -135,7 +57,7 @@ def push_prior(message: Message, z: np.ndarray, couplings: list[Coupling], step:
             u[:, index] = pair.y_given(x).pop(message)
             pair.x_given(u[:, index]).push(message, x)
     for index in range(u.shape[1]):
-        _push_standard(message, u[:, index], step)
+        _standard(len(u), step).push(message, u[:, index])
 
 
 def pop_prior(
@@ -144,7 +66,7 @@ def pop_prior(
     """Takes latents of a shape (N, latents) from the first N lanes: what `push_prior` undoes."""
     u = np.empty(shape, np.int64)
     for index in reversed(range(shape[1])):
-        u[:, index] = _pop_standard(message, shape[0], step)
+        u[:, index] = _standard(shape[0], step).pop(message)
     for coupling in reversed(couplings):
         scales, shifts = coupling.amounts(u * step)
         for number, index in reversed(list(enumerate(coupling.moved))):
@@ -155,35 +77,9 @@ def pop_prior(
     return u
 
 
-def _push_standard(message: Message, u: np.ndarray, step: float) -> None:
-    """Puts a latent of the base space, in steps, on the first N lanes."""
-    half = round(_PRIOR_REACH / step)
-    beyond = np.abs(u) - half
-    if (beyond >> (_DIGITS * _DIGIT_BITS) > 0).any():
-        raise RangeError
-    sizes = _digit_sizes(beyond >= 0)
-    for digit in range(_DIGITS):
-        starts = np.maximum(beyond, 0) >> (digit * _DIGIT_BITS) & ((1 << _DIGIT_BITS) - 1)
-        message.push(starts, sizes, _DIGIT_BITS)
-    standard_normal(len(u), step).push(message, np.clip(u, -half, half))
-
-
-def _pop_standard(message: Message, count: int, step: float) -> np.ndarray:
-    """Takes a latent of the base space from the first N lanes: what `_push_standard` undoes."""
-    half = round(_PRIOR_REACH / step)
-    u = standard_normal(count, step).pop(message)
-    is_beyond = np.abs(u) >= half
-    sizes = _digit_sizes(is_beyond)
-    for digit in reversed(range(_DIGITS)):
-        starts = np.where(is_beyond, message.positions(count, _DIGIT_BITS), 0)
-        message.pop(starts, sizes, _DIGIT_BITS)
-        u += np.sign(u) * (starts << (digit * _DIGIT_BITS))
-    return u
-
-
-def _digit_sizes(is_beyond: np.ndarray) -> np.ndarray:
-    """The sizes of the intervals of digits: latents within the prior's window have no digits."""
-    return np.where(is_beyond, 1, 1 << _DIGIT_BITS)
+def _standard(count: int, step: float) -> TailedNormal:
+    """The prior in the base space, for one latent of `count` images."""
+    return TailedNormal(np.zeros(count), np.ones(count), step)
 
 
 class _Pair:

@@ -2,23 +2,26 @@
 
 The parameters are those of `components.model.likelihoods.logistic_mixture`, whose formulas these
 are. They are computed in float64: its operations are fixed to the last bit, but for the exponential
-function, whose last bit is lost when the weights become integers.
+function and the hyperbolic tangent, whose last bits are lost when the weights and the places in the
+table become integers.
 """
 
 import numpy as np
 
 from components.compression import tables
-from components.compression.tables import LOGISTIC, PRECISION, TOTAL
+from components.compression.tables import LOGISTIC, TOTAL
 
 LEVELS = 256
 _STEP = 1 / (LEVELS - 1)
 _LOG_SCALE_START, _LOG_SCALE_LOW, _LOG_SCALE_HIGH = -2.5, -8.0, 0.0
 # The table has no smaller mass, and a component is never ruled out by one channel.
 _LEAST_MASS = 1 / TOTAL
+# Locations, in units of the table, are cut off where they are beyond it for every level.
+_FARTHEST = 2.0**40
 
 
 class PixelMixture:
-    """The mixtures of one pixel of each of N images, whose channels are coded in turn.
+    """The mixtures of N pixels, whose channels are coded in turn.
 
     Args:
       outputs: as `LogisticMixtureFamily` describes them, float64 [N, outputs].
@@ -27,14 +30,17 @@ class PixelMixture:
     """
 
     def __init__(self, outputs: np.ndarray, components: int, channels: int):
+        # The pixels last, so that what is computed for each of them is one piece of memory.
+        by_output = np.ascontiguousarray(outputs.T)
+
         def block(number: int) -> np.ndarray:
             first = components + 1 + number * components
-            return outputs[:, first : first + components]
+            return by_output[first : first + components]
 
-        logits = outputs[:, : components + 1]
-        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-        self._weights = weights / weights.sum(axis=1, keepdims=True)
-        self._spread = (np.arange(components) + 0.5) / components
+        logits = by_output[: components + 1]
+        weights = np.exp(logits - logits.max(axis=0))
+        self._weights = weights / weights.sum(axis=0)
+        self._spread = ((np.arange(components) + 0.5) / components)[:, np.newaxis]
         self._means = [block(channel) for channel in range(channels)]
         self._inverses = [
             np.exp(-_bounded(block(channels + channel))) for channel in range(channels)
@@ -47,10 +53,7 @@ class PixelMixture:
 
     def below(self, levels: np.ndarray) -> np.ndarray:
         """The cumulative counts of levels from 0 to 256 of the channel in turn, int64 [N]."""
-        masses = self._logistics(levels)
-        # A sum of products with weights of PRECISION bits, and black, which is level 0.
-        total = (masses * self._integers[:, :-1]).sum(axis=1) >> PRECISION
-        return tables.cumulative(total + self._integers[:, -1], levels, LEVELS)
+        return tables.cumulative(self._mass(levels), levels, LEVELS)
 
     def interval(self, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The starts and the sizes of the intervals of levels [N], each int64 [N]."""
@@ -59,32 +62,50 @@ class PixelMixture:
 
     def find(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The levels whose intervals hold positions [N], their starts and their sizes."""
-        return tables.find(self.below, LEVELS, positions)
+
+        def below(levels: np.ndarray) -> np.ndarray:
+            return tables.inner_counts(self._mass(levels), levels, LEVELS)
+
+        return tables.find(below, LEVELS, positions)
 
     def condition(self, levels: np.ndarray) -> None:
         """Goes on to the next channel, given the levels [N] of the one in turn."""
-        lower = np.where((levels == 0)[:, np.newaxis], 0, self._logistics(levels))
-        upper = np.where((levels == LEVELS - 1)[:, np.newaxis], TOTAL, self._logistics(levels + 1))
+        lower = np.where(levels == 0, 0, self._logistics(levels))
+        upper = np.where(levels == LEVELS - 1, TOTAL, self._logistics(levels + 1))
         masses = np.maximum((upper - lower) / TOTAL, _LEAST_MASS)
-        is_black = (levels == 0)[:, np.newaxis].astype(np.float64)
-        weights = self._weights * np.concatenate([masses, is_black], axis=1)
-        self._weights = weights / weights.sum(axis=1, keepdims=True)
-        self._earlier.append(levels[:, np.newaxis] * _STEP)
+        is_black = (levels == 0)[np.newaxis].astype(np.float64)
+        weights = self._weights * np.concatenate([masses, is_black])
+        self._weights = weights / weights.sum(axis=0)
+        self._earlier.append(levels * _STEP)
         self._start_channel()
 
     def _start_channel(self) -> None:
         channel = len(self._earlier)
         location = self._means[channel] + self._spread
         for value in self._earlier:
-            location = location + np.tanh(next(self._coefficients)) * (value - 0.5)
-        self._location, self._inverse = location, self._inverses[channel]
+            location += np.tanh(next(self._coefficients)) * (value - 0.5)
+        # A level starts half a step below its intensity. Its place in the table is linear in it.
+        scale = self._inverses[channel] * LOGISTIC.resolution
+        self._slope = scale * _STEP
+        location += 0.5 * _STEP
+        first = LOGISTIC.middle - location * scale
+        self._first = np.clip(first, -_FARTHEST, _FARTHEST)
         # Rounded down, and a little less, so that their sum is at most 2^PRECISION.
-        self._integers = (self._weights * (TOTAL - len(self._spread) - 1)).astype(np.int64)
+        self._integers = np.floor(self._weights * (TOTAL - len(self._spread) - 1))
+
+    def _mass(self, levels: np.ndarray) -> np.ndarray:
+        """The mass below levels [N], times 2^PRECISION; integers as float64 [N]."""
+        masses = self._logistics(levels)
+        # A sum of products with weights of PRECISION bits, and black, which is level 0.
+        total = np.einsum("kn,kn->n", masses, self._integers[:-1])
+        total *= 1 / TOTAL
+        return np.floor(total, out=total) + self._integers[-1]
 
     def _logistics(self, levels: np.ndarray) -> np.ndarray:
-        """The mass of each component below levels [N], times 2^PRECISION; int64 [N, K]."""
-        edges = (levels - 0.5) * _STEP
-        return LOGISTIC((edges[:, np.newaxis] - self._location) * self._inverse)
+        """The mass of each component below levels [N], times 2^PRECISION; as float64 [K, N]."""
+        places = levels * self._slope
+        places += self._first
+        return LOGISTIC.at(places)
 
 
 def _bounded(outputs: np.ndarray) -> np.ndarray:

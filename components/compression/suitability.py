@@ -21,15 +21,8 @@ def check(path: epath.Path) -> None:
     config = model_file.read(path).config
     # The defaults are those of files that are older than a setting.
     likelihood = config.get("likelihood", "bernoulli")
-    reason = None
     if likelihood not in _CODED_LIKELIHOODS:
-        reason = f"its likelihood {likelihood} gives no probabilities of 256 levels"
-    elif config.get("levels", 1) != 1:
-        reason = f"it has {config['levels']} levels of latents, of which only one can be coded"
-    elif config.get("classes", 0):
-        reason = "it is conditioned on labels"
-    if reason:
         raise ConfigError(
-            f"{path.parent} cannot compress images without loss: {reason}; train a model with "
-            f"--preset {' or '.join(_PRESETS)}"
+            f"{path.parent} cannot compress images without loss: its likelihood {likelihood} gives "
+            f"no probabilities of 256 levels; train a model with --preset {' or '.join(_PRESETS)}"
         )

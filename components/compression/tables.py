@@ -4,7 +4,7 @@ An entropy coder needs cumulative counts that encoder and decoder agree on to th
 increase strictly: a symbol without a count cannot be coded. The functions here guarantee both. A
 distribution function is a table of rising integers; its argument becomes an index by operations
 that are monotone and that IEEE 754 fixes to the last bit; and everything after the look-up is exact
-arithmetic with integers.
+arithmetic with integers, which float64 holds as long as they are below 2^53.
 """
 
 import math
@@ -24,6 +24,10 @@ class DistributionTable:
       function: F, which rises from 0 to 1.
       reach: the table covers arguments between -reach and reach; beyond, its end values hold.
       resolution: entries for each unit of the argument.
+
+    Attributes:
+      middle: the entry of the argument 0.
+      resolution: as given.
     """
 
     def __init__(self, function: Callable[[float], float], *, reach: int, resolution: int):
@@ -31,20 +35,22 @@ class DistributionTable:
         middles = ((np.arange(count) + 0.5) / resolution - reach).tolist()
         values = np.array([math.floor(function(middle) * TOTAL) for middle in middles], np.int64)
         # A function's last bit may fall where the function rises.
-        self._values = np.maximum.accumulate(values)
-        self._offset, self._resolution = float(reach * resolution), float(resolution)
-        self._last = float(count - 1)
+        self._values = np.maximum.accumulate(values).astype(np.float64)
+        self.middle, self.resolution = float(reach * resolution), float(resolution)
 
     def __call__(self, arguments: np.ndarray) -> np.ndarray:
-        """F · 2^PRECISION of arguments of any shape, float64; int64 of the same shape."""
-        indices = arguments * self._resolution
-        indices += self._offset
-        np.clip(indices, 0.0, self._last, out=indices)
-        return self._values[indices.astype(np.int32)]
+        """F · 2^PRECISION of arguments of any shape, float64; integers as float64, same shape."""
+        places = arguments * self.resolution
+        places += self.middle
+        return self.at(places)
+
+    def at(self, places: np.ndarray) -> np.ndarray:
+        """The entries at places, `middle` + `resolution` · argument, of less than 2^63."""
+        return self._values.take(places.astype(np.int64), mode="clip")
 
 
 # The standard deviation of a logistic variable is 1.8, that of a normal one 1.
-LOGISTIC = DistributionTable(lambda d: 1 / (1 + math.exp(-d)), reach=16, resolution=4096)
+LOGISTIC = DistributionTable(lambda d: 1 / (1 + math.exp(-d)), reach=16, resolution=2048)
 NORMAL = DistributionTable(lambda d: math.erfc(-d / math.sqrt(2)) / 2, reach=8, resolution=8192)
 
 
@@ -52,15 +58,25 @@ def cumulative(mass: np.ndarray, symbols: np.ndarray, count: int | np.ndarray) -
     """Cumulative counts of symbols, of which each has a count of 1 or more.
 
     Args:
-      mass: probability of the symbols before each, times 2^PRECISION; int64 of any shape.
-      symbols: from 0 to `count`, int64 of the same shape. The first has the count 0, and `count`,
-        which marks the end, 2^PRECISION, whatever the mass.
+      mass: probability of the symbols before each, times 2^PRECISION; integers as float64, of any
+        shape.
+      symbols: from 0 on, int64 of the same shape. The first has the count 0, and those from `count`
+        on, which mark the end, 2^PRECISION, whatever the mass.
       count: number of symbols, less than 2^PRECISION; of all distributions, or of each.
+
+    Returns:
+      The counts, int64 of the same shape.
     """
-    counts = ((mass * (TOTAL - count)) >> PRECISION) + symbols
+    counts = inner_counts(mass, symbols, count)
     counts[symbols == 0] = 0
-    counts[symbols == count] = TOTAL
+    counts[symbols >= count] = TOTAL
     return counts
+
+
+def inner_counts(mass: np.ndarray, symbols: np.ndarray, count: int | np.ndarray) -> np.ndarray:
+    """What `cumulative` gives for symbols between the first one and `count`."""
+    # The product has at most 48 bits, so that the conversion rounds down an exact number.
+    return (mass * (1 - count / TOTAL)).astype(np.int64) + symbols
 
 
 def find(
@@ -69,7 +85,8 @@ def find(
     """The symbols whose intervals hold the positions, by bisection.
 
     Args:
-      below: the cumulative count of a symbol for each position, as `cumulative` gives it.
+      below: the cumulative count of a symbol for each position, as `cumulative` gives it; if
+        `count` is one power of 2, `inner_counts` is enough.
       count: number of symbols, of all distributions or of each, [N].
       positions: from 0 to before 2^PRECISION, int64 [N].
 
@@ -81,11 +98,11 @@ def find(
     step = 1 << (int(np.max(count)) - 1).bit_length() >> 1
     while step:
         # The count of a symbol beyond the last one is above every position.
-        middle = np.minimum(symbols + step, count)
+        middle = symbols + step
         counts = below(middle)
         is_right = counts <= positions
-        symbols = np.where(is_right, middle, symbols)
-        starts = np.where(is_right, counts, starts)
-        ends = np.where(is_right, ends, counts)
+        np.copyto(symbols, middle, where=is_right)
+        np.copyto(starts, counts, where=is_right)
+        np.copyto(ends, counts, where=~is_right)
         step //= 2
     return symbols, starts, ends - starts

@@ -197,6 +197,18 @@ class Ladder:
         self._descend(None, tf.shape(noise)[0], draw)
         return tf.concat(drawn, axis=-1)
 
+    def descend(self, x: tf.Tensor | None, draws: int, choose) -> tf.Tensor:
+        """The decoder's features at latents that are chosen level by level, from the top down.
+
+        Args:
+          x: images, shape [draws, height, width, channels]; None for none, and then the posterior
+            is the prior.
+          draws: number of rows.
+          choose: gives the latents [draws, size] of a level, by its index, prior and posterior.
+        """
+        maps = None if x is None else self._encode(x, samples=1)
+        return self._descend(maps, tf.constant(draws), choose)
+
     def _encode(self, x: tf.Tensor, *, samples: int) -> list[tf.Tensor]:
         with tf.name_scope("encoder"):
             maps = self._encoder(x)

@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 
 import numpy as np
@@ -15,8 +15,10 @@ from components.base.manifest import Artifact, fingerprint, load_artifact
 from components.base.memory import format_bytes
 from components.base.progress import Progress
 from components.base.shapes import Shape
-from components.compression import archive, suitability
-from components.compression.archive import Archive, ArchiveHeader
+from components.compression import archive_format, suitability
+from components.compression.archive import Archive
+from components.compression.archive_format import ArchiveHeader, BlockRecord
+from components.compression.blocks import LabeledImages
 from components.model import model_file
 from components.model.registry import MODEL_FILE
 from pipeline.beam import worker_pool
@@ -58,7 +60,7 @@ def compress(
     path = trained.verified(MODEL_FILE)
     suitability.check(path)
     shape = model_file.image_shape(path)
-    source = image_input.find(pattern, trained, shape)
+    source = image_input.find(pattern, trained, shape, classes=model_file.num_classes(path))
     if only_estimate:
         console.show(str(estimate.estimate(path, source)))
         return
@@ -154,14 +156,14 @@ def _encode(
                 line=f"compress: compressed {done:,} images",
             )
 
-        for count, images in enumerate(blocks(source.images(), config.block_images), start=1):
+        for count, block in enumerate(blocks(source.batches(), config.block_images), start=1):
             file = block_file(directory, count - 1)
             found = work.read_block_file(file)
-            if found is not None and found[0].pixels == work.pixels_digest(images):
+            if found is not None and found[0].pixels == work.pixels_digest(block.images):
                 continue
             running.append(
                 pool.submit(
-                    work.encode_block, model, images, config.latent_bits, check_blocks, str(file)
+                    work.encode_block, model, block, config.latent_bits, check_blocks, str(file)
                 )
             )
             # As many blocks wait as are being encoded, so that memory is bounded.
@@ -181,25 +183,25 @@ def _write(
     count: int,
 ) -> ArchiveHeader:
     """Writes the file of all blocks."""
-    index = archive.pack_index(source.index().as_json())
+    index = archive_format.pack_index(source.index().as_json())
     header = ArchiveHeader(
-        version=archive.VERSION,
+        version=archive_format.VERSION,
         model_sha256=str(plan["model"]),
         image_shape=shape,
         latent_bits=int(str(plan["latent_bits"])),
         input=fingerprint(plan),
         index_bytes=len(index),
-        index_sha256=archive.digest(index),
+        index_sha256=archive_format.digest(index),
         blocks=[_block(directory, number)[0] for number in range(count)],
     )
     with artifacts.atomic_write(target) as temporary:
         data = (_block(directory, number)[1] for number in range(count))
         with temporary.open("wb") as file:
-            archive.write(file, header, index, data)
+            archive_format.write(file, header, index, data)
     return header
 
 
-def _block(directory: epath.Path, number: int) -> tuple[archive.BlockRecord, bytes]:
+def _block(directory: epath.Path, number: int) -> tuple[BlockRecord, bytes]:
     found = work.read_block_file(block_file(directory, number))
     if found is None:
         raise WorkError(
@@ -214,18 +216,26 @@ def block_file(directory: epath.Path, number: int) -> epath.Path:
     return directory / f"block-{number:06}"
 
 
-def blocks(batches: Iterator[np.ndarray], size: int) -> Iterator[np.ndarray]:
+def blocks(batches: Iterator[LabeledImages], size: int) -> Iterator[LabeledImages]:
     """Yields images in blocks of `size`, of which the last may be smaller."""
-    pending: list[np.ndarray] = []
+    pending: list[LabeledImages] = []
     count = 0
     for batch in batches:
-        while len(batch):
-            part = batch[: size - count]
-            batch = batch[len(part) :]
-            pending.append(part)
-            count += len(part)
+        first = 0
+        while first < len(batch.images):
+            part = slice(first, first + size - count)
+            pending.append(LabeledImages(batch.images[part], batch.labels[part]))
+            taken = len(pending[-1].images)
+            first, count = first + taken, count + taken
             if count == size:
-                yield np.concatenate(pending)
+                yield _joined(pending)
                 pending, count = [], 0
     if count:
-        yield np.concatenate(pending)
+        yield _joined(pending)
+
+
+def _joined(parts: Sequence[LabeledImages]) -> LabeledImages:
+    return LabeledImages(
+        np.concatenate([part.images for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+    )

@@ -54,6 +54,7 @@ def decompress(
         compressed.check_whole()
     try:
         content = index.parse(compressed.read_index(), images=compressed.header.images)
+        labels = _labels(content, classes=model_file.num_classes(trained.path / MODEL_FILE))
     except ValueError as error:
         raise WorkError(f"{compressed.path} is damaged: {error}; get the file again") from None
     config: dict[str, Any] = {"salvage": salvage}
@@ -73,7 +74,7 @@ def decompress(
         console.say(f"decompress: up to date ({output})")
         return load_artifact(output, stage=plan.stage)
     with plan.publish(resume=True, overwrite=overwrite) as draft:
-        lost = _decode(compressed, trained, draft.path / _PIXELS)
+        lost = _decode(compressed, trained, labels, draft.path / _PIXELS)
         if lost and not salvage:
             raise WorkError(next(iter(lost.values())))
         _write(compressed, content, draft, lost)
@@ -103,7 +104,24 @@ def _check_model(compressed: Archive, trained: Artifact) -> None:
     )
 
 
-def _decode(compressed: Archive, trained: Artifact, directory: epath.Path) -> dict[int, str]:
+def _labels(content: FolderIndex | ShardsIndex, *, classes: int) -> np.ndarray:
+    """The labels of all images, int64; 0 where there are none.
+
+    Raises:
+      ValueError: they are not those of a model of so many classes, if it is conditioned on any.
+    """
+    if isinstance(content, FolderIndex):
+        if classes:
+            raise ValueError("its index has no labels, which the model needs")
+        return np.zeros(content.images, np.int64)
+    if classes and not all(0 <= label < classes for label in content.labels):
+        raise ValueError(f"its index has labels other than 0 to {classes - 1:,}")
+    return np.array(content.labels, np.int64)
+
+
+def _decode(
+    compressed: Archive, trained: Artifact, labels: np.ndarray, directory: epath.Path
+) -> dict[int, str]:
     """Decodes the blocks that are missing into files of pixels.
 
     Returns:
@@ -121,6 +139,7 @@ def _decode(compressed: Archive, trained: Artifact, directory: epath.Path) -> di
         return lost
     work.limit_threads()
     blocks, done = compressed.header.blocks, 0
+    ends = np.cumsum([block.images for block in blocks])
     with (
         worker_pool.explain_crashes(),
         worker_pool.workers(min(len(missing), worker_pool.num_cores())) as pool,
@@ -132,6 +151,7 @@ def _decode(compressed: Archive, trained: Artifact, directory: epath.Path) -> di
                 model,
                 str(compressed.path),
                 number,
+                labels[ends[number] - blocks[number].images : ends[number]],
                 str(_pixels_file(directory, number)),
             )
             for number in missing

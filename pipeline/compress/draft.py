@@ -1,4 +1,8 @@
-"""The unfinished work of compress: a directory of blocks beside the file to come."""
+"""The unfinished work of compress: a directory of blocks beside the file to come.
+
+`ArtifactPlan` publishes directories, whose manifest says what made them. The result here is a file
+that people send to each other, which says this in its own header.
+"""
 
 import contextlib
 import json

@@ -9,7 +9,7 @@ from etils import epath
 from components.base import console, tensorflow_setup
 from components.base.memory import format_bytes
 from components.base.shapes import Shape
-from components.compression import archive
+from components.compression import archive_format
 from pipeline.compress.image_input import CompressInput
 
 _NOISE_SEED = 0
@@ -65,9 +65,10 @@ def estimate(path: epath.Path, source: CompressInput) -> SizeEstimate:
     model = vae.load(path).in_float32()
     noise = np.random.default_rng(_NOISE_SEED)
     nats, count = 0.0, 0
-    for images in blocks(source.images(), _BLOCK_IMAGES):
-        draws = noise.standard_normal((len(images), model.latents), np.float32)
-        nats -= float(encode_and_score(model, images, draws).elbo.astype(np.float64).sum())
-        count += len(images)
-    index = archive.pack_index(source.index().as_json())
+    for block in blocks(source.batches(), _BLOCK_IMAGES):
+        draws = noise.standard_normal((len(block.images), model.latents), np.float32)
+        scored = encode_and_score(model, block.images, draws, block.labels)
+        nats -= float(scored.elbo.astype(np.float64).sum())
+        count += len(block.images)
+    index = archive_format.pack_index(source.index().as_json())
     return SizeEstimate(count, model.image_shape, nats / math.log(2) / 8, len(index))

@@ -12,6 +12,7 @@ from components.base import files
 from components.base.errors import ConfigError, WorkError, one_line
 from components.base.manifest import MANIFEST, Artifact, Input, fingerprint, read_manifest
 from components.base.shapes import Shape
+from components.compression.blocks import LabeledImages
 from components.data import codec
 from components.data.examples import SPLITS
 from components.data.shard_reader import check_num_records
@@ -33,32 +34,41 @@ class CompressInput(Protocol):
 
     input: Input
 
-    def images(self) -> Iterator[np.ndarray]:
-        """Yields the images in order, uint8, shape [N, height, width, channels].
+    def batches(self) -> Iterator[LabeledImages]:
+        """Yields the images in order.
 
         Raises:
-          ConfigError: an image has another shape or mode than the model needs.
+          ConfigError: an image has another shape or mode than the model needs, or a label that it
+            does not know.
           WorkError: a file is damaged.
         """
 
     def index(self) -> FolderIndex | ShardsIndex:
-        """What is needed to give the input back, besides the pixels; after `images` has ended."""
+        """What is needed to give the input back, besides the pixels; after `batches` has ended."""
 
 
-def find(pattern: str, model: Artifact, image_shape: Shape) -> CompressInput:
+def find(pattern: str, model: Artifact, image_shape: Shape, *, classes: int) -> CompressInput:
     """Finds what `--input` names.
 
     Args:
       pattern: a folder of images; the directory of a prepared dataset; or a path of shards.
       model: the artifact of the train stage.
       image_shape: (height, width, channels) of the images of the model.
+      classes: number of labels that the model is conditioned on; 0 for none.
 
     Raises:
-      ConfigError: there is no such input, or it cannot be given back as it is.
+      ConfigError: there is no such input, it cannot be given back as it is, or it has no labels
+        and the model needs them.
       WorkError: a file is missing or damaged.
     """
     directory = epath.Path(pattern)
     if directory.is_dir() and not _holds_shards(directory):
+        if classes:
+            raise ConfigError(
+                f"{pattern} is a folder of images without labels, and {model.path} is conditioned "
+                f"on the labels of {classes:,} classes; prepare the folder, and compress the "
+                "prepared dataset"
+            )
         return ImageFolder(directory, image_shape)
     found = inputs.find(pattern, model, source_options={})
     if not isinstance(found, inputs.PreparedShards):
@@ -67,7 +77,7 @@ def find(pattern: str, model: Artifact, image_shape: Shape) -> CompressInput:
             "cannot be given back as it is; prepare it first, and compress the prepared dataset"
         )
     tasks = found.open(epath.Path(), ()).tasks
-    return Shards(tasks, found.inputs["shards"])
+    return Shards(tasks, found.inputs["shards"], classes=classes)
 
 
 def _holds_shards(directory: epath.Path) -> bool:
@@ -104,10 +114,10 @@ class ImageFolder:
                     f"{png_name(name)}; rename one of them"
                 )
 
-    def images(self) -> Iterator[np.ndarray]:
-        """See `CompressInput.images`."""
+    def batches(self) -> Iterator[LabeledImages]:
+        """See `CompressInput.batches`."""
         for name in self._names:
-            yield self._read(name)[np.newaxis]
+            yield LabeledImages(self._read(name)[np.newaxis], np.zeros(1, np.int64))
 
     def index(self) -> FolderIndex:
         """See `CompressInput.index`."""
@@ -149,13 +159,14 @@ class Shards:
     Args:
       tasks: the shards, in order.
       source: what is read.
+      classes: number of labels that the model is conditioned on; 0 for none.
 
     Raises:
       ConfigError: the name of a shard does not say its split.
     """
 
-    def __init__(self, tasks: list[ShardTask], source: Input):
-        self._tasks = tasks
+    def __init__(self, tasks: list[ShardTask], source: Input, *, classes: int):
+        self._tasks, self._classes = tasks, classes
         self.input = source
         self._entries: list[ShardEntry] = []
         self._ids: list[str] = []
@@ -167,8 +178,8 @@ class Shards:
                     "such as name-test.tfrecord-00000-of-00001"
                 )
 
-    def images(self) -> Iterator[np.ndarray]:
-        """See `CompressInput.images`."""
+    def batches(self) -> Iterator[LabeledImages]:
+        """See `CompressInput.batches`."""
         for task in self._tasks:
             ids: list[str] = []
             labels: list[np.ndarray] = []
@@ -176,13 +187,23 @@ class Shards:
             for batch in codec.read_batches(path, task.image_shape, sha256=task.sha256):
                 ids += batch.ids
                 labels.append(batch.labels)
-                yield batch.images
+                self._check_labels(path, batch.labels)
+                yield LabeledImages(batch.images, batch.labels)
             check_num_records(path, len(ids), task.examples)
             stored, is_by_hash = stored_ids(ids)
             entry = ShardEntry(path.name, _split(task) or "", task.sha256, len(ids), is_by_hash)
             self._entries.append(entry)
             self._ids += stored
             self._labels += np.concatenate(labels).tolist()
+
+    def _check_labels(self, path: epath.Path, labels: np.ndarray) -> None:
+        unknown = labels[(labels < 0) | (labels >= self._classes)]
+        if self._classes and len(unknown):
+            raise ConfigError(
+                f"{path} has an example of the label {unknown[0]:,}, and the model is conditioned "
+                f"on the labels 0 to {self._classes - 1:,}; compress examples of the dataset that "
+                "it was trained on"
+            )
 
     def index(self) -> ShardsIndex:
         """See `CompressInput.index`."""

@@ -144,7 +144,7 @@ def _check_shards(index: ShardsIndex) -> None:
     for shard in index.shards:
         if shard.split not in SPLITS or "/" in shard.file:
             raise ValueError(f"its index has the shard {shard.file[:80]!r} of {shard.split[:80]!r}")
-    if not all(0 <= label < max(1, len(index.class_names)) for label in index.labels) and (
-        index.class_names
-    ):
+    # Labels without names may be any that an example can have.
+    low, high = (0, len(index.class_names)) if index.class_names else (-(1 << 63), 1 << 63)
+    if not all(low <= label < high for label in index.labels):
         raise ValueError("its index has labels without names")

@@ -14,8 +14,10 @@ from etils import epath
 
 from components.base import artifacts, json_types, tensorflow_setup
 from components.base.errors import WorkError
-from components.compression import archive
-from components.compression.archive import Archive, BlockRecord
+from components.compression import archive_format
+from components.compression.archive import Archive
+from components.compression.archive_format import BlockRecord
+from components.compression.blocks import LabeledImages
 
 _MAX_RECORD_BYTES = 64 << 10
 
@@ -42,13 +44,13 @@ def limit_threads() -> None:
 
 
 def encode_block(
-    model: ModelPath, images: np.ndarray, latent_bits: int, verify: bool, target: str
+    model: ModelPath, block: LabeledImages, latent_bits: int, verify: bool, target: str
 ) -> int:
     """Encodes a block into a file of its own.
 
     Args:
       model: the model.
-      images: uint8, shape [N, height, width, channels].
+      block: its images and labels.
       latent_bits: latents are multiples of 2^-latent_bits.
       verify: whether to decode the block before it is written.
       target: the file, which holds the record of the block, a line, and its bytes.
@@ -60,21 +62,21 @@ def encode_block(
       WorkError: the decoded images are others, or the latents of an image cannot be coded.
     """
     from components.compression import bits_back
-    from components.compression.latents import RangeError
+    from components.compression.grid_normal import RangeError
 
     coded = _open(model)
     try:
-        block = bits_back.encode(coded, images, latent_bits)
+        encoded = bits_back.encode(coded, block, latent_bits)
     except RangeError:
         raise WorkError(
             "an image is so unlike those that the model was trained on that its latents cannot be "
             "coded; compress images like the training set, or train a model on these"
         ) from None
-    record, data = archive.pack_block(block)
+    record, data = archive_format.pack_block(encoded)
     if verify:
-        again = archive.unpack_block(record, data, coded.image_shape)
+        again = archive_format.unpack_block(record, data, coded.image_shape)
         try:
-            bits_back.decode(coded, again, latent_bits)
+            bits_back.decode(coded, again, block.labels, latent_bits)
         except bits_back.OtherComputationError:
             raise WorkError(
                 "a block was decoded to other images than it was encoded from, because the model "
@@ -82,7 +84,7 @@ def encode_block(
             ) from None
     with artifacts.atomic_write(target) as temporary:
         temporary.write_bytes(packed(record, data))
-    return len(images)
+    return len(block.images)
 
 
 def packed(record: BlockRecord, data: bytes) -> bytes:
@@ -99,21 +101,24 @@ def read_block_file(path: epath.Path) -> tuple[BlockRecord, bytes] | None:
         record = json_types.parse(BlockRecord, json_types.parse_text(line[:_MAX_RECORD_BYTES]))
     except ValueError:
         return None
-    return (record, data) if archive.digest(data) == record.sha256 else None
+    return (record, data) if archive_format.digest(data) == record.sha256 else None
 
 
 def pixels_digest(images: np.ndarray) -> str:
     """The digest of images in the record of a block."""
-    return archive.digest(images.tobytes())
+    return archive_format.digest(images.tobytes())
 
 
-def decode_block(model: ModelPath, path: str, number: int, target: str) -> str | None:
+def decode_block(
+    model: ModelPath, path: str, number: int, labels: np.ndarray, target: str
+) -> str | None:
     """Decodes a block into a file of its pixels.
 
     Args:
       model: the model.
       path: of the file of compressed images.
       number: of the block.
+      labels: of its images, int64 [N].
       target: the file of pixels.
 
     Returns:
@@ -130,7 +135,7 @@ def decode_block(model: ModelPath, path: str, number: int, target: str) -> str |
     except WorkError as error:
         return str(error)
     try:
-        images = bits_back.decode(_open(model), block, compressed.header.latent_bits)
+        images = bits_back.decode(_open(model), block, labels, compressed.header.latent_bits)
     except bits_back.OtherComputationError:
         raise WorkError(
             f"the model computes other numbers on this machine than where {path} was made, so that "

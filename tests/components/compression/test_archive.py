@@ -7,8 +7,9 @@ import pytest
 from etils import epath
 
 from components.base.errors import ConfigError, WorkError
-from components.compression import archive
-from components.compression.archive import MAGIC, Archive, ArchiveHeader
+from components.compression import archive, archive_format
+from components.compression.archive import Archive
+from components.compression.archive_format import MAGIC, ArchiveHeader
 from components.compression.blocks import CodedBlock
 
 SHAPE = (4, 4, 1)
@@ -28,14 +29,14 @@ BLOCKS = [coded_block(3, 0), coded_block(2, 1)]
 @pytest.fixture
 def path(tmp_path):
     path = epath.Path(tmp_path / "x.vaez")
-    packed = [archive.pack_block(block) for block in BLOCKS]
-    index = archive.pack_index(INDEX)
+    packed = [archive_format.pack_block(block) for block in BLOCKS]
+    index = archive_format.pack_index(INDEX)
     header = ArchiveHeader(
-        archive.VERSION, "m" * 64, SHAPE, 8, "input", len(index), archive.digest(index),
-        [record for record, _ in packed],
+        archive_format.VERSION, "m" * 64, SHAPE, 8, "input", len(index),
+        archive_format.digest(index), [record for record, _ in packed],
     )  # fmt: skip
     with path.open("wb") as file:
-        archive.write(file, header, index, [data for _, data in packed])
+        archive_format.write(file, header, index, [data for _, data in packed])
     return path
 
 
@@ -114,8 +115,8 @@ def test_a_header_that_contradicts_itself_is_refused(path, change, message):
 
 
 def test_foreign_files_and_later_versions_are_named(path):
-    write_header(path, dataclasses.asdict(Archive(path).header) | {"version": 2})
-    with pytest.raises(ConfigError, match="has version 2 of the format"):
+    write_header(path, dataclasses.asdict(Archive(path).header) | {"version": 3})
+    with pytest.raises(ConfigError, match="has version 3 of the format"):
         Archive(path)
     for content in (b"", b"PK\3\4 a zip", b"x" * 1000):
         path.write_bytes(content)

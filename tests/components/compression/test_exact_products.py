@@ -12,14 +12,14 @@ def test_products_have_the_same_bits_in_any_order():
     product = matrix.product(activations)
     order = rng.permutation(300)
     shuffled = ExactMatrix(np.zeros((300, 7)))
-    shuffled._integers, shuffled._scale = matrix._integers[order], matrix._scale
+    shuffled.weights = matrix.weights[order]
     assert (shuffled.product(activations[:, order]) == product).all()
-    columns = matrix._integers.T
+    columns = matrix.weights.T
     exact = [
         [math.fsum(a * w for a, w in zip(row, column, strict=True)) for column in columns]
         for row in activations[:3]
     ]
-    assert (product[:3] == np.array(exact) * matrix._scale).all()
+    assert (product[:3] == np.array(exact)).all()
 
 
 def test_products_are_close_to_those_of_the_weights():

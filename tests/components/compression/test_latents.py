@@ -3,17 +3,9 @@ import math
 import numpy as np
 import pytest
 
-from components.compression.ans import Message
-from components.compression.latents import (
-    GridNormal,
-    RangeError,
-    half_windows,
-    pop_posterior,
-    pop_prior,
-    push_posterior,
-    push_prior,
-    standard_normal,
-)
+from components.compression.grid_normal import RangeError
+from components.compression.latents import pop_posterior, pop_prior, push_posterior, push_prior
+from tests.components.compression.coded_models import bits, filled
 
 STEP = 2.0**-8
 LANES = 500
@@ -33,51 +25,10 @@ class Affine:
 COUPLINGS = [Affine(0, 1), Affine(1, 0)]
 
 
-def filled(seed=0):
-    message = Message(seed=seed)
-    message.resize(LANES)
-    return message
-
-
-def bits(message):
-    states = np.log2(message.states.astype(float)).sum()
-    return 32 * (len(message.words) - message.borrowed) + states
-
-
-def test_normal_variables_come_back_and_have_their_mean_and_deviation():
-    means, deviations = np.full(LANES, 0.3), np.full(LANES, 0.2)
-    normal = GridNormal(means, deviations, STEP)
-    message = filled()
-    before = message.states.copy()
-    values = normal.pop(message)
-    assert (values * STEP).mean() == pytest.approx(0.3, abs=0.05)
-    assert (values * STEP).std() == pytest.approx(0.2, abs=0.03)
-    normal.push(message, values)
-    assert (message.states == before).all()
-
-
-def test_a_variable_takes_the_bits_of_its_density():
-    message = filled()
-    values = np.random.default_rng(0).normal(size=LANES)
-    steps = np.rint(values / STEP).astype(np.int64)
-    before = bits(message)
-    standard_normal(LANES, STEP).push(message, steps)
-    density = -0.5 * (steps * STEP) ** 2 - 0.5 * math.log(2 * math.pi)
-    expected = -(density + math.log(STEP)).sum() / math.log(2)
-    assert bits(message) - before == pytest.approx(expected, rel=5e-3)
-
-
-def test_a_value_beyond_its_window_is_refused():
-    far = np.full(LANES, round(17 / STEP))
-    with pytest.raises(RangeError):
-        standard_normal(LANES, STEP).push(filled(), far)
-    assert half_windows(np.array([1.0]), 0.5)[0] == 12
-
-
 def test_latents_far_from_the_prior_come_back():
     values = np.array([[-(1 << 30), 4096], [-4096, 4097], [-4095, 0], [5_000_000, 1]])
     z = np.repeat(values, LANES // 4, axis=0)
-    message = filled()
+    message = filled(LANES)
     states = message.states.copy()
     push_prior(message, z, [], STEP)
     assert (pop_prior(message, z.shape, [], STEP) == z).all()
@@ -90,7 +41,7 @@ def test_latents_far_from_the_prior_come_back():
 def test_latents_come_back_and_take_the_rate(couplings):
     rng = np.random.default_rng(0)
     means, deviations = rng.normal(0, 0.5, (LANES, 2)), np.full((LANES, 2), 0.3)
-    message = filled()
+    message = filled(LANES)
     before, states = bits(message), message.states.copy()
     z = pop_posterior(message, means, deviations, STEP)
     push_prior(message, z, couplings, STEP)

@@ -10,11 +10,6 @@ from tests.components.compression.coded_models import tiny_vae
     [
         ({"likelihood": "bernoulli"}, "its likelihood bernoulli gives no probabilities"),
         ({"likelihood": "gaussian"}, "its likelihood gaussian gives no probabilities"),
-        ({"classes": 3}, "it is conditioned on labels"),
-        (
-            {"network": "residual", "levels": 2, "widths": (4, 4, 8), "latents": 1},
-            "it has 2 levels of latents",
-        ),
     ],
 )
 def test_other_models_are_refused_in_one_line(tmp_path, settings, reason):

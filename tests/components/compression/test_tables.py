@@ -34,7 +34,9 @@ def test_the_symbol_of_every_position_is_found():
         ends = np.sort(np.random.default_rng(count).choice(TOTAL - 1, count - 1, replace=False) + 1)
         counts = np.array([0, *ends, TOTAL])
         positions = np.unique(np.concatenate([counts[:-1], counts[1:] - 1]))
-        found, starts, sizes = tables.find(lambda s, c=counts: c[s], count, positions)
+        found, starts, sizes = tables.find(
+            lambda s, c=counts: c[np.minimum(s, len(c) - 1)], count, positions
+        )
         assert (found == np.searchsorted(counts, positions, side="right") - 1).all()
         assert (starts == counts[found]).all()
         assert (starts + sizes == counts[found + 1]).all()

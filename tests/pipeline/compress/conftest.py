@@ -22,6 +22,17 @@ def coded_model_dir(examples_dir, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def conditional_model_dir(examples_dir, tmp_path_factory) -> Path:
+    """A directory that the trainer published, of such a model that is conditioned on labels."""
+    directory = tmp_path_factory.mktemp("coded_conditional") / "model"
+    config = tiny_train_config(
+        likelihood="logistic_mixture", condition="label", epochs=1, latents=2
+    )
+    stage.run("mlp", config, examples=examples_dir, output=directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
 def vaez(examples_dir, coded_model_dir, tmp_path_factory) -> Path:
     """The 100 images of the test split, in three blocks."""
     path = tmp_path_factory.mktemp("compressed") / "test.vaez"

@@ -8,6 +8,7 @@ import pytest
 
 from components.base.errors import ConfigError, WorkError
 from components.compression.archive import Archive
+from components.compression.blocks import LabeledImages
 from pipeline.compress.compress import blocks, compress
 from pipeline.compress.config import CompressConfig
 from tests.conftest import ROOT, module_command
@@ -76,11 +77,12 @@ def test_a_killed_command_goes_on_with_the_blocks_that_are_missing(
     assert not draft.exists()
 
 
-def test_blocks_hold_all_images_in_order():
-    batches = [np.arange(first, last) for first, last in ((0, 3), (3, 10), (10, 10), (10, 11))]
-    assert [block.tolist() for block in blocks(iter(batches), 4)] == [
-        [0, 1, 2, 3],
-        [4, 5, 6, 7],
-        [8, 9, 10],
+def test_blocks_hold_all_images_and_labels_in_order():
+    batches = [
+        LabeledImages(np.arange(first, last), -np.arange(first, last))
+        for first, last in ((0, 3), (3, 10), (10, 10), (10, 11))
     ]
+    found = list(blocks(iter(batches), 4))
+    assert [block.images.tolist() for block in found] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10]]
+    assert all((block.labels == -block.images).all() for block in found)
     assert list(blocks(iter([]), 4)) == []

@@ -1,7 +1,7 @@
 import pytest
 
 from components.base.errors import ConfigError
-from components.compression import archive
+from components.compression import archive_format
 from pipeline.compress import config
 from pipeline.compress.config import CompressConfig
 
@@ -16,5 +16,5 @@ def test_impossible_settings_are_refused(fields):
 
 
 def test_the_limits_are_those_of_the_format():
-    assert config._MAX_BLOCK_IMAGES == archive.MAX_BLOCK_IMAGES
-    assert config._MAX_LATENT_BITS == archive.MAX_LATENT_BITS
+    assert config._MAX_BLOCK_IMAGES == archive_format.MAX_BLOCK_IMAGES
+    assert config._MAX_LATENT_BITS == archive_format.MAX_LATENT_BITS

@@ -8,7 +8,8 @@ from components.compression.archive import Archive
 from components.data.prepared_dataset import PreparedDataset
 from pipeline.compress.compress import compress
 from pipeline.compress.config import CompressConfig
-from pipeline.compress.decompress import decompress
+from pipeline.compress.decompress import _labels, decompress
+from pipeline.compress.index import FolderIndex, ShardsIndex
 
 
 def test_shards_come_back_with_ids_labels_and_order(
@@ -51,6 +52,37 @@ def test_a_folder_comes_back_as_png_files(count, coded_model_dir, example_set, t
         with Image.open(tmp_path / "out" / name) as restored:
             assert restored.mode == "L"
             assert (np.asarray(restored) == image[..., 0]).all()
+
+
+def test_shards_come_back_from_a_model_that_is_conditioned_on_labels(
+    examples_dir, conditional_model_dir, example_set, tmp_path
+):
+    file, output = tmp_path / "x.vaez", tmp_path / "out"
+    compress(
+        CompressConfig(block_images=40),
+        model=conditional_model_dir,
+        pattern=f"{examples_dir}/*test*",
+        output=file,
+    )
+    decompress(model=conditional_model_dir, source=file, output=output)
+    found, expected = PreparedDataset.open(output).read("test"), example_set.read("test")
+    assert len(set(expected.labels.tolist())) > 1
+    assert (found.images == expected.images).all()
+    assert (found.labels == expected.labels).all()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (FolderIndex(["a.png"]), "its index has no labels"),
+        (ShardsIndex("d", [], [], ["a"], [3]), "its index has labels other than 0 to 2"),
+        (ShardsIndex("d", [], [], ["a"], [-1]), "its index has labels other than 0 to 2"),
+    ],
+)
+def test_labels_that_the_model_does_not_know_are_refused(content, message):
+    with pytest.raises(ValueError, match=message):
+        _labels(content, classes=3)
+    assert _labels(content, classes=0).shape == (1,)
 
 
 def test_another_model_is_named(vaez, model_dir, tmp_path):
