@@ -35,10 +35,16 @@ class OneLevelLatents:
         self._vae = vae
         height, width, _ = vae.image_shape
         self._most_images = max(1, _MOST_PIXELS // (height * width))
-        prior = vae.prior
+
+    def couplings(self, labels: np.ndarray) -> list[Coupling]:
+        """Those from the latents to the base space, where the prior is standard normal.
+
+        Args:
+          labels: see `LatentCoder`.
+        """
+        prior, condition = self._vae.prior, self._condition(labels)
         numbers = range(len(prior.conditioners)) if isinstance(prior, RealNVP) else ()
-        # From the latents to the base space, where the prior is standard normal.
-        self.couplings: list[Coupling] = [FlowCoupling(prior, number) for number in numbers]
+        return [FlowCoupling(prior, number, condition) for number in numbers]
 
     def pop_posterior(
         self, message: Message, images: np.ndarray, labels: np.ndarray, step: float
@@ -49,14 +55,15 @@ class OneLevelLatents:
 
     def push_prior(self, message: Message, z: np.ndarray, labels: np.ndarray, step: float) -> None:
         """See `LatentCoder.push_prior`."""
-        push_prior(message, z - self._prior_means(labels, step), self.couplings, step)
+        push_prior(message, z - self._prior_means(labels, step), self.couplings(labels), step)
 
     def pop_prior(
         self, message: Message, labels: np.ndarray, step: float
     ) -> tuple[np.ndarray, np.ndarray]:
         """See `LatentCoder.pop_prior`."""
         shape = (len(labels), self._vae.latents)
-        z = pop_prior(message, shape, self.couplings, step) + self._prior_means(labels, step)
+        centered = pop_prior(message, shape, self.couplings(labels), step)
+        z = centered + self._prior_means(labels, step)
         return z, self.features(z * step, labels)
 
     def push_posterior(
@@ -123,19 +130,23 @@ class FlowCoupling:
     Args:
       prior: the flow.
       number: of the coupling.
+      condition: that the prior is given, [N, conditions]; None without one.
     """
 
-    def __init__(self, prior: RealNVP, number: int):
+    def __init__(self, prior: RealNVP, number: int, condition: tf.Tensor | None):
         halves = range(prior.latents // 2), range(prior.latents // 2, prior.latents)
         self._kept, self.moved = halves[number % 2], halves[1 - number % 2]
         self._conditioner = prior.conditioners[number]
+        self._condition = condition
 
     def amounts(self, latents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See `Coupling.amounts`."""
         kept = latents[:, self._kept.start : self._kept.stop]
         # A single latent is conditioned on a constant.
-        condition = kept if len(self._kept) else np.ones((len(latents), 1))
+        inputs = kept if len(self._kept) else np.ones((len(latents), 1))
+        if self._condition is not None:
+            inputs = np.concatenate([inputs, self._condition], axis=1)
         with tf.device(CPU):
-            outputs = np.asarray(self._conditioner(tf.constant(condition, tf.float32)))
+            outputs = np.asarray(self._conditioner(tf.constant(inputs, tf.float32)))
         raw, shifts = np.split(outputs.astype(np.float64), 2, axis=1)
         return _LOG_SCALE_BOUND * np.tanh(raw / _LOG_SCALE_BOUND), shifts

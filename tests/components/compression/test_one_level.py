@@ -46,18 +46,21 @@ def test_the_prior_is_that_of_the_label(prior):
     assert sizes["own"] < sizes["other"]
 
 
-def test_the_couplings_are_the_flow_of_the_prior():
+@pytest.mark.parametrize("classes", [0, 3])
+def test_the_couplings_are_the_flow_of_the_prior(classes):
+    labels = np.arange(6) % 3
+    condition = tf.one_hot(labels, 3) if classes else None
     for latents in (1, 2, 5):
-        vae = tiny_vae(prior="real_nvp", latents=latents)
+        vae = tiny_vae(prior="real_nvp", latents=latents, classes=classes)
         model = OneLevelLatents(vae)
         z = np.random.default_rng(0).normal(size=(6, latents)).astype(np.float32)
-        expected, log_determinant = vae.prior.forward(tf.constant(z))
+        expected, log_determinant = vae.prior.forward(tf.constant(z), condition)
         u, total = z.astype(np.float64), np.zeros(6)
-        for coupling in model.couplings:
+        for coupling in model.couplings(labels):
             scale, shift = coupling.amounts(u)
             moved = slice(coupling.moved.start, coupling.moved.stop)
             u[:, moved] = u[:, moved] * np.exp(scale) + shift
             total += scale.sum(axis=1)
         np.testing.assert_allclose(u, expected, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(total, log_determinant, rtol=1e-4, atol=1e-5)
-    assert OneLevelLatents(tiny_vae()).couplings == []
+    assert OneLevelLatents(tiny_vae()).couplings(labels) == []
