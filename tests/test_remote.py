@@ -4,9 +4,11 @@ The bucket is a local folder. So all bytes pass through the remote code path, bu
 store renames or lists files is not tested.
 """
 
+import contextlib
 import io
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from PIL import Image
 from components.base import files
 from components.base.errors import ConfigError, WorkError
 from components.data.examples import ExampleBatch, hash_ids
-from components.ingest import sorted_runs
+from components.ingest import run_file, sorted_runs
 from components.ingest.sorted_runs import NUM_HASHES
 from pipeline.prepare.stage import prepare
 from tests.conftest import tiny_prepare_config
@@ -186,29 +188,34 @@ def test_only_the_requested_part_of_a_remote_sorted_run_is_read(bucket, monkeypa
     examples = ExampleBatch([f"{n}" for n in range(4000)], images, np.zeros(4000, np.int64))
     path = epath.Path(f"{URL}/run")
     sorted_runs.write(path, examples, hash_ids(examples.ids))
-    opened: list[CountingFile] = []
-    adapter_class = sorted_runs._ArrowFileAdapter
-
-    def counting_adapter(file: Any) -> Any:
-        opened.append(CountingFile(file))
-        return adapter_class(opened[-1])
-
-    monkeypatch.setattr(sorted_runs, "_ArrowFileAdapter", counting_adapter)
     local = bucket.root / "run"
-    np.testing.assert_array_equal(sorted_runs.hash_column(path), sorted_runs.hash_column(local))
-    np.testing.assert_array_equal(sorted_runs.digest_column(path), sorted_runs.digest_column(local))
-    assert sorted_runs.id_and_label_columns(path)[0] == sorted_runs.id_and_label_columns(local)[0]
-    with sorted_runs.open_run(path) as run:
+    columns = [
+        (sorted_runs.hash_column(each), sorted_runs.digest_column(each)) for each in (path, local)
+    ]
+    for one, other in zip(*columns, strict=True):
+        np.testing.assert_array_equal(one, other)
+    opened: list[CountingFile] = []
+    open_regular = files.open_regular
+
+    @contextlib.contextmanager
+    def open_counted(path: epath.Path) -> Iterator[CountingFile]:
+        with open_regular(path) as file:
+            opened.append(CountingFile(file))
+            yield opened[-1]
+
+    monkeypatch.setattr(files, "open_regular", open_counted)
+    ids, _ = sorted_runs.id_and_label_columns(path)
+    with run_file.open_run(path) as run:
         rows = run.read((16, 16, 3), NUM_HASHES // 2, NUM_HASHES // 2 + NUM_HASHES // 64)
     assert 30 < len(rows.examples) < 100
+    monkeypatch.undo()
+    assert ids == sorted_runs.id_and_label_columns(local)[0]
     expected = sorted_runs.read(
         local, (16, 16, 3), NUM_HASHES // 2, NUM_HASHES // 2 + NUM_HASHES // 64
     )
     np.testing.assert_array_equal(rows.examples.images, expected.examples.images)
     assert (rows.first, rows.examples.ids) == (expected.first, expected.examples.ids)
-    # All images are 3 MB, in eight or more record batches. The rest is Arrow's metadata.
-    hashes, digests, ids, part = (file.num_bytes for file in opened)
-    assert hashes < 32_000 + 20_000
-    assert digests < 64_000 + 20_000
-    assert ids < 64_000 + 20_000
-    assert part < images.nbytes / 8 + 60_000
+    # All images are 3 MB; the keys and the ids of an example are 40 bytes, in blocks of 1024.
+    keys, part = (file.num_bytes for file in opened)
+    assert keys < 4000 * 42 + 500
+    assert part < len(rows.examples) * 768 + 2 * 1024 * 42 + 500

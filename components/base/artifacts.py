@@ -26,6 +26,7 @@ from components.base.manifest import (
     Artifact,
     Input,
     Manifest,
+    OutputRecord,
     describe_inputs,
     describe_outputs,
     differences,
@@ -52,11 +53,14 @@ class Draft:
       path: directory to write the outputs to.
       counts: results to record in the manifest.
       notes: warnings to record in the manifest.
+      outputs: sizes and digests of outputs that are known, by their names; these files are on disk
+        and are not read again.
     """
 
     path: epath.Path
     counts: dict[str, Any] = dataclasses.field(default_factory=dict)
     notes: list[str] = dataclasses.field(default_factory=list)
+    outputs: dict[str, OutputRecord] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -313,6 +317,7 @@ class ArtifactPlan:
                 self._collect_outputs(),
                 directory=self.draft_directory,
                 volatile_prefixes=self.volatile_prefixes,
+                known=draft.outputs,
             ),
             counts=draft.counts,
             notes=draft.notes,

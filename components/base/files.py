@@ -236,6 +236,13 @@ def write_durably(path: epath.Path, text: str) -> None:
             os.fsync(file.fileno())
 
 
+def flush(path: epath.Path, file: IO[bytes]) -> None:
+    """Flushes an open file to disk, if its path is local."""
+    if not is_remote(path):
+        file.flush()
+        os.fsync(file.fileno())
+
+
 @contextlib.contextmanager
 def directory_lock(directory: epath.Path) -> Iterator[None]:
     """Creates a directory and, if it is local, holds an exclusive lock on it.

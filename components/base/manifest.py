@@ -384,7 +384,11 @@ def describe_inputs(
 
 
 def describe_outputs(
-    paths: Iterable[epath.Path], *, directory: epath.Path, volatile_prefixes: tuple[str, ...] = ()
+    paths: Iterable[epath.Path],
+    *,
+    directory: epath.Path,
+    volatile_prefixes: tuple[str, ...] = (),
+    known: Mapping[str, OutputRecord] | None = None,
 ) -> dict[str, OutputRecord]:
     """The `outputs` of the manifest of an artifact in `directory`; flushes the files to disk.
 
@@ -392,9 +396,11 @@ def describe_outputs(
       paths: the files, all below `directory`.
       directory: directory of the artifact.
       volatile_prefixes: prefixes of the relative paths of volatile files.
+      known: sizes and digests of files that are already flushed to disk, by their relative paths.
 
     Raises:
-      WorkError: a name is not one within a directory on every system, or is no regular file's.
+      WorkError: a known file has another size, or a name is not one within a directory on every
+        system, or is no regular file's.
     """
     described = {}
     for path in paths:
@@ -404,12 +410,26 @@ def describe_outputs(
                 f"{path} cannot be published: its name looks like a path; rename what it was made "
                 "of, and run the same command again"
             )
+        if known and name in known:
+            described[name] = _checked(path, known[name])
+            continue
         described[name] = OutputRecord(
             bytes=files.stat(path).size,
             sha256=files.sha256(path, sync=True),
             volatile=name.startswith(volatile_prefixes),
         )
     return described
+
+
+def _checked(path: epath.Path, record: OutputRecord) -> OutputRecord:
+    """The record of a file that has its size."""
+    files.check_regular(path)
+    if (size := files.stat(path).size) != record.bytes:
+        raise WorkError(
+            f"{path} has {size:,} bytes, but {record.bytes:,} were written; another program has "
+            "changed it; run the same command again"
+        )
+    return record
 
 
 def package_versions() -> dict[str, str]:

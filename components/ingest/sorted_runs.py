@@ -5,37 +5,28 @@ by the hash of their ids, and writes them as one or more sorted runs. A shard is
 its writer reads that range from all runs and merges the pieces. So images never pass through Beam,
 whose runners hold in memory what they group, and the shards do not depend on which worker read
 which part.
-
-A run is an Arrow file with one record batch for each of 2**k equal parts of the hash range, so that
-a range of hashes is read without the rest of the file.
 """
 
 import contextlib
 import dataclasses
 import hashlib
-import io
 import itertools
-import json
 import math
-import os
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-import pyarrow as pa
 from etils import epath
 
-from components.base import artifacts
 from components.base.arithmetic import ceil_div
 from components.base.shapes import Shape
 from components.data.examples import ExampleBatch
+from components.ingest.run_file import RunRange, new_run, open_run
 
 NUM_HASHES = 2**64  # The hashes of ids are 0 to NUM_HASHES - 1.
+# The most runs that are merged at once: a process may have about a thousand open files.
+MAX_MERGED = 256
 _DIGEST_BYTES = 16
-# Minimum average size of a record batch, if the file has more than one.
-_PART_BYTES = 256 << 10
-_BOUNDS = "bounds"  # Metadata: the first row of each part, and the number of rows, as JSON.
-_COLUMNS = ("hash", "digest", "label", "id", "image")
+_MERGED_BYTES = 8 << 20  # Pixels that are merged at once.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +35,8 @@ class SortedRun:
 
     Attributes:
       file: name of the file.
-      slice: number of the slice of the source that the examples come from.
+      slice: number of the slice of the source that the examples come from; of the first one, if
+        they come from several.
       split: the source's split.
       shape: (height, width, channels) of the images.
       rows: number of examples.
@@ -55,29 +47,6 @@ class SortedRun:
     split: str
     shape: Shape
     rows: int
-
-
-@dataclasses.dataclass(frozen=True)
-class RunRange:
-    """Consecutive examples of a run, held in memory.
-
-    Attributes:
-      first: row of the first example in the run.
-      hashes: uint64, shape [N], in ascending order.
-      examples: the N examples.
-    """
-
-    first: int
-    hashes: np.ndarray
-    examples: ExampleBatch
-
-    def without(self, dropped: frozenset[int]) -> "RunRange":
-        """Removes the examples whose rows in the run are in `dropped`."""
-        if not dropped:
-            return self
-        kept = [n for n in range(len(self.examples)) if self.first + n not in dropped]
-        indices = np.array(kept, np.int64)
-        return RunRange(self.first, self.hashes[indices], self.examples.take(indices))
 
 
 def sort_order(hashes: np.ndarray, ids: Sequence[str]) -> np.ndarray:
@@ -98,61 +67,65 @@ def write(path: epath.Path, examples: ExampleBatch, hashes: np.ndarray) -> None:
       hashes: the hashes of their ids, uint64, shape [N].
     """
     order = sort_order(hashes, examples.ids)
-    hashes = hashes[order]
-    images = examples.images[order].reshape(len(examples), -1)
-    digests = [hashlib.blake2b(row, digest_size=_DIGEST_BYTES).digest() for row in images]
-    bounds = _part_bounds(hashes, images.nbytes)
-    columns = [
-        pa.array(hashes),
-        _fixed_size_column(b"".join(digests), _DIGEST_BYTES),
-        pa.array(examples.labels[order]),
-        pa.array([examples.ids[row] for row in order], pa.string()),
-        _fixed_size_column(images, images.shape[1]),
-    ]
-    batch = pa.record_batch(columns, names=_COLUMNS)
-    schema = batch.schema.with_metadata({_BOUNDS: json.dumps(bounds)})
-    with (
-        artifacts.atomic_write(path) as temporary,
-        temporary.open("wb") as file,
-        pa.ipc.new_file(_arrow_file(file, temporary), schema) as writer,
-    ):
-        for start, stop in itertools.pairwise(bounds):
-            writer.write_batch(batch.slice(start, stop - start))
+    examples = examples.take(order)
+    images = examples.images.reshape(len(examples), -1)
+    digests = [hashlib.blake2b(row.data, digest_size=_DIGEST_BYTES).digest() for row in images]
+    joined = np.frombuffer(b"".join(digests), "<u8").reshape(-1, 2)
+    with new_run(path) as run:
+        run.add(RunRange(0, hashes[order], joined, examples))
 
 
-class SortedRunReader:
-    """An open run, from which ranges can be read."""
+def merged(
+    runs: Sequence[SortedRun],
+    directory: epath.Path,
+    hash_range: tuple[int, int] = (0, NUM_HASHES),
+    *,
+    dropped: Mapping[str, frozenset[int]] | None = None,
+) -> Iterator[RunRange]:
+    """Yields the examples of several runs in order, about 8 MB of pixels at a time.
 
-    def __init__(self, reader: pa.ipc.RecordBatchFileReader):
-        self._reader = reader
-        self._bounds = json.loads(reader.schema.metadata[_BOUNDS.encode()])
+    Args:
+      runs: at most `MAX_MERGED` runs of images of the same shape; of examples with the same id,
+        those of earlier runs come first.
+      directory: the directory of their files.
+      hash_range: the first hash of the examples, and the end of the hashes.
+      dropped: rows of the runs to leave out, by the run's file name.
 
-    def read(self, shape: Shape, low: int, high: int) -> RunRange:
-        """Copies the examples with hashes in [low, high); `shape` is the shape of the images."""
-        part_width = NUM_HASHES // (len(self._bounds) - 1)
-        parts = range(low // part_width, ceil_div(high, part_width))
-        first, batches = 0, []
-        for part in parts:
-            batch = self._reader.get_batch(part)
-            hashes = batch["hash"].to_numpy()
-            start = int(np.searchsorted(hashes, np.uint64(low)))
-            # By the last hash of the range, since `high` may be 2**64, which is not a uint64.
-            stop = int(np.searchsorted(hashes, np.uint64(high - 1), side="right"))
-            if part == parts.start:
-                first = self._bounds[part] + start
-            batches.append(batch.slice(start, stop - start))
-        # Slices are concatenated, even a single one: a view would keep its whole batch in memory.
-        images = np.concatenate([_bytes_of(batch["image"]) for batch in batches])
-        ids, labels = _ids_of(batches), _numbers_of(batches, "label")
-        examples = ExampleBatch(ids, images.reshape(-1, *shape), labels)
-        return RunRange(first, _numbers_of(batches, "hash"), examples)
+    Raises:
+      WorkError: a file is damaged.
+    """
+    low, high = hash_range
+    shape = runs[0].shape
+    # Hashes are uniform, so that equal parts of their range hold about equally many examples.
+    rows = sum(run.rows for run in runs) * (high - low) // NUM_HASHES
+    num_parts = max(1, ceil_div(rows * math.prod(shape), _MERGED_BYTES))
+    bounds = [low + (high - low) * part // num_parts for part in range(num_parts + 1)]
+    with contextlib.ExitStack() as stack:
+        # Opening a run takes longer than reading some rows of it, so runs stay open.
+        readers = [stack.enter_context(open_run(directory / run.file)) for run in runs]
+        for part in itertools.pairwise(bounds):
+            ranges = [
+                reader.read(shape, *part).without((dropped or {}).get(run.file, frozenset()))
+                for run, reader in zip(runs, readers, strict=True)
+            ]
+            joined = _joined(ranges)
+            if len(joined.examples):
+                yield joined
 
 
-@contextlib.contextmanager
-def open_run(path: epath.Path) -> Iterator[SortedRunReader]:
-    """Opens a run. What is read from it stays valid after the run is closed."""
-    with _open_arrow(path) as reader:
-        yield SortedRunReader(reader)
+def _joined(ranges: list[RunRange]) -> RunRange:
+    """The examples of several ranges in order.
+
+    Empties the list, so that the ranges are freed before the examples are sorted into a copy.
+    """
+    joined = RunRange(
+        0,
+        np.concatenate([part.hashes for part in ranges]),
+        np.concatenate([part.digests for part in ranges]),
+        ExampleBatch.concatenate(part.examples for part in ranges),
+    )
+    ranges.clear()
+    return joined.take(sort_order(joined.hashes, joined.examples.ids))
 
 
 def read(path: epath.Path, shape: Shape, low: int, high: int) -> RunRange:
@@ -163,115 +136,18 @@ def read(path: epath.Path, shape: Shape, low: int, high: int) -> RunRange:
 
 def hash_column(path: epath.Path) -> np.ndarray:
     """Reads the hashes of a run's ids: uint64, shape [N], in ascending order."""
-    with _open_columns(path, "hash") as batches:
-        return _numbers_of(batches, "hash")
+    with open_run(path) as run:
+        return run.keys()["hash"].copy()
 
 
 def digest_column(path: epath.Path) -> np.ndarray:
     """Reads the 128-bit digests of a run's pixels: uint64, shape [N, 2]."""
-    with _open_columns(path, "digest") as batches:
-        return np.concatenate([_bytes_of(batch["digest"]) for batch in batches]).view("<u8")
+    with open_run(path) as run:
+        return run.keys()["digest"].copy()
 
 
 def id_and_label_columns(path: epath.Path) -> tuple[list[str], np.ndarray]:
     """Reads a run's N ids and its labels: int64, shape [N]."""
-    with _open_columns(path, "id", "label") as batches:
-        return _ids_of(batches), _numbers_of(batches, "label")
-
-
-@contextlib.contextmanager
-def _open_columns(path: epath.Path, *columns: str) -> Iterator[list[pa.RecordBatch]]:
-    """All record batches of a run, with only the named columns read from the file."""
-    with _open_arrow(path, *columns) as reader:
-        yield [reader.get_batch(part) for part in range(reader.num_record_batches)]
-
-
-@contextlib.contextmanager
-def _open_arrow(path: epath.Path, *columns: str) -> Iterator[pa.ipc.RecordBatchFileReader]:
-    """Opens an Arrow file to read the named columns, or all if none is named."""
-    options = pa.ipc.IpcReadOptions(included_fields=[_COLUMNS.index(each) for each in columns])
-    if os.path.isfile(path):
-        # Not memory-mapped: the pages of all runs would count as memory of this process.
-        with pa.OSFile(os.fspath(path)) as file:
-            yield pa.ipc.open_file(file, options=options)
-    else:
-        with path.open("rb") as file:
-            yield pa.ipc.open_file(_arrow_file(file, path), options=options)
-
-
-def _arrow_file(file: Any, path: epath.Path) -> Any:
-    """The open file in a form that Arrow accepts: itself if it is local, otherwise an adapter."""
-    return file if os.path.isfile(path) else _ArrowFileAdapter(file)
-
-
-class _ArrowFileAdapter(io.RawIOBase):
-    """A remote file with the methods that Arrow calls; TensorFlow's file objects lack some.
-
-    Closing the adapter leaves the file open.
-    """
-
-    def __init__(self, file: Any):
-        self._file = file
-
-    def readable(self) -> bool:
-        return True
-
-    def writable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._file.seek(offset, whence)
-        return self.tell()
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._file.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def write(self, data: Any) -> int:
-        # TensorFlow accepts only bytes; the copy is that of one record batch.
-        self._file.write(bytes(data))
-        return len(data)
-
-
-def _numbers_of(batches: list[pa.RecordBatch], column: str) -> np.ndarray:
-    return np.concatenate([batch[column].to_numpy() for batch in batches])
-
-
-def _ids_of(batches: list[pa.RecordBatch]) -> list[str]:
-    return [example_id for batch in batches for example_id in batch["id"].to_pylist()]
-
-
-def _part_bounds(hashes: np.ndarray, num_bytes: int) -> list[int]:
-    """The bounds of the record batches, as rows: 0, the first row of each further part, and N.
-
-    Args:
-      hashes: in ascending order.
-      num_bytes: size of the images.
-    """
-    num_parts = 2 ** max(0, math.floor(math.log2(max(1, num_bytes / _PART_BYTES))))
-    # With one part `inner` is empty; the divisor of 2 keeps its width within uint64.
-    width = np.uint64(NUM_HASHES // max(2, num_parts))
-    inner = np.arange(1, num_parts, dtype=np.uint64) * width
-    return [0, *np.searchsorted(hashes, inner).tolist(), len(hashes)]
-
-
-def _fixed_size_column(data: bytes | np.ndarray, width: int) -> pa.FixedSizeBinaryArray:
-    """An Arrow column of values of `width` bytes, without a copy of `data`."""
-    buffer = pa.py_buffer(data)
-    return pa.FixedSizeBinaryArray.from_buffers(
-        pa.binary(width), buffer.size // width, [None, buffer]
-    )
-
-
-def _bytes_of(column: pa.FixedSizeBinaryArray) -> np.ndarray:
-    """A view of a column: uint8, shape [N, width]."""
-    width = column.type.byte_width
-    codes = np.frombuffer(column.buffers()[1], np.uint8, len(column) * width, column.offset * width)
-    return codes.reshape(-1, width)
+    with open_run(path) as run:
+        parts = [(keys["label"], ids) for keys, ids in run.blocks()]
+    return [each for _, ids in parts for each in ids], np.concatenate([part for part, _ in parts])

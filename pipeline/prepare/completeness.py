@@ -9,9 +9,45 @@ from components.base.errors import WorkError
 from components.base.shapes import Shape, format_shape
 from components.ingest.rejection import Reason
 from components.sources.source import Source
-from pipeline.prepare import workers
+from pipeline.prepare import rejections, shard_plan
 from pipeline.prepare.messages import ReadReport
 from pipeline.prepare.shard_plan import ShardPlan
+
+
+def common_shape(source: Source, reports: Sequence[ReadReport], work_dir: epath.Path) -> Shape:
+    """The shape of the images of the dataset, which at least half of the decoded images have.
+
+    Args:
+      source: the source.
+      reports: the reports of all slices.
+      work_dir: directory of the rejected inputs.
+
+    Returns:
+      (height, width, channels).
+
+    Raises:
+      WorkError: there is no image, or most images have other shapes.
+    """
+    shape = shard_plan.common_shape(reports)
+    if shape is None:
+        raise _no_usable_image(source, reports, work_dir)
+    check_common_shape(source.name, reports, shape)
+    return shape
+
+
+def _no_usable_image(
+    source: Source, reports: Sequence[ReadReport], work_dir: epath.Path
+) -> WorkError:
+    rejected = (
+        item for report in reports for item in rejections.rejected_inputs(report.number, work_dir)
+    )
+    if (first := next(rejected, None)) is None:
+        return WorkError(f"{source.name} is empty; choose a dataset with images")
+    num_inputs = sum(report.inputs.total for report in reports)
+    return WorkError(
+        f"no usable image in {source.name}: all {num_inputs:,} inputs were rejected, the first "
+        f"({first.id}) because: {first.detail}"
+    )
 
 
 def check_common_shape(dataset: str, reports: Sequence[ReadReport], shape: Shape) -> None:
@@ -115,7 +151,7 @@ def _reasons(
 ) -> Iterator[str]:
     """Why inputs of a split are set aside."""
     rejected = itertools.chain.from_iterable(
-        workers.rejected_inputs(report.number, work_dir) for report in reports
+        rejections.rejected_inputs(report.number, work_dir) for report in reports
     )
     for item in rejected:
         yield f"the first ({item.id}) because: {item.detail}"

@@ -1,24 +1,24 @@
-"""Runs prepare's two Beam pipelines, and collects the reports of their workers."""
+"""Runs prepare's Beam pipelines, and collects the reports of their workers."""
 
 import contextlib
 import json
-import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from etils import epath
 
-from components.base import files
 from components.base.errors import UserError
 from components.ingest.ledger import InputTally
+from components.ingest.sorted_runs import SortedRun
 from pipeline.beam import report_progress, worker_pool
-from pipeline.prepare import workers
+from pipeline.prepare import listing, merge_plan, rejections, reports, workers
 from pipeline.prepare.messages import (
+    MergeTask,
     QuarantineReport,
     QuarantineTask,
     ReadReport,
-    ShardInputs,
+    ShardFormat,
     WriteReport,
     WriteTask,
 )
@@ -28,23 +28,45 @@ from pipeline.prepare.read_plan import ReadPlan
 _MIN_INPUTS_FOR_POOL = 1000
 _MIN_SLICES_FOR_POOL = 5
 
-Report = TypeVar("Report")
+
+def work_directory(directory: epath.Path, key: str) -> epath.Path:
+    """The directory for the sorted runs and reports of a piece of work.
+
+    Args:
+      directory: the draft of the dataset.
+      key: digest of the work, from `ReadPlan.work_key`. A lost worker of other work may still be
+        writing, but into another directory.
+    """
+    return directory / f"work-{key[:32]}"
+
+
+def open_work(work_dir: epath.Path) -> None:
+    """Creates a work directory, unless an interrupted run left it."""
+    for name in (workers.READ, workers.MERGED, workers.WRITTEN, rejections.QUARANTINED):
+        (work_dir / name).mkdir(parents=True, exist_ok=True)
+
+
+def close_work(work_dir: epath.Path) -> None:
+    """Removes a work directory: reports before the files that they say are there.
+
+    So work that is interrupted meanwhile can be done again.
+    """
+    for name in (workers.READ, workers.MERGED):
+        (work_dir / name).rmtree()
+    work_dir.rmtree()
 
 
 @contextlib.contextmanager
-def work_directory(directory: epath.Path) -> Iterator[epath.Path]:
-    """A directory for sorted runs and reports, which is removed at the end."""
-    # A unique name: a lost worker of an earlier run may still be writing.
-    work_dir = directory / f"work-{uuid.uuid4().hex}"
-    for name in (workers.READ, workers.WRITTEN, workers.QUARANTINED):
-        (work_dir / name).mkdir(parents=True)
+def removed_after_user_errors(work_dir: epath.Path) -> Iterator[None]:
+    """Removes the work directory if the body finds that the data cannot be prepared like this.
+
+    The draft stays after an error, but not a copy of all images, which nothing can be made of.
+    """
     try:
-        yield work_dir
+        yield
     except UserError:
-        # The draft stays after an error, but not a copy of all images.
-        work_dir.rmtree()
+        close_work(work_dir)
         raise
-    work_dir.rmtree()
 
 
 @contextlib.contextmanager
@@ -82,14 +104,52 @@ def read_slices(
             f"quarantined {sums['quarantined']:,}"
         ),
     )
+    tasks = listing.write(reads.tasks, work_dir)
     with report_progress.shown(work, work_dir / workers.READ, "*.json"):
-        counters = run_tasks(reads.tasks, workers.read_slice, reads.sources, work_dir, **options)
-    return _load_reports(work_dir / workers.READ, ReadReport.from_json), counters
+        counters = run_tasks(tasks, workers.read_slice, reads.sources, work_dir, **options)
+    return reports.load_all(work_dir / workers.READ, ReadReport.from_json), counters
+
+
+def merged(
+    runs: Sequence[SortedRun], work_dir: epath.Path, options: dict[str, Any]
+) -> list[SortedRun]:
+    """Merges sorted runs until every shard can be written from few of them.
+
+    Args:
+      runs: runs of the same image shape, in the order of their slices.
+      work_dir: the work directory.
+      options: the options of `beam_options`.
+
+    Returns:
+      Runs of the same examples: at most `sorted_runs.MAX_MERGED` of each split.
+    """
+    remaining = list(runs)
+    level = 1
+    while tasks := merge_plan.merge_tasks(remaining, level):
+        _run_merges(tasks, work_dir, options)
+        remaining = merge_plan.after(remaining, tasks)
+        level += 1
+    return remaining
+
+
+def _run_merges(tasks: Sequence[MergeTask], work_dir: epath.Path, options: dict[str, Any]) -> None:
+    total = sum(len(task.runs) for task in tasks)
+    work = report_progress.Work(
+        label="merging",
+        unit="runs",
+        total=total,
+        count=lambda path: json.loads(path.read_text()),
+        line=lambda sums: f"prepare: merged {sums['runs']:,} of {total:,} sorted runs",
+    )
+    directory = work_dir / workers.MERGED / str(tasks[0].level)
+    directory.mkdir(exist_ok=True)
+    with report_progress.shown(work, directory, "*.json"):
+        run_tasks(tasks, workers.merge, work_dir, **options)
 
 
 def write_shards(
     tasks: Sequence[WriteTask | QuarantineTask],
-    inputs: ShardInputs,
+    form: ShardFormat,
     work_dir: epath.Path,
     directory: epath.Path,
     options: dict[str, Any],
@@ -98,7 +158,7 @@ def write_shards(
 
     Args:
       tasks: the shards and the parts.
-      inputs: the examples that the shards are written from.
+      form: what the examples of all shards have in common.
       work_dir: the work directory.
       directory: directory of the shards.
       options: the options of `beam_options`.
@@ -118,10 +178,10 @@ def write_shards(
         ),
     )
     with report_progress.shown(work, work_dir / workers.WRITTEN, "*.json"):
-        counters = run_tasks(tasks, workers.write, inputs, work_dir, directory, **options)
+        counters = run_tasks(tasks, workers.write, form, work_dir, directory, **options)
     return (
-        _load_reports(work_dir / workers.WRITTEN, WriteReport.from_json),
-        _load_reports(work_dir / workers.QUARANTINED, QuarantineReport.from_json),
+        reports.load_all(work_dir / workers.WRITTEN, WriteReport.from_json),
+        reports.load_all(work_dir / rejections.QUARANTINED, QuarantineReport.from_json),
         counters,
     )
 
@@ -132,12 +192,6 @@ def run_tasks(*arguments: Any, **options: Any) -> Counter[str]:
     from pipeline.beam import launch
 
     return launch.run_tasks(*arguments, **options)
-
-
-def _load_reports(directory: epath.Path, from_json: Callable[[Any], Report]) -> list[Report]:
-    """The reports in a directory, in the order of their names, which runners do not affect."""
-    paths = files.list_matching(directory, "*.json")
-    return [from_json(json.loads(path.read_text())) for path in paths]
 
 
 def _count_read(path: epath.Path) -> dict[str, int]:

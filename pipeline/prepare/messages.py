@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from components.base.manifest import OutputRecord
 from components.base.shapes import Shape
 from components.ingest.ledger import InputTally
 from components.ingest.rejection import Rejected
@@ -22,14 +23,18 @@ class ReadTask:
     Attributes:
       number: number of the slice among all slices that are read.
       source: index of the slice's source.
-      part: the slice.
-      wanted_ids: ids of the inputs to read; None for all inputs of the slice.
+      part: the slice; without its files, if they are in the listing.
+      wanted_ids: ids of the inputs to read; None for all inputs of the slice, or if they are in the
+        listing.
+      listed: place and size, in bytes, of the task's line in the listing; None if the task has
+        none. See `pipeline.prepare.listing`.
     """
 
     number: int
     source: int
     part: Slice
     wanted_ids: frozenset[str] | None = None
+    listed: tuple[int, int] | None = None
 
     @property
     def max_inputs(self) -> int:
@@ -50,6 +55,7 @@ class ReadReport:
       inputs: tally of all inputs that were read.
       rejected: tally of the inputs that could not become examples; a file lists them.
       runs: the sorted runs that hold the other inputs.
+      first_frames: number of inputs with several frames, of which the first one was read.
     """
 
     number: int
@@ -57,6 +63,7 @@ class ReadReport:
     inputs: InputTally
     rejected: InputTally
     runs: list[SortedRun]
+    first_frames: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """The report as a JSON value."""
@@ -76,7 +83,29 @@ class ReadReport:
             InputTally.from_json(value["inputs"]),
             InputTally.from_json(value["rejected"]),
             [SortedRun(**run | {"shape": tuple(run["shape"])}) for run in value["runs"]],
+            value["first_frames"],
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class MergeTask:
+    """The task of merging several sorted runs into one.
+
+    Attributes:
+      level: number of the level of merges, from 1.
+      runs: the runs, of the same split and image shape, in the order of their slices.
+    """
+
+    level: int
+    runs: tuple[SortedRun, ...]
+
+    @property
+    def merged(self) -> SortedRun:
+        """The run to write."""
+        first = self.runs[0]
+        rows = sum(run.rows for run in self.runs)
+        # Runs are ordered by their slices and names, and so are these.
+        return dataclasses.replace(first, file=f"{first.file}-merged", rows=rows)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +119,9 @@ class WriteTask:
       low: the first hash of the range.
       high: the end of the range; at most 2**64.
       examples: number of examples in the shard.
+      runs: the sorted runs of the source's split.
+      dropped: rows of these runs that are in the range but not in the shard, by the run's file
+        name.
     """
 
     split: str
@@ -98,6 +130,8 @@ class WriteTask:
     low: int
     high: int
     examples: int
+    runs: tuple[SortedRun, ...]
+    dropped: Mapping[str, frozenset[int]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,23 +152,16 @@ class QuarantineTask:
 
 
 @dataclasses.dataclass(frozen=True)
-class ShardInputs:
-    """The examples that the shards are written from; the same for every task.
+class ShardFormat:
+    """What the examples of all shards have in common; the same for every task.
 
     Attributes:
-      runs: the sorted runs of images that have the dataset's shape.
-      dropped: rows of the runs that are in no shard, by the run's file name.
+      shape: (height, width, channels) of every image in the dataset.
       num_classes: number of classes.
     """
 
-    runs: list[SortedRun]
-    dropped: Mapping[str, frozenset[int]]
+    shape: Shape
     num_classes: int
-
-    @property
-    def shape(self) -> Shape:
-        """(height, width, channels) of every image in the dataset."""
-        return self.runs[0].shape
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,6 +174,7 @@ class WriteReport:
       file: name of the shard.
       kept: tally of the shard's examples.
       statistics: statistics of the shard's images and labels.
+      output: size and digest of the file.
     """
 
     split: str
@@ -154,6 +182,7 @@ class WriteReport:
     file: str
     kept: InputTally
     statistics: Statistics
+    output: OutputRecord
 
     @property
     def pixel_bytes(self) -> int:
@@ -166,6 +195,7 @@ class WriteReport:
             **vars(self),
             "kept": self.kept.as_json(),
             "statistics": self.statistics.as_json(),
+            "output": dataclasses.asdict(self.output),
         }
 
     @staticmethod
@@ -177,6 +207,7 @@ class WriteReport:
             value["file"],
             InputTally.from_json(value["kept"]),
             Statistics.from_json(value["statistics"]),
+            OutputRecord(**value["output"]),
         )
 
 

@@ -11,7 +11,7 @@ from etils import epath
 
 from components.base import json_lines
 from components.base.shapes import Shape
-from pipeline.prepare import workers
+from pipeline.prepare import rejections
 from pipeline.prepare.messages import QuarantineReport, QuarantineTask, ReadReport
 from pipeline.prepare.shard_plan import ShardPlan
 
@@ -44,9 +44,9 @@ def write(reports: Sequence[QuarantineReport], work_dir: epath.Path, directory: 
 
     The lines are sorted, so that their order does not depend on how the source was cut into slices.
     """
-    paths = [workers.quarantine_file(report.number, work_dir) for report in reports]
+    paths = [rejections.quarantine_file(report.number, work_dir) for report in reports]
     rows = itertools.chain.from_iterable(map(json_lines.read, paths))
-    (directory / QUARANTINE).parent.mkdir()
+    (directory / QUARANTINE).parent.mkdir(exist_ok=True)
     ordered = sorted(rows, key=lambda row: (row["split"], row["id"], row["reason"], row["detail"]))
     json_lines.write(directory / QUARANTINE, ordered)
 

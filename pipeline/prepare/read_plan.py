@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from components.base.artifacts import ArtifactPlan
 from components.base.errors import ConfigError
+from components.base.manifest import fingerprint, package_versions
 from components.data.prepared_dataset import PreparedDataset
 from components.sources.escaping import escape
 from components.sources.prepared import PreparedSource
@@ -13,6 +14,8 @@ from components.sources.source import Slice, Source
 from pipeline.prepare import quarantine
 from pipeline.prepare.messages import ReadTask
 
+# The version of the files in the work directory, which earlier versions cannot go on with.
+_WORK_VERSION = 1
 # An id that `components.sources.source.example_id` made from a split and an index.
 _INDEX_ID = re.compile(r"([a-z]+)-(\d{8,})")
 
@@ -38,6 +41,28 @@ class ReadPlan:
     def max_source_inputs(self) -> int:
         """The largest number of inputs that the tasks read from the source that the user named."""
         return sum(task.max_inputs for task in self.tasks if task.source == 0)
+
+    def work_key(self, plan: ArtifactPlan) -> str:
+        """The digest of all that the work depends on: equal work has equal intermediate files.
+
+        Args:
+          plan: the artifact to make.
+        """
+        return fingerprint(
+            {
+                "version": _WORK_VERSION,
+                "packages": package_versions(),
+                "config": plan.config,
+                "sources": [source.input.fingerprint for source in self.sources],
+                "tasks": [
+                    [
+                        *(task.source, task.part.split, task.part.name),
+                        *(task.part.first, task.part.examples, sorted(task.wanted_ids or ())),
+                    ]
+                    for task in self.tasks
+                ],
+            }
+        )
 
 
 def plan_all(source: Source) -> ReadPlan:

@@ -4,11 +4,12 @@ An example's split and shard depend only on the hash of its id. So the same exam
 place with every runner and worker, and it stays in its split when the dataset grows.
 """
 
+import bisect
 import collections
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,13 +64,11 @@ class ShardPlan:
 
     Attributes:
       tasks: one task per shard.
-      dropped: rows of the sorted runs that are in no shard, by the run's file name.
-      rejected: the same rows as rejected inputs, each with the number of its slice.
+      rejected: the examples that are in no shard, each with the number of its slice.
       duplicates: groups of inputs with the same pixels, as in duplicates.jsonl.
     """
 
     tasks: list[WriteTask]
-    dropped: dict[str, frozenset[int]]
     rejected: list[tuple[int, Rejected]]
     duplicates: list[list[dict[str, str]]]
 
@@ -106,11 +105,11 @@ def plan_shards(
       drop_duplicates: whether to drop all but one of several inputs with the same pixels.
       dataset: name of the dataset, for the names of the shards.
     """
-    rejected: dict[tuple[str, int], tuple[int, Rejected]] = {}  # by run file and row
+    rejected: dict[tuple[str, int], tuple[Duplicate, Rejected]] = {}  # by run file and row
 
     def reject(example: Duplicate, reason: Reason, detail: str) -> None:
         item = Rejected(example.id, example.run.split, example.label, reason, detail)
-        rejected[example.run.file, example.row] = (example.run.slice, item)
+        rejected[example.run.file, example.row] = (example, item)
 
     def priority(example: Duplicate) -> tuple[Any, ...]:
         # Ids and digests come before the place in the source, so that the choice does not depend
@@ -136,13 +135,10 @@ def plan_shards(
             for example in remaining[1:]:
                 detail = f"the same pixels as {remaining[0].id}"
                 reject(example, Reason.DUPLICATE_CONTENT, detail)
-    dropped: dict[str, set[int]] = collections.defaultdict(set)
-    for file, row in rejected:
-        dropped[file].add(row)
+    dropped = [example for example, _ in rejected.values()]
     return ShardPlan(
         tasks=list(_write_tasks(runs, work_dir, dropped, assignment, dataset)),
-        dropped={file: frozenset(rows) for file, rows in dropped.items()},
-        rejected=list(rejected.values()),
+        rejected=[(example.run.slice, item) for example, item in rejected.values()],
         duplicates=sorted(groups, key=lambda group: (group[0]["split"], group[0]["id"])),
     )
 
@@ -150,17 +146,17 @@ def plan_shards(
 def _write_tasks(
     runs: Sequence[SortedRun],
     work_dir: epath.Path,
-    dropped: Mapping[str, set[int]],
+    dropped: Sequence[Duplicate],
     assignment: Assignment,
     dataset: str,
 ) -> Iterator[WriteTask]:
     """Yields one task per shard, for every split that has examples."""
     image_bytes = math.prod(runs[0].shape)
     for source_split in sorted({run.split for run in runs}):
+        members = tuple(run for run in runs if run.split == source_split)
+        dropped_here = _Dropped(example for example in dropped if example.run.split == source_split)
         dropped_rows = {
-            work_dir / run.file: list(dropped.get(run.file, ()))
-            for run in runs
-            if run.split == source_split
+            work_dir / run.file: list(dropped_here.rows.get(run.file, ())) for run in members
         }
         for split, hash_range in assignment.ranges(source_split).items():
             bounds, counts = _shard_bounds(
@@ -170,7 +166,37 @@ def _write_tasks(
                 # A split without examples has one range and no shard.
                 if counts[shard]:
                     file = shard_name(dataset, split, shard, len(counts))
-                    yield WriteTask(split, source_split, file, low, high, examples=counts[shard])
+                    yield WriteTask(
+                        *(split, source_split, file, low, high),
+                        examples=counts[shard],
+                        runs=members,
+                        dropped=dropped_here.between(low, high),
+                    )
+
+
+class _Dropped:
+    """Examples that are in no shard.
+
+    Attributes:
+      rows: their rows, by the file of their run.
+    """
+
+    def __init__(self, examples: Iterable[Duplicate]):
+        self._examples = sorted(examples, key=lambda example: example.hash)
+        self._hashes = [example.hash for example in self._examples]
+        self.rows = _rows_by_file(self._examples)
+
+    def between(self, low: int, high: int) -> dict[str, frozenset[int]]:
+        """The rows of the examples with hashes in [low, high), by the file of their run."""
+        start, stop = (bisect.bisect_left(self._hashes, bound) for bound in (low, high))
+        return _rows_by_file(self._examples[start:stop])
+
+
+def _rows_by_file(examples: Iterable[Duplicate]) -> dict[str, frozenset[int]]:
+    rows: dict[str, set[int]] = collections.defaultdict(set)
+    for example in examples:
+        rows[example.run.file].add(example.row)
+    return {file: frozenset(found) for file, found in rows.items()}
 
 
 def _shard_bounds(

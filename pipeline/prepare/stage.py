@@ -1,8 +1,11 @@
 """The prepare stage: from the images of any source to checked, sharded TFRecord files.
 
-The stage is an external merge sort in two Beam pipelines. The first one reads the source, slice by
-slice, and leaves its examples as sorted runs on disk. After it, the images' common shape, the
-duplicates and the number of shards are known. The second one merges the runs into shards.
+The stage is an external merge sort in Beam pipelines. The first one reads the source, slice by
+slice, and leaves its examples as sorted runs on disk. After it, the images' common shape is known.
+Very many runs are merged into fewer, level by level. Then the duplicates and the number of shards
+are known, and the last pipeline merges the runs into shards.
+
+If the stage is interrupted, the same command goes on: what a task has finished is not done again.
 """
 
 from collections import Counter
@@ -15,6 +18,7 @@ from components.base.errors import ConfigError, WorkError
 from components.base.manifest import published_config
 from components.data.dataset_counts import DatasetCounts
 from components.data.prepared_dataset import PreparedDataset
+from components.ingest.sorted_runs import SortedRun
 from components.sources import dataset_names, registry
 from components.sources.folder import FolderSource
 from components.sources.source import Source
@@ -28,10 +32,9 @@ from pipeline.prepare import (
     shard_plan,
     sidecars,
     summary,
-    workers,
 )
 from pipeline.prepare.config import PrepareConfig
-from pipeline.prepare.messages import ReadReport, ShardInputs
+from pipeline.prepare.messages import ReadReport, ShardFormat
 from pipeline.prepare.read_plan import ReadPlan
 from pipeline.prepare.shard_plan import ShardPlan
 from pipeline.prepare.summary import DUPLICATES
@@ -86,9 +89,14 @@ def prepare(
         console.say(f"prepare: the folders of {source.name}", *outline)
     again = " again, and the examples that were kept" if retry else ""
     console.say(f"prepare: reading {num_inputs} of {source.name}{again}")
-    with plan.publish(overwrite=overwrite, rebuild=retry is not None) as draft:
+    work_dir = execution.work_directory(plan.draft_directory, reads.work_key(plan))
+    goes_on = work_dir.is_dir()
+    with plan.publish(resume=goes_on, overwrite=overwrite, rebuild=retry is not None) as draft:
+        if goes_on:
+            console.say("prepare: going on with the work of an earlier run")
         dataset_counts, counters, findings = _write_artifact(
-            draft.path,
+            draft,
+            work_dir,
             config,
             source,
             reads,
@@ -162,7 +170,8 @@ def _open_up_to_date(output: epath.PathLike) -> PreparedDataset:
 
 
 def _write_artifact(
-    directory: epath.Path,
+    draft: artifacts.Draft,
+    work_dir: epath.Path,
     config: PrepareConfig,
     source: Source,
     reads: ReadPlan,
@@ -171,36 +180,45 @@ def _write_artifact(
     outline: Sequence[str],
     beam_args: Sequence[str],
 ) -> tuple[DatasetCounts, Counter[str], list[str]]:
-    """Writes the files of a prepared dataset to `directory`.
+    """Writes the files of a prepared dataset to a draft.
 
     Returns:
       The counts for the manifest, the sums of the workers' counters, and what is remarkable about
       the pixels.
     """
-    with execution.work_directory(directory) as work_dir:
-        with execution.beam_options(reads, beam_args) as options:
-            read, counters = execution.read_slices(reads, work_dir, options)
-            inputs, shards = _plan_shards(config, source, read, work_dir, needs_splits=needs_splits)
-            written, quarantined, write_counters = execution.write_shards(
-                [*shards.tasks, *quarantine.tasks(read, shards, inputs.shape)],
-                inputs,
-                work_dir,
-                directory,
-                options,
-            )
+    directory = draft.path
+    execution.open_work(work_dir)
+    with execution.beam_options(reads, beam_args) as options:
+        read, counters = execution.read_slices(reads, work_dir, options)
+        with execution.removed_after_user_errors(work_dir):
+            shape = completeness.common_shape(source, read, work_dir)
+        runs = [run for report in read for run in report.runs if run.shape == shape]
+        runs = execution.merged(runs, work_dir, options)
+        with execution.removed_after_user_errors(work_dir):
+            shards = _plan_shards(config, source, read, runs, work_dir, needs_splits=needs_splits)
+        written, quarantined, write_counters = execution.write_shards(
+            [*shards.tasks, *quarantine.tasks(read, shards, shape)],
+            ShardFormat(shape, len(source.class_names)),
+            work_dir,
+            directory,
+            options,
+        )
+    with execution.removed_after_user_errors(work_dir):
         quarantine.write(quarantined, work_dir, directory)
         dataset_counts = counts.add_up(
             source,
             read=read,
             written=written,
             quarantined=quarantined,
-            image_shape=inputs.shape,
+            image_shape=shape,
             duplicates=shards.duplicates,
             rest=source.fingerprint_without(quarantine.read_ids(directory)),
             outline=outline,
         )
     json_lines.write(directory / DUPLICATES, shards.duplicates)
     findings = sidecars.write_sidecars(directory, source.name, dataset_counts, written)
+    draft.outputs = {report.file: report.output for report in written}
+    execution.close_work(work_dir)
     return dataset_counts, counters + write_counters, findings
 
 
@@ -208,23 +226,26 @@ def _plan_shards(
     config: PrepareConfig,
     source: Source,
     reports: Sequence[ReadReport],
+    runs: Sequence[SortedRun],
     work_dir: epath.Path,
     *,
     needs_splits: bool,
-) -> tuple[ShardInputs, ShardPlan]:
+) -> ShardPlan:
     """Plans the shards.
 
+    Args:
+      config: the settings.
+      source: the source.
+      reports: the reports of all slices.
+      runs: the sorted runs of images of the dataset's shape.
+      work_dir: the work directory.
+      needs_splits: whether every split needs images.
+
     Raises:
-      WorkError: a split or most images would be missing, or there are duplicates and `config`
-        forbids them.
+      WorkError: a split would be missing, or there are duplicates and `config` forbids them.
     """
-    shape = shard_plan.common_shape(reports)
-    if shape is None:
-        raise _no_usable_image(source, reports, work_dir)
-    completeness.check_common_shape(source.name, reports, shape)
     from_train = _validation_from_train(config, source)
     validation_fraction = config.validation_fraction if from_train else 0.0
-    runs = [run for report in reports for run in report.runs if run.shape == shape]
     shards = shard_plan.plan_shards(
         runs,
         work_dir,
@@ -245,23 +266,8 @@ def _plan_shards(
             source,
             reports,
             shards,
-            shape=shape,
+            shape=runs[0].shape,
             validation_fraction=validation_fraction,
             work_dir=work_dir,
         )
-    return ShardInputs(runs, shards.dropped, len(source.class_names)), shards
-
-
-def _no_usable_image(
-    source: Source, reports: Sequence[ReadReport], work_dir: epath.Path
-) -> WorkError:
-    rejected = (
-        item for report in reports for item in workers.rejected_inputs(report.number, work_dir)
-    )
-    if (first := next(rejected, None)) is None:
-        return WorkError(f"{source.name} is empty; choose a dataset with images")
-    num_inputs = sum(report.inputs.total for report in reports)
-    return WorkError(
-        f"no usable image in {source.name}: all {num_inputs:,} inputs were rejected, the first "
-        f"({first.id}) because: {first.detail}"
-    )
+    return shards

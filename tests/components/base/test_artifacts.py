@@ -7,10 +7,10 @@ import sys
 import pytest
 from etils import epath
 
-from components.base import artifacts
+from components.base import artifacts, files
 from components.base.artifacts import ArtifactPlan, atomic_write
 from components.base.errors import ConfigError, WorkError
-from components.base.manifest import Input, load_artifact
+from components.base.manifest import Input, OutputRecord, load_artifact
 
 FINGERPRINT = "a" * 64
 
@@ -43,6 +43,17 @@ def test_an_artifact_is_published_with_a_complete_manifest(tmp_path):
     assert manifest.versions["numpy"]
     assert not plan.draft_directory.exists()
     assert plan.is_up_to_date(overwrite=False)
+
+
+def test_digests_that_the_work_knows_are_those_of_the_manifest(tmp_path):
+    plan = plan_in(tmp_path)
+    with plan.publish() as draft:
+        (draft.path / "shard").write_text("x")
+        (draft.path / "statistics").write_text("y")
+        draft.outputs = {"shard": OutputRecord(1, "b" * 64)}
+    outputs = load_artifact(plan.directory, stage="prepare").manifest.outputs
+    assert outputs["shard"].sha256 == "b" * 64
+    assert outputs["statistics"].sha256 == files.sha256(plan.directory / "statistics")
 
 
 def test_nothing_is_published_if_the_work_fails(tmp_path):

@@ -1,5 +1,6 @@
 import contextlib
 import hashlib
+import io
 import os
 import pathlib
 import random
@@ -386,3 +387,13 @@ def test_directories_may_have_wildcards(bracketed, monkeypatch):
     monkeypatch.chdir(bracketed.parent)
     assert sorted(map(str, files.expand_pattern("r?n*/a-1.x"))) == ["run2/a-1.x", "run[1]*/a-1.x"]
     assert list(map(str, files.expand_pattern("./run2/*"))) == ["run2/a-1.x"]
+
+
+def test_a_flushed_file_is_on_disk_before_it_is_closed(tmp_path):
+    path = epath.Path(tmp_path) / "file"
+    with path.open("wb") as file:
+        file.write(b"12345")
+        files.flush(path, file)
+        assert path.read_bytes() == b"12345"
+    # Remote files have no descriptor.
+    files.flush(epath.Path("s3://bucket/file"), io.BytesIO())

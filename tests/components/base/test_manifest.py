@@ -247,6 +247,16 @@ def test_outputs_are_described_by_size_and_digest(tmp_path):
     }
 
 
+def test_a_known_output_is_not_read_again_but_its_size_is_checked(tmp_path):
+    directory = epath.Path(tmp_path)
+    (directory / "shard").write_text("12345")
+    paths = [directory / "shard"]
+    known = OutputRecord(5, "b" * 64)  # Not the digest of the file.
+    assert describe_outputs(paths, directory=directory, known={"shard": known}) == {"shard": known}
+    with pytest.raises(WorkError, match=r"shard has 5 bytes, but 4 were written; .* run the same"):
+        describe_outputs(paths, directory=directory, known={"shard": OutputRecord(4, "b" * 64)})
+
+
 def test_an_output_whose_name_looks_like_a_path_is_not_published(tmp_path):
     directory = epath.Path(tmp_path)
     (directory / "..\\up").touch()

@@ -1,12 +1,12 @@
 import itertools
-import os
 
 import numpy as np
 import pytest
 
 from components.data.examples import ExampleBatch, hash_ids
 from components.ingest import sorted_runs
-from components.ingest.sorted_runs import NUM_HASHES, RunRange
+from components.ingest.run_file import RunRange
+from components.ingest.sorted_runs import NUM_HASHES, SortedRun
 
 SHAPE = (16, 16, 1)
 
@@ -59,95 +59,6 @@ def test_a_run_reads_back_in_order(size, shape, path):
     assert ids == examples.ids
     np.testing.assert_array_equal(labels, examples.labels)
     assert sorted_runs.digest_column(path).shape == (size, 2)
-
-
-@pytest.mark.parametrize("is_local", [True, False])
-def test_any_partition_of_the_hash_range_gives_all_examples(is_local, path, monkeypatch):
-    hashes, examples = write(path, random_examples(6000))
-    # Large enough for several record batches, whose bounds are among those of the ranges below.
-    assert examples.images.nbytes > 4 * 256 << 10
-    if not is_local:
-        monkeypatch.setattr(os.path, "isfile", lambda path: False)
-    rng = np.random.default_rng(0)
-    near = [eighth * NUM_HASHES // 8 + step for eighth in range(1, 8) for step in (-1, 0, 1)]
-    random_bounds = [int(each) for each in rng.integers(0, NUM_HASHES - 1, 30, np.uint64)]
-    exact = [int(each) for each in rng.choice(hashes, 5)]
-    for inner in (
-        [],
-        [1, NUM_HASHES - 1],
-        near,
-        random_bounds,
-        exact,
-        [each + 1 for each in exact],
-    ):
-        first = 0
-        for low, high in itertools.pairwise(sorted({0, *inner, NUM_HASHES})):
-            content = sorted_runs.read(path, SHAPE, low, high)
-            assert content.first == first
-            stop = first + len(content.examples)
-            assert_contains(content, hashes[first:stop], examples.part(first, stop))
-            assert all(
-                low <= int(each) < high for each in (*content.hashes[:1], *content.hashes[-1:])
-            )
-            first = stop
-        assert first == 6000
-
-
-@pytest.mark.parametrize("is_local", [True, False])
-def test_an_open_run_can_be_read_many_times(is_local, path, monkeypatch):
-    hashes, examples = write(path, random_examples(6000))
-    if not is_local:
-        monkeypatch.setattr(os.path, "isfile", lambda path: False)
-    bounds = [n * NUM_HASHES // 7 for n in range(8)]
-    with sorted_runs.open_run(path) as run:
-        parts = [run.read(SHAPE, *each) for each in itertools.pairwise(bounds)]
-        all_examples = run.read(SHAPE, 0, NUM_HASHES)
-    # The examples stay valid after the run is closed.
-    assert_contains(all_examples, hashes, examples)
-    np.testing.assert_array_equal(np.concatenate([part.hashes for part in parts]), hashes)
-    assert ExampleBatch.concatenate(part.examples for part in parts).ids == examples.ids
-
-
-def owned_bytes(array: np.ndarray) -> int:
-    """The size of the memory that an array keeps alive."""
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    assert array.flags.owndata
-    return array.nbytes
-
-
-@pytest.mark.parametrize("share", [1, 3, 500])
-def test_a_range_keeps_only_its_own_memory_alive(share, path):
-    write(path, random_examples(6000))
-    content = sorted_runs.read(
-        path, SHAPE, NUM_HASHES // 3, NUM_HASHES // 3 + NUM_HASHES // share // 2
-    )
-    assert 0 < len(content.examples) < 3300 / share + 10
-    for array in (content.hashes, content.examples.images, content.examples.labels):
-        assert owned_bytes(array) == array.nbytes
-
-
-def test_a_range_without_hashes_is_empty(path):
-    hashes, _ = write(path, random_examples(100))
-    for low, high, first in (
-        (0, int(hashes[0]), 0),
-        (int(hashes[4]) + 1, int(hashes[5]), 5),
-        (int(hashes[-1]) + 1, NUM_HASHES, 100),
-    ):
-        content = sorted_runs.read(path, SHAPE, low, high)
-        assert (content.first, len(content.examples), content.hashes.size) == (first, 0, 0)
-        assert content.examples.images.shape == (0, *SHAPE)
-
-
-@pytest.mark.parametrize("size", [1, 2, 5])
-def test_images_larger_than_the_size_of_a_record_batch(size, path):
-    shape = (700, 600, 3)
-    hashes, examples = write(path, random_examples(size, shape))
-    assert_contains(sorted_runs.read(path, shape, 0, NUM_HASHES), hashes, examples)
-    for row, value in enumerate(hashes.tolist()):
-        content = sorted_runs.read(path, shape, value, value + 1)
-        assert content.first == row
-        assert_contains(content, hashes[row : row + 1], examples.part(row, row + 1))
 
 
 @pytest.mark.parametrize("value", [0, 2**63 - 1, 2**63, NUM_HASHES - 1])
@@ -247,3 +158,48 @@ def test_digests_do_not_depend_on_the_run(tmp_path):
         sorted_runs.digest_column(tmp_path / "one")[0],
         sorted_runs.digest_column(tmp_path / "all")[row],
     )
+
+
+def write_runs(directory, examples: ExampleBatch, cuts: list[int]) -> list[SortedRun]:
+    """Writes runs of the parts of some examples."""
+    runs = []
+    for number, (start, stop) in enumerate(itertools.pairwise([*cuts, len(examples)])):
+        run = SortedRun(f"{number}", number, "train", SHAPE, stop - start)
+        write(directory / run.file, examples.part(start, stop))
+        runs.append(run)
+    return runs
+
+
+@pytest.mark.parametrize("merged_bytes", [1, 10_000, 8 << 20])
+def test_runs_are_merged_in_order(merged_bytes, tmp_path, monkeypatch):
+    monkeypatch.setattr(sorted_runs, "_MERGED_BYTES", merged_bytes)
+    examples = random_examples(1500)
+    runs = write_runs(tmp_path, examples, [0, 1, 300, 301, 900])
+    hashes = hash_ids(examples.ids)
+    low, high = NUM_HASHES // 5, NUM_HASHES // 2
+    order = [row for row in in_order(examples, hashes) if low <= int(hashes[row]) < high]
+    parts = list(sorted_runs.merged(runs, tmp_path, (low, high)))
+    found = ExampleBatch.concatenate(part.examples for part in parts)
+    expected = examples.take(np.array(order, np.int64))
+    assert found.ids == expected.ids
+    np.testing.assert_array_equal(found.images, expected.images)
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    np.testing.assert_array_equal(np.concatenate([part.hashes for part in parts]), hashes[order])
+    assert len(parts) > 10 if merged_bytes < 8 << 20 else len(parts) == 1
+
+
+def test_merged_runs_lack_the_dropped_rows(tmp_path):
+    examples = random_examples(100)
+    runs = write_runs(tmp_path, examples, [0, 50])
+    ids, _ = sorted_runs.id_and_label_columns(tmp_path / "1")
+    (part,) = sorted_runs.merged(runs, tmp_path, dropped={"1": frozenset({0, 7, 49})})
+    assert set(examples.ids) - set(part.examples.ids) == {ids[0], ids[7], ids[49]}
+
+
+def test_of_equal_ids_the_example_of_the_earlier_run_comes_first(tmp_path):
+    images = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1)
+    same = ExampleBatch(["a"] * 3, np.broadcast_to(images, (3, *SHAPE)), np.arange(3))
+    runs = write_runs(tmp_path, same, [0, 1, 2])
+    for order in ([0, 1, 2], [2, 0, 1]):
+        (part,) = sorted_runs.merged([runs[number] for number in order], tmp_path)
+        assert part.examples.labels.tolist() == order

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from etils import epath
 
 from components.base.manifest import Input
 from components.data.examples import ExampleBatch, hash_ids
 from components.ingest.ledger import InputTally
 from components.ingest.rejection import Reason, Rejected
 from components.sources.source import Slice
-from pipeline.prepare import workers
+from pipeline.prepare import execution, workers
 from pipeline.prepare.messages import ReadReport, ReadTask
 
 SHAPE = (6, 5, 1)
@@ -91,8 +92,7 @@ def tally_of(items: list[Item], reason: Reason | None = None) -> InputTally:
 
 def create_work_directory(directory: Path) -> Path:
     """Creates the folders for reports in a directory."""
-    for name in (workers.READ, workers.WRITTEN, workers.QUARANTINED):
-        (directory / name).mkdir(parents=True)
+    execution.open_work(epath.Path(directory))
     return directory
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from components.base import json_types
 from components.base.errors import WorkError
+from components.base.manifest import OutputRecord
 from components.data.dataset_counts import DatasetCounts, DuplicateCounts, ShardCount
 from components.ingest.rejection import Reason, Rejected
 from components.ingest.statistics import Statistics
@@ -26,7 +27,14 @@ def shard(split: str, source_split: str, number: int, items) -> WriteReport:
     statistics = Statistics.empty(1, 3)
     images, labels = ([item[column] for item in items] for column in (1, 2))
     statistics.add(np.stack(images), np.array(labels))
-    return WriteReport(split, source_split, f"{split}-{number}", tally_of(items), statistics)
+    return WriteReport(
+        split,
+        source_split,
+        f"{split}-{number}",
+        tally_of(items),
+        statistics,
+        OutputRecord(0, "0" * 64),
+    )
 
 
 READ = [read_report("train", [*TRAIN[:4], BAD]), read_report("train", TRAIN[4:])]

@@ -4,8 +4,8 @@ from etils import epath
 from components.base.errors import WorkError
 from components.ingest.sorted_runs import NUM_HASHES
 from pipeline.beam import worker_pool
-from pipeline.prepare import execution, read_plan
-from pipeline.prepare.messages import QuarantineTask, ShardInputs, WriteTask
+from pipeline.prepare import execution, merge_plan, read_plan, workers
+from pipeline.prepare.messages import QuarantineTask, ShardFormat, WriteTask
 from tests.pipeline.prepare.listed_source import SHAPE, ListedSource, examples
 
 
@@ -13,28 +13,52 @@ def reads(num_inputs: int, per_slice: int) -> read_plan.ReadPlan:
     return read_plan.plan_all(ListedSource({"train": examples(num_inputs)}, per_slice=per_slice))
 
 
-def test_the_work_directory_is_removed_at_the_end(tmp_path):
-    with execution.work_directory(epath.Path(tmp_path)) as work_dir:
-        assert work_dir.parent == epath.Path(tmp_path)
-        assert sorted(path.name for path in work_dir.iterdir()) == [
-            "quarantined",
-            "read",
-            "written",
-        ]
-    assert list(tmp_path.iterdir()) == []
+@pytest.fixture
+def work_dir(tmp_path) -> epath.Path:
+    directory = execution.work_directory(epath.Path(tmp_path), "0" * 64)
+    execution.open_work(directory)
+    return directory
 
 
-def test_the_work_directory_is_removed_after_a_user_error_but_not_after_a_bug(tmp_path):
+def test_other_work_has_another_directory(tmp_path):
     directory = epath.Path(tmp_path)
-    with pytest.raises(WorkError), execution.work_directory(directory):
-        raise WorkError("damaged")
-    assert list(tmp_path.iterdir()) == []
-    with (
-        pytest.raises(ZeroDivisionError),
-        execution.work_directory(epath.Path(tmp_path)) as work_dir,
-    ):
+    one, other = (execution.work_directory(directory, key * 64) for key in "01")
+    assert one != other
+    assert {one.parent, other.parent} == {directory}
+
+
+def test_opening_a_work_directory_keeps_what_is_in_it(work_dir):
+    (work_dir / workers.READ / "000000.json").write_text("{}")
+    execution.open_work(work_dir)
+    assert (work_dir / workers.READ / "000000.json").exists()
+
+
+def test_the_work_directory_is_removed_after_a_user_error_but_not_after_a_bug(work_dir):
+    with pytest.raises(ZeroDivisionError), execution.removed_after_user_errors(work_dir):
         raise ZeroDivisionError
-    assert [path.name for path in tmp_path.iterdir()] == [work_dir.name]
+    assert work_dir.exists()
+    with pytest.raises(WorkError), execution.removed_after_user_errors(work_dir):
+        raise WorkError("no usable image")
+    assert not work_dir.exists()
+
+
+def test_reports_are_removed_before_the_files_that_they_describe(work_dir, monkeypatch):
+    (work_dir / workers.READ / "000000.json").write_text("{}")
+    (work_dir / "000000-000").write_text("a run")
+    removed = []
+    rmtree = type(work_dir).rmtree
+
+    def interrupted(path):
+        removed.append(path.name)
+        if path == work_dir:
+            raise KeyboardInterrupt
+        rmtree(path)
+
+    monkeypatch.setattr(type(work_dir), "rmtree", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        execution.close_work(work_dir)
+    assert removed == [workers.READ, workers.MERGED, work_dir.name]
+    assert (work_dir / "000000-000").exists()
 
 
 @pytest.mark.parametrize(
@@ -54,29 +78,34 @@ def test_worker_processes_are_used_only_for_enough_work(num_inputs, per_slice, b
         assert isinstance(options.get("task_runner"), worker_pool.WorkerPool) == has_pool
 
 
-def test_both_pipelines_report_their_results_and_their_progress(tmp_path, capsys):
-    plan = reads(70, per_slice=30)
-    with execution.work_directory(epath.Path(tmp_path)) as work_dir:
-        reports, counters = execution.read_slices(plan, work_dir, {})
-        assert [report.number for report in reports] == [0, 1, 2]
-        assert counters == {"read": 70}
-        assert capsys.readouterr().err == (
-            "prepare: read 70 of 70 images, kept 70, quarantined 0\n"
-        )
-        runs = [run for report in reports for run in report.runs]
-        half = NUM_HASHES // 2
-        tasks = [
-            WriteTask("train", "train", "one", 0, half, 35),
-            WriteTask("train", "train", "two", half, NUM_HASHES, 35),
-            QuarantineTask(0, "train", [], []),
-        ]
-        inputs = ShardInputs(runs, {}, num_classes=3)
-        written, quarantined, counters = execution.write_shards(
-            tasks, inputs, work_dir, tmp_path, {}
-        )
-        assert [report.file for report in written] == ["one", "two"]
-        assert sum(report.kept.total for report in written) == 70
-        assert [report.quarantined.total for report in quarantined] == [0]
-        assert counters == {"kept": 70, "bytes": 70 * 30}
-        assert capsys.readouterr().err == "prepare: wrote 70 of 70 images, 2 shards\n"
-    assert inputs.shape == SHAPE
+def test_all_pipelines_report_their_results_and_their_progress(
+    work_dir, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(merge_plan, "MAX_MERGED", 2)
+    reports, counters = execution.read_slices(reads(170, per_slice=30), work_dir, {})
+    assert [report.number for report in reports] == [0, 1, 2, 3, 4, 5]
+    assert counters == {"read": 170}
+    assert capsys.readouterr().err == "prepare: read 170 of 170 images, kept 170, quarantined 0\n"
+    runs = [run for report in reports for run in report.runs]
+    merged = execution.merged(runs, work_dir, {})
+    assert capsys.readouterr().err == (
+        "prepare: merged 6 of 6 sorted runs\nprepare: merged 2 of 2 sorted runs\n"
+    )
+    assert [run.rows for run in merged] == [120, 50]
+    # Merging again finds its reports.
+    assert execution.merged(runs, work_dir, {}) == merged
+    capsys.readouterr()
+    half = NUM_HASHES // 2
+    tasks = [
+        WriteTask("train", "train", "one", 0, half, 85, tuple(merged), {}),
+        WriteTask("train", "train", "two", half, NUM_HASHES, 85, tuple(merged), {}),
+        QuarantineTask(0, "train", [], []),
+    ]
+    written, quarantined, counters = execution.write_shards(
+        tasks, ShardFormat(SHAPE, num_classes=3), work_dir, tmp_path, {}
+    )
+    assert [report.file for report in written] == ["one", "two"]
+    assert sum(report.kept.total for report in written) == 170
+    assert [report.quarantined.total for report in quarantined] == [0]
+    assert counters == {"kept": 170, "bytes": 170 * 30}
+    assert capsys.readouterr().err == "prepare: wrote 170 of 170 images, 2 shards\n"

@@ -1,25 +1,29 @@
+import dataclasses
 import json
 import pickle
 
 import numpy as np
 import pytest
 
+from components.base.manifest import OutputRecord
 from components.ingest.rejection import Reason, Rejected
 from components.ingest.sorted_runs import SortedRun
 from components.ingest.statistics import Statistics
 from components.sources.source import Slice
 from pipeline.prepare.messages import (
+    MergeTask,
     QuarantineReport,
     QuarantineTask,
     ReadReport,
     ReadTask,
-    ShardInputs,
+    ShardFormat,
     WriteReport,
     WriteTask,
 )
 from tests.pipeline.prepare.listed_source import examples, tally_of
 
 RUN = SortedRun("000000-000", 0, "train", (6, 5, 1), 10)
+OUTPUT = OutputRecord(5, "0" * 64)
 BAD = Rejected("bad", "train", None, Reason.EMPTY, "no bytes")
 
 
@@ -31,13 +35,15 @@ def through_json(report):
     "task",
     [
         ReadTask(0, 0, Slice("train", "listed", 0, 5), frozenset({"a"})),
-        WriteTask("train", "train", "shard", 0, 2**64, 4),
+        ReadTask(0, 0, Slice("train", "listed", 0, 5), None, (10, 20)),
+        MergeTask(1, (RUN,)),
+        WriteTask("train", "train", "shard", 0, 2**64, 4, (RUN,), {RUN.file: frozenset({1})}),
         QuarantineTask(0, "train", [RUN], [BAD]),
-        ShardInputs([RUN], {RUN.file: frozenset({1})}, num_classes=3),
+        ShardFormat((6, 5, 1), num_classes=3),
     ],
     ids=lambda task: type(task).__name__,
 )
-def test_tasks_and_inputs_can_be_pickled(task):
+def test_tasks_can_be_pickled(task):
     assert pickle.loads(pickle.dumps(task)) == task
 
 
@@ -47,14 +53,24 @@ def test_a_read_task_reads_at_most_its_slice_or_the_wanted_ids():
     assert ReadTask(0, 0, part, frozenset({"a", "b"})).max_inputs == 2
 
 
-def test_the_inputs_of_the_shards_have_the_shape_of_their_runs():
-    assert ShardInputs([RUN], {}, num_classes=3).shape == (6, 5, 1)
+def test_merged_runs_hold_all_rows_and_keep_their_order():
+    runs = [
+        dataclasses.replace(RUN, file=f"{slice_:06d}-{number:03d}", slice=slice_)
+        for slice_, number in ((0, 0), (0, 1), (0, 2), (0, 3), (3, 0), (12, 0))
+    ]
+    level = [MergeTask(1, tuple(runs[first : first + 2])).merged for first in (0, 2, 4)]
+    level.insert(2, dataclasses.replace(RUN, file="000000-004"))  # A run that is left as it is.
+    assert [run.rows for run in level] == [20, 20, 10, 20]
+    assert sorted(level, key=lambda run: (run.slice, run.file)) == level
+    following = MergeTask(2, tuple(level[:2])).merged
+    assert following.rows == 40
+    assert len({run.file for run in (*runs, *level, following)}) == 11
 
 
 @pytest.mark.parametrize(
     "report",
     [
-        ReadReport(7, "test", tally_of([*examples(4), BAD]), tally_of([BAD], BAD.reason), [RUN]),
+        ReadReport(7, "test", tally_of([*examples(4), BAD]), tally_of([BAD], BAD.reason), [RUN], 2),
         QuarantineReport(7, "test", tally_of([BAD], BAD.reason)),
     ],
     ids=lambda report: type(report).__name__,
@@ -67,9 +83,9 @@ def test_the_report_of_a_shard_is_restored_from_json():
     statistics = Statistics.empty(1, 3)
     items = examples(4)
     statistics.add(np.stack([image for _, image, _ in items]), np.array([0, 1, 2, 0]))
-    report = WriteReport("validation", "train", "shard", tally_of(items), statistics)
+    report = WriteReport("validation", "train", "shard", tally_of(items), statistics, OUTPUT)
     restored = through_json(report)
-    assert restored.kept == report.kept
+    assert (restored.kept, restored.output) == (report.kept, OUTPUT)
     assert (restored.split, restored.source_split, restored.file) == (
         "validation",
         "train",
@@ -82,4 +98,6 @@ def test_the_report_of_a_shard_is_restored_from_json():
 def test_the_size_of_a_shard_is_that_of_its_pixels():
     statistics = Statistics.empty(3, 2)
     statistics.add(np.zeros((2, 6, 5, 3), np.uint8), np.array([0, 1]))
-    assert WriteReport("train", "train", "shard", tally_of([]), statistics).pixel_bytes == 180
+    assert (
+        WriteReport("train", "train", "shard", tally_of([]), statistics, OUTPUT).pixel_bytes == 180
+    )

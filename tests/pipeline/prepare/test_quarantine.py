@@ -3,7 +3,7 @@ import json
 from components.base import json_lines
 from components.ingest.rejection import Reason, Rejected
 from components.ingest.sorted_runs import SortedRun
-from pipeline.prepare import quarantine, workers
+from pipeline.prepare import quarantine, rejections
 from pipeline.prepare.messages import QuarantineReport, QuarantineTask, ReadReport
 from pipeline.prepare.shard_plan import ShardPlan
 from tests.pipeline.prepare.listed_source import (
@@ -30,7 +30,7 @@ def test_only_slices_with_inputs_in_quarantine_have_a_task():
         report(2, SHAPE, rejected=[BAD]),
         report(3, SHAPE),
     ]
-    plan = ShardPlan(tasks=[], dropped={}, rejected=[(3, DUPLICATE)], duplicates=[])
+    plan = ShardPlan(tasks=[], rejected=[(3, DUPLICATE)], duplicates=[])
     assert list(quarantine.tasks(reports, plan, SHAPE)) == [
         QuarantineTask(1, "train", [reports[1].runs[1]], []),
         QuarantineTask(2, "train", [], []),
@@ -49,7 +49,7 @@ def test_the_list_is_sorted_whatever_the_slices_are(tmp_path):
         create_work_directory(tmp_path / name)
         reports = []
         for number, part in enumerate(lists):
-            json_lines.write(workers.quarantine_file(number, tmp_path / name), part)
+            json_lines.write(rejections.quarantine_file(number, tmp_path / name), part)
             reports.append(QuarantineReport(number, "train", tally_of([])))
         quarantine.write(reports, tmp_path / name, tmp_path / name)
         contents.append((tmp_path / name / quarantine.QUARANTINE).read_text())

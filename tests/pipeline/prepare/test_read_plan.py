@@ -1,7 +1,10 @@
+import dataclasses
+
 import pytest
 
 from components.base.artifacts import ArtifactPlan
 from components.base.errors import ConfigError
+from components.base.manifest import Input
 from components.ingest.rejection import Reason, Rejected
 from components.sources.prepared import PreparedSource
 from components.sources.source import Slice
@@ -122,3 +125,34 @@ def test_ids_with_an_index_are_found_in_their_slice():
         (slices[1], frozenset({"train-00000010", "train-00000019"})),
         (slices[2], frozenset({"test-00000003"})),
     ]
+
+
+def test_equal_work_has_the_same_key_and_any_change_another_one(tmp_path, monkeypatch):
+    source = listed_source()
+
+    def key(*, source=source, per_slice=30, wanted=None, **fields) -> str:
+        source.per_slice = per_slice
+        artifact_plan = stage._artifact_plan(tiny_prepare_config(**fields), source, tmp_path / "x")
+        reads = read_plan.plan_all(source)
+        tasks = [dataclasses.replace(task, wanted_ids=wanted) for task in reads.tasks]
+        return ReadPlan([source], tasks).work_key(artifact_plan)
+
+    class Changed(ListedSource):
+        @property
+        def input(self):
+            return Input(None, "another fingerprint")
+
+    keys = [
+        key(),
+        key(shard_bytes=1000),
+        key(duplicates="drop"),
+        key(per_slice=31),
+        key(wanted=frozenset({"a"})),
+        key(wanted=frozenset({"b"})),
+        key(source=Changed(source.items)),
+    ]
+    monkeypatch.setattr(read_plan, "package_versions", lambda: {"pillow": "another"})
+    keys.append(key())
+    assert len(set(keys)) == len(keys)
+    monkeypatch.undo()
+    assert key() == keys[0]

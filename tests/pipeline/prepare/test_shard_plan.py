@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def ids_by_shard(plan: ShardPlan, runs, directory) -> dict[str, list[str]]:
         for run in runs:
             if run.split == task.source_split:
                 rows = sorted_runs.read(directory / run.file, SHAPE, 0, NUM_HASHES)
-                dropped = plan.dropped.get(run.file, frozenset())
+                dropped = task.dropped.get(run.file, frozenset())
                 ids += [
                     example_id
                     for row, example_id in enumerate(rows.examples.ids)
@@ -192,7 +193,9 @@ def test_the_plan_does_not_depend_on_the_slices(tmp_path):
         plan = plan_runs(runs, tmp_path, fraction=0.3, shard_bytes=1000, drop_duplicates=True)
         rejected = sorted((item.id, item.reason, item.detail) for _, item in plan.rejected)
         shards = {name: sorted(ids) for name, ids in ids_by_shard(plan, runs, tmp_path).items()}
-        plans.append((plan.tasks, rejected, plan.duplicates, shards))
+        # Only the runs themselves differ.
+        tasks = [dataclasses.replace(task, runs=(), dropped={}) for task in plan.tasks]
+        plans.append((tasks, rejected, plan.duplicates, shards))
     assert plans[0] == plans[1] == plans[2]
     assert len(plans[0][0]) > 2
 
@@ -229,6 +232,24 @@ def test_a_duplicate_is_kept_in_test_before_validation_before_train(tmp_path):
     assert sorted(itertools.chain(*shards.values())) == ["d", "f", "x", "y"]
 
 
+def test_a_task_carries_its_own_runs_and_dropped_rows(tmp_path):
+    runs = [
+        write_run(tmp_path, names(200), number=0, pixels=[n % 150 for n in range(200)]),
+        write_run(tmp_path, names(50, "test"), number=1, split="test", pixels=range(150, 200)),
+    ]
+    plan = plan_runs(runs, tmp_path, shard_bytes=1000, drop_duplicates=True)
+    hashes = sorted_runs.hash_column(tmp_path / runs[0].file)
+    dropped = []
+    for task in plan.tasks:
+        assert {run.split for run in task.runs} == {task.source_split}
+        for file, rows in task.dropped.items():
+            assert file == runs[0].file
+            assert all(task.low <= int(hashes[row]) < task.high for row in rows)
+            dropped += rows
+    assert len(plan.tasks) == 4
+    assert len(dropped) == len(set(dropped)) == len(plan.rejected) == 50
+
+
 def test_a_dropped_duplicate_keeps_its_own_label(tmp_path):
     runs = [write_run(tmp_path, ["a", "b", "c"], pixels=[9, 9, 9])]
     plan = plan_runs(runs, tmp_path, drop_duplicates=True)
@@ -239,7 +260,8 @@ def test_duplicates_are_listed_even_if_they_are_kept(tmp_path):
     runs = leaking(tmp_path)
     plan = plan_runs(runs, tmp_path)
     assert plan.duplicates == plan_runs(runs, tmp_path, drop_duplicates=True).duplicates
-    assert (plan.rejected, plan.dropped) == ([], {})
+    assert plan.rejected == []
+    assert [task.dropped for task in plan.tasks] == [{}] * len(plan.tasks)
     assert sum(task.examples for task in plan.tasks) == 8
 
 

@@ -5,6 +5,7 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from components.base.manifest import OutputRecord
 from components.data import codec
 from components.data.dataset_counts import DatasetCounts, DuplicateCounts, ShardCount
 from components.data.examples import ExampleBatch
@@ -33,7 +34,11 @@ def prepared(tmp_path):
             (tmp_path / file).write_bytes(codec.encode(batch))
             statistics = Statistics.empty(1, 3)
             statistics.add(batch.images, batch.labels)
-            reports.append(WriteReport(split, split, file, tally_of(items), statistics))
+            reports.append(
+                WriteReport(
+                    split, split, file, tally_of(items), statistics, OutputRecord(0, "0" * 64)
+                )
+            )
             batches[split].append(batch)
             shards[split].append(ShardCount(file, size))
     counts = DatasetCounts(

@@ -1,26 +1,29 @@
 import dataclasses
+import hashlib
 import itertools
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from components.base import json_lines
 from components.base.errors import WorkError
+from components.base.manifest import OutputRecord
 from components.data import codec
 from components.data.examples import ExampleBatch, hash_ids
 from components.ingest import sorted_runs
 from components.ingest.ledger import InputTally
 from components.ingest.rejection import Reason, Rejected
+from components.ingest.sorted_runs import NUM_HASHES, SortedRun
 from components.ingest.statistics import Statistics
 from components.sources.source import FirstFrames, Slice
-from pipeline.prepare import shard_plan, workers
+from pipeline.prepare import rejections, shard_plan, workers
 from pipeline.prepare.messages import (
+    MergeTask,
     QuarantineReport,
     QuarantineTask,
     ReadReport,
     ReadTask,
-    ShardInputs,
+    ShardFormat,
     WriteReport,
     WriteTask,
 )
@@ -34,10 +37,11 @@ from tests.pipeline.prepare.listed_source import (
     tally_of,
 )
 
+FORM = ShardFormat(SHAPE, num_classes=3)
 
-def shard_inputs(reports: list[ReadReport], dropped=None, shape=SHAPE) -> ShardInputs:
-    runs = [run for report in reports for run in report.runs if run.shape == shape]
-    return ShardInputs(runs, dropped or {}, num_classes=3)
+
+def runs_of(reports: list[ReadReport]) -> tuple[SortedRun, ...]:
+    return tuple(run for report in reports for run in report.runs if run.shape == SHAPE)
 
 
 def write_shards(
@@ -46,16 +50,15 @@ def write_shards(
     """Plans and writes the shards; returns their bytes by name."""
     assignment = shard_plan.Assignment(settings.get("fraction", 0.2), shard_bytes)
     plan = shard_plan.plan_shards(
-        shard_inputs(reports).runs,
+        runs_of(reports),
         directory,
         assignment=assignment,
         drop_duplicates=settings.get("drop_duplicates", False),
         dataset="cats",
     )
-    inputs = shard_inputs(reports, plan.dropped)
     (directory / "out").mkdir()
     for task in plan.tasks:
-        workers.write(task, inputs, directory, directory / "out")
+        workers.write(task, FORM, directory, directory / "out")
     return {path.name: path.read_bytes() for path in sorted((directory / "out").iterdir())}
 
 
@@ -103,7 +106,7 @@ def test_shards_do_not_depend_on_the_slices_and_buffer_sizes(tmp_path, monkeypat
         ]
     ):
         monkeypatch.setattr(workers, "_RUN_BYTES", run_bytes)
-        monkeypatch.setattr(workers, "_MERGED_BYTES", merged_bytes)
+        monkeypatch.setattr(sorted_runs, "_MERGED_BYTES", merged_bytes)
         monkeypatch.setattr(workers, "_ENCODED_BYTES", rows * 30)
         directory = tmp_path / str(number)
         reports = read_all(ListedSource(items, per_slice, per_batch), directory)
@@ -123,7 +126,7 @@ def test_a_retried_task_writes_the_same_bytes(tmp_path, monkeypatch):
     source = ListedSource({"train": [*examples(150), *wide, bad]}, per_slice=200)
     reports = read_all(source, tmp_path)
     plan = shard_plan.plan_shards(
-        shard_inputs(reports).runs,
+        runs_of(reports),
         tmp_path,
         assignment=shard_plan.Assignment(0.0, 1000),
         drop_duplicates=False,
@@ -133,12 +136,96 @@ def test_a_retried_task_writes_the_same_bytes(tmp_path, monkeypatch):
     tasks = [*plan.tasks, QuarantineTask(0, "train", others, [])]
     snapshots = []
     for _ in range(2):
+        for report in tmp_path.rglob("*.json"):
+            report.unlink()  # Otherwise the task is done.
         workers.read_slice(ReadTask(0, 0, source.slices()[0]), [source], tmp_path)
-        counts = [workers.write(task, shard_inputs(reports), tmp_path, tmp_path) for task in tasks]
+        counts = [workers.write(task, FORM, tmp_path, tmp_path) for task in tasks]
         paths = [path for path in sorted(tmp_path.rglob("*")) if path.is_file()]
         snapshots.append((counts, {path.name: path.read_bytes() for path in paths}))
     assert snapshots[0] == snapshots[1]
     assert len(snapshots[0][1]) > 10
+
+
+class Unreadable(ListedSource):
+    """A source that must not be read again."""
+
+    def read(self, part):
+        raise AssertionError("read again")
+
+
+def test_a_task_whose_report_exists_returns_at_once(tmp_path):
+    items = {"train": [*examples(60), Rejected("bad", "train", 0, Reason.EMPTY, "no bytes")]}
+    (report,) = read_all(ListedSource(items), tmp_path)
+    source = Unreadable(items)
+    again = workers.read_slice(ReadTask(0, 0, source.slices()[0]), [source], tmp_path)
+    assert again == {"read": 61}
+    task = WriteTask("train", "train", "shard", 0, NUM_HASHES, 60, runs_of([report]), {})
+    quarantine = QuarantineTask(0, "train", [], [])
+    counts = [workers.write(each, FORM, tmp_path, tmp_path) for each in (task, quarantine)]
+    # Without its run, nothing could be written again.
+    (tmp_path / report.runs[0].file).unlink()
+    assert [workers.write(each, FORM, tmp_path, tmp_path) for each in (task, quarantine)] == counts
+
+
+@pytest.mark.parametrize("damage", ["report", "run", "no run"])
+def test_a_slice_whose_runs_a_failure_of_the_machine_has_damaged_is_read_again(tmp_path, damage):
+    source = ListedSource({"train": examples(60)})
+    (report,) = read_all(source, tmp_path)
+    path = tmp_path / report.runs[0].file
+    expected = path.read_bytes()
+    if damage == "report":
+        (tmp_path / workers.READ / "000000.json").write_bytes(b"")
+    if damage == "run":
+        path.write_bytes(expected[:1000])
+    if damage == "no run":
+        path.unlink()
+    task = ReadTask(0, 0, source.slices()[0])
+    assert workers.read_slice(task, [source], tmp_path) == {"read": 60}
+    assert path.read_bytes() == expected
+    # Runs that were merged are no longer there, which is no damage.
+    path.unlink()
+    (tmp_path / workers.MERGED / "1").mkdir()
+    unreadable = Unreadable(source.items)
+    assert workers.read_slice(task, [unreadable], tmp_path) == {"read": 60}
+
+
+@pytest.mark.parametrize("damage", ["report", "shard", "no shard"])
+def test_what_a_failure_of_the_machine_has_damaged_is_written_again(tmp_path, damage):
+    reports = read_all(ListedSource({"train": examples(60)}), tmp_path)
+    task = WriteTask("train", "train", "shard", 0, NUM_HASHES, 60, runs_of(reports), {})
+    workers.write(task, FORM, tmp_path, tmp_path)
+    expected = (tmp_path / "shard").read_bytes()
+    if damage == "report":
+        (tmp_path / workers.WRITTEN / "shard.json").write_bytes(b"")
+    if damage == "shard":
+        (tmp_path / "shard").write_bytes(bytes(len(expected)))
+    if damage == "no shard":
+        (tmp_path / "shard").unlink()
+    workers.write(task, FORM, tmp_path, tmp_path)
+    assert (tmp_path / "shard").read_bytes() == expected
+    (report,) = load_reports(tmp_path / workers.WRITTEN, WriteReport)
+    assert report.kept.total == 60
+
+
+def test_merged_runs_hold_the_same_examples_and_replace_their_parts(tmp_path):
+    source = ListedSource({"train": examples(300)}, per_slice=40)
+    runs = runs_of(read_all(source, tmp_path))
+    before = list(sorted_runs.merged(runs, tmp_path))
+    (tmp_path / workers.MERGED / "1").mkdir()
+    tasks = [MergeTask(1, runs[:5]), MergeTask(1, runs[5:])]
+    for task in (*tasks, tasks[0]):  # A runner may repeat a task that is done.
+        assert workers.merge(task, tmp_path) == {}
+    merged = [task.merged for task in tasks]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("0")) == sorted(
+        [*(run.file for run in merged), *(f"{n:06d}-rejected.jsonl" for n in range(8))]
+    )
+    after = list(sorted_runs.merged(merged, tmp_path))
+    for one, other in zip(before, after, strict=True):
+        assert one.examples.ids == other.examples.ids
+        np.testing.assert_array_equal(one.hashes, other.hashes)
+        np.testing.assert_array_equal(one.digests, other.digests)
+        np.testing.assert_array_equal(one.examples.images, other.examples.images)
+        np.testing.assert_array_equal(one.examples.labels, other.examples.labels)
 
 
 def test_tasks_return_counters(tmp_path):
@@ -150,11 +237,11 @@ def test_tasks_return_counters(tmp_path):
         for number, part in enumerate(source.slices())
     ]
     assert counts == [{"read": 40}, {"read": 22}]
-    inputs = shard_inputs(load_reports(tmp_path / workers.READ, ReadReport))
-    task = WriteTask("train", "train", "shard", 0, sorted_runs.NUM_HASHES, 60)
-    assert workers.write(task, inputs, tmp_path, tmp_path) == {"kept": 60, "bytes": 60 * 30}
+    runs = runs_of(load_reports(tmp_path / workers.READ, ReadReport))
+    task = WriteTask("train", "train", "shard", 0, NUM_HASHES, 60, runs, {})
+    assert workers.write(task, FORM, tmp_path, tmp_path) == {"kept": 60, "bytes": 60 * 30}
     quarantine = QuarantineTask(1, "train", [], [])
-    assert workers.write(quarantine, inputs, tmp_path, tmp_path) == {"quarantined_empty": 2}
+    assert workers.write(quarantine, FORM, tmp_path, tmp_path) == {"quarantined_empty": 2}
 
 
 def test_the_report_of_a_slice_accounts_for_every_input(tmp_path):
@@ -169,7 +256,7 @@ def test_the_report_of_a_slice_accounts_for_every_input(tmp_path):
         (SHAPE, 15, "train", 0),
         ((2, 9, 3), 4, "train", 0),
     ]
-    assert list(workers.rejected_inputs(0, tmp_path)) == [bad]
+    assert list(rejections.rejected_inputs(0, tmp_path)) == [bad]
 
 
 def test_a_slice_without_inputs_has_an_empty_report(tmp_path):
@@ -192,7 +279,7 @@ def test_only_the_wanted_ids_of_a_slice_are_read(tmp_path):
     assert workers.read_slice(task, [ListedSource({}), source], tmp_path) == {"read": 3}
     (report,) = load_reports(tmp_path / workers.READ, ReadReport)
     assert report.inputs == tally_of([items[3], items[35], bad[1]])
-    assert list(workers.rejected_inputs(0, tmp_path)) == [bad[1]]
+    assert list(rejections.rejected_inputs(0, tmp_path)) == [bad[1]]
     (run,) = report.runs
     ids, _ = sorted_runs.id_and_label_columns(tmp_path / run.file)
     assert set(ids) == {"train-00000003", "train-00000035"}
@@ -201,16 +288,10 @@ def test_only_the_wanted_ids_of_a_slice_are_read(tmp_path):
 def test_the_report_of_a_shard_describes_its_examples(tmp_path):
     items = examples(200)
     reports = read_all(ListedSource({"train": items}), tmp_path)
-    inputs = shard_inputs(reports)
-    task = WriteTask(
-        "validation", "train", "shard", sorted_runs.NUM_HASHES // 3, sorted_runs.NUM_HASHES // 2, 33
-    )
-    report = workers.write_shard(task, inputs, tmp_path, tmp_path)
-    inside = [
-        item
-        for item in items
-        if sorted_runs.NUM_HASHES // 3 <= int(hash_ids([item[0]])[0]) < sorted_runs.NUM_HASHES // 2
-    ]
+    low, high = NUM_HASHES // 3, NUM_HASHES // 2
+    task = WriteTask("validation", "train", "shard", low, high, 33, runs_of(reports), {})
+    report = workers.write_shard(task, FORM, tmp_path, tmp_path)
+    inside = [item for item in items if low <= int(hash_ids([item[0]])[0]) < high]
     assert 10 < len(inside) < 100
     assert report.kept == tally_of(inside)
     expected = Statistics.empty(1, 3)
@@ -218,6 +299,8 @@ def test_the_report_of_a_shard_describes_its_examples(tmp_path):
     np.testing.assert_array_equal(report.statistics.histogram, expected.histogram)
     np.testing.assert_array_equal(report.statistics.labels, expected.labels)
     assert report.pixel_bytes == len(inside) * 30
+    data = (tmp_path / "shard").read_bytes()
+    assert report.output == OutputRecord(len(data), hashlib.sha256(data).hexdigest())
     (loaded,) = load_reports(tmp_path / workers.WRITTEN, WriteReport)
     assert loaded.kept == report.kept
     assert (loaded.split, loaded.source_split, loaded.file) == ("validation", "train", "shard")
@@ -228,37 +311,11 @@ def test_dropped_rows_are_in_no_shard(tmp_path):
     reports = read_all(ListedSource({"train": examples(50)}), tmp_path)
     (run,) = reports[0].runs
     ids, _ = sorted_runs.id_and_label_columns(tmp_path / run.file)
-    inputs = shard_inputs(reports, {run.file: frozenset({0, 9, 49})})
-    task = WriteTask("train", "train", "shard", 0, sorted_runs.NUM_HASHES, 47)
-    workers.write_shard(task, inputs, tmp_path, tmp_path)
+    dropped = {run.file: frozenset({0, 9, 49})}
+    task = WriteTask("train", "train", "shard", 0, NUM_HASHES, 47, (run,), dropped)
+    workers.write_shard(task, FORM, tmp_path, tmp_path)
     batch = ExampleBatch.concatenate(codec.read_batches(tmp_path / "shard", SHAPE))
     assert batch.ids == [example_id for row, example_id in enumerate(ids) if row not in (0, 9, 49)]
-
-
-def test_the_quarantine_lists_each_input_with_its_reason(tmp_path):
-    wide = examples(2, split="wide", shape=(2, 9, 3), seed=2)
-    bad = Rejected("schlecht-ä\n", "train", None, Reason.UNDECODABLE, "damaged PNG")
-    reports = read_all(ListedSource({"train": [*examples(10), bad, *wide]}), tmp_path)
-    others = [run for run in reports[0].runs if run.shape != SHAPE]
-    duplicate = Rejected(
-        "train-00000003", "train", 0, Reason.DUPLICATE_CONTENT, "the same pixels as x"
-    )
-    task = QuarantineTask(0, "train", others, [duplicate])
-    report = workers.write_quarantine(task, shard_inputs(reports), tmp_path)
-    rows = list(json_lines.read(tmp_path / workers.QUARANTINED / "000000.jsonl"))
-    assert {row["id"]: (row["label"], row["reason"], row["detail"]) for row in rows} == {
-        "schlecht-ä\n": (None, "undecodable", "damaged PNG"),
-        "wide-00000000": (0, "wrong_shape", "2x9x3, most others are 6x5x1"),
-        "wide-00000001": (1, "wrong_shape", "2x9x3, most others are 6x5x1"),
-        "train-00000003": (0, "duplicate_content", "the same pixels as x"),
-    }
-    assert {row["split"] for row in rows} == {"train"}
-    assert report.quarantined == (
-        tally_of([bad], Reason.UNDECODABLE)
-        + tally_of(wide, Reason.WRONG_SHAPE)
-        + tally_of([("train-00000003", None, 0)], Reason.DUPLICATE_CONTENT)
-    )
-    assert load_reports(tmp_path / workers.QUARANTINED, QuarantineReport) == [report]
 
 
 def test_every_input_is_in_a_shard_or_in_quarantine(tmp_path):
@@ -270,25 +327,24 @@ def test_every_input_is_in_a_shard_or_in_quarantine(tmp_path):
     source = ListedSource({"train": [items[n] for n in order]}, per_slice=13, per_batch=4)
     reports = read_all(source, tmp_path)
     plan = shard_plan.plan_shards(
-        shard_inputs(reports).runs,
+        runs_of(reports),
         tmp_path,
         assignment=shard_plan.Assignment(0.1, 500),
         drop_duplicates=True,
         dataset="cats",
     )
-    inputs = shard_inputs(reports, plan.dropped)
     for task in plan.tasks:
-        workers.write(task, inputs, tmp_path, tmp_path)
+        workers.write(task, FORM, tmp_path, tmp_path)
     for report in reports:
         others = [run for run in report.runs if run.shape != SHAPE]
         dropped = [item for number, item in plan.rejected if number == report.number]
         quarantine = QuarantineTask(report.number, "train", others, dropped)
-        workers.write(quarantine, inputs, tmp_path, tmp_path)
+        workers.write(quarantine, FORM, tmp_path, tmp_path)
     kept = sum(
         (r.kept for r in load_reports(tmp_path / workers.WRITTEN, WriteReport)), InputTally()
     )
     quarantined = sum(
-        (r.quarantined for r in load_reports(tmp_path / workers.QUARANTINED, QuarantineReport)),
+        (r.quarantined for r in load_reports(tmp_path / rejections.QUARANTINED, QuarantineReport)),
         InputTally(),
     )
     assert (kept.total, quarantined.total) == (90, 20)
@@ -321,6 +377,7 @@ def test_files_with_several_frames_are_counted(tmp_path):
     task = ReadTask(0, 0, source.slices()[0])
     counters = workers.read_slice(task, [source], tmp_path)
     assert counters == {"read": 5, workers.FIRST_FRAMES: 2}
-    wanted = dataclasses.replace(task, wanted_ids=frozenset({"train-00000001", "train-00000004"}))
+    ids = frozenset({"train-00000001", "train-00000004"})
+    wanted = dataclasses.replace(task, number=1, wanted_ids=ids)
     counters = workers.read_slice(wanted, [source], tmp_path)
     assert counters == {"read": 2, workers.FIRST_FRAMES: 1}

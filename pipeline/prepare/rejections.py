@@ -1,0 +1,79 @@
+"""The lists of inputs that are in no shard: workers write one for each slice.
+
+A slice has a list of the inputs that were rejected when it was read, and one that also has those
+that are in no shard for another reason.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from etils import epath
+
+from components.base import json_lines
+from components.base.shapes import Shape, format_shape
+from components.data.examples import hash_ids
+from components.ingest import sorted_runs
+from components.ingest.ledger import InputTally
+from components.ingest.rejection import Reason, Rejected
+from pipeline.prepare import reports
+from pipeline.prepare.messages import QuarantineReport, QuarantineTask
+
+QUARANTINED = "quarantined"  # The folder of the work directory that holds the reports.
+
+
+def write_rejected(number: int, rejected: Iterable[Rejected], work_dir: epath.Path) -> None:
+    """Writes the list of the inputs that were rejected when a slice was read."""
+    rows = [dataclasses.asdict(item) for item in rejected]
+    json_lines.write(_rejected_file(number, work_dir), rows, durable=bool(rows))
+
+
+def rejected_inputs(number: int, work_dir: epath.Path) -> Iterator[Rejected]:
+    """Yields the inputs that were rejected when a slice was read."""
+    for row in json_lines.read(_rejected_file(number, work_dir)):
+        yield Rejected(**row)
+
+
+def write_quarantine(task: QuarantineTask, shape: Shape, work_dir: epath.Path) -> QuarantineReport:
+    """Lists the inputs of a slice that are in no shard, and writes a report.
+
+    Args:
+      task: the slice.
+      shape: (height, width, channels) of every image in the dataset.
+      work_dir: the work directory.
+    """
+    report_file = work_dir / QUARANTINED / f"{task.number:06d}.json"
+    if done := reports.load(report_file, QuarantineReport.from_json):
+        return done
+    tally = InputTally()
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for item in _quarantined_inputs(task, shape, work_dir):
+            tally.add(hash_ids([item.id]), [item.label], reason=item.reason)
+            yield dataclasses.asdict(item)
+
+    json_lines.write(quarantine_file(task.number, work_dir), rows(), durable=True)
+    report = QuarantineReport(task.number, task.split, tally)
+    reports.write(report_file, report.as_json())
+    return report
+
+
+def _quarantined_inputs(
+    task: QuarantineTask, shape: Shape, work_dir: epath.Path
+) -> Iterator[Rejected]:
+    yield from rejected_inputs(task.number, work_dir)
+    for run in task.other_shapes:
+        detail = f"{format_shape(run.shape)}, most others are {format_shape(shape)}"
+        ids, labels = sorted_runs.id_and_label_columns(work_dir / run.file)
+        for example_id, label in zip(ids, labels.tolist(), strict=True):
+            yield Rejected(example_id, run.split, label, Reason.WRONG_SHAPE, detail)
+    yield from task.duplicates
+
+
+def quarantine_file(number: int, work_dir: epath.Path) -> epath.Path:
+    """The file that lists the inputs of a slice that are in no shard."""
+    return work_dir / QUARANTINED / f"{number:06d}.jsonl"
+
+
+def _rejected_file(number: int, work_dir: epath.Path) -> epath.Path:
+    return work_dir / f"{number:06d}-rejected.jsonl"
