@@ -102,7 +102,7 @@ def test_every_setting_is_explained_with_its_choices(setting):
 
 
 def test_every_named_option_exists(cli):
-    stages = [["pipeline", "run"], ["pipeline", "evaluate"]]
+    stages = [["pipeline", stage] for stage in ("run", "evaluate", "generate")]
     parsers = (["trainer"], ["trainer", "verify"], *stages)
     help_texts = "".join(cli(*words, "--help").stdout for words in parsers)
     named = set(re.findall(r"--([a-z][a-z_-]*)", TRAINING + MODELS + REPORT))
