@@ -7,7 +7,7 @@ Each stage reads directories, and writes a directory with a manifest:
   evaluate    reads a prepared dataset and a model; writes scores, embeddings, figures, a report
   embed       reads a model and images; writes tables of embeddings
   neighbours  reads tables of embeddings; shows neighbors of an image, outliers or duplicates
-  generate    reads a model; writes new images: samples, variations, ways between images
+  generate    reads a model; writes new images: samples, variations, interpolations
   denoise     reads a model and noisy images; writes denoised images
   compress    reads a model and images; writes one file without loss; decompress reads it
   export      reads a model; writes a SavedModel, and files of Keras, ONNX and LiteRT

@@ -160,10 +160,10 @@ class TrainedVAE:
             )
         first, last = (encode(self.model, batch.pixels)[0] for batch in (start, end))
         shares = np.linspace(0, 1, steps, dtype=np.float32)
-        ways = interpolation.ways(self.model.architecture, first, last, shares)
+        latents = interpolation.interpolate(self.model.architecture, first, last, shares)
         if (rows := self._labels(labels, len(start))) is not None:
             rows = np.repeat(rows, steps)
-        images = decode(self.model, ways.reshape(-1, self.latents), rows)
+        images = decode(self.model, latents.reshape(-1, self.latents), rows)
         return start.pictures(images.reshape(len(start), steps, *self.image_shape))
 
     def elbo(
@@ -190,7 +190,7 @@ class TrainedVAE:
     def log_likelihood(
         self, images: Any, labels: Any = None, *, samples: int = 100, seed: int = 0
     ) -> np.ndarray:
-        """An estimate of log p(x) by importance sampling, at most log p(x) in the mean.
+        """An estimate of log p(x) by importance sampling, on average at most log p(x).
 
         Args:
           images, labels: see `elbo`.

@@ -1,7 +1,7 @@
-"""Denoisers without learning, with the best parameter for a set of images.
+"""Denoisers that are not learned, with the best parameter for a set of images.
 
-They are in the extra `denoise`: SciPy's filters, and non-local means (Buades et al., 2005) of
-scikit-image, and BM3D (Dabov et al., 2007) of its authors.
+They need the extra `denoise`: the Gaussian and the median filter of SciPy, non-local means (Buades
+et al., 2005) of scikit-image, and BM3D (Dabov et al., 2007) of its authors.
 """
 
 import dataclasses

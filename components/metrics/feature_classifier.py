@@ -72,7 +72,7 @@ class FeatureClassifier:
           images: uint8, shape [N, height, width, channels], N > 0.
           labels: integers below `classes`, shape [N].
           classes: number of labels.
-          settings: the settings; their `examples` is not looked at.
+          settings: the settings. Their `examples` has no effect: all images are used.
         """
         height, width, channels = images.shape[1:]
         network = _network((height, width, channels), classes, settings)

@@ -1,7 +1,7 @@
 """The Fréchet distance between sets of feature vectors, as in the Fréchet inception distance (FID).
 
 Heusel et al. (2017), "GANs trained by a two time-scale update rule converge to a local Nash
-equilibrium": both sets are taken for draws of normal distributions, whose squared Fréchet distance
+equilibrium": both sets are modeled as draws of normal distributions, whose squared Fréchet distance
 (also called the 2-Wasserstein distance) has a closed form (Dowson and Landau, 1982). Everything is
 computed in float64.
 """

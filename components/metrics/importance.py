@@ -42,7 +42,7 @@ def log_likelihoods(
 ) -> Iterator[np.ndarray]:
     """Estimates of log p(x) for the images of an evaluation set, block by block.
 
-    log 1/K Σ p(x, z_k) / q(z_k|x) with z_k from q(z|x) is at most log p(x) in the mean. It grows
+    log 1/K Σ p(x, z_k) / q(z_k|x) with z_k from q(z|x) is on average at most log p(x). It grows
     with the number K of draws, and reaches log p(x) in the limit; with one draw it is the ELBO.
 
     The draws of an image depend only on the seed, on its number in the set, on the model's latents

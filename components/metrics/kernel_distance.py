@@ -2,7 +2,7 @@
 
 Bińkowski et al. (2018), "Demystifying MMD GANs": the squared maximum mean discrepancy (MMD) with
 the kernel k(x, y) = (x·y / dimensions + 1)^3. Its estimate is unbiased at any number of vectors,
-which that of the Fréchet distance is not, and it takes no distribution for normal.
+which that of the Fréchet distance is not, and it does not assume normal distributions.
 """
 
 import dataclasses
@@ -27,8 +27,8 @@ def kernel_distance(samples: np.ndarray, reference: np.ndarray) -> Mean:
       reference: shape [M, dimensions], M >= 2.
 
     Returns:
-      Without a unit; 0 in the mean for two sets from one distribution, and then as often below 0
-      as above. With an infinite half-width if a set has less than three vectors.
+      Without a unit. For two sets from one distribution, it is 0 on average, so it may be below 0.
+      With an infinite half-width if a set has less than three vectors.
     """
     x, y = samples.astype(np.float64), reference.astype(np.float64)
     (from_x, from_y), of_x, of_y = _sums(x, y), _sums(x, x)[0], _sums(y, y)[0]

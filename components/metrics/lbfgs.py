@@ -17,7 +17,7 @@ def minimize(
     *,
     tolerance: float = 1e-5,
 ) -> np.ndarray:
-    """The place of the minimum of a function of a vector.
+    """Finds the vector at which a function has its minimum.
 
     Args:
       function: gives the value and the gradient, float64 [N], at a vector.
@@ -44,7 +44,7 @@ def minimize(
         else:
             break
         change = next_gradient - gradient
-        # A convex function has no other sign but by rounding.
+        # For a convex function, this product is negative only by rounding.
         if (next_place - place) @ change > 0:
             pairs.append((next_place - place, change))
         place, value, gradient = next_place, next_value, next_gradient

@@ -27,7 +27,7 @@ class LinearProbe:
     Attributes:
       classes: the labels that it knows, ascending, integers, shape [classes].
       center: means of the fitted vectors, shape [dimensions].
-      scale: what a difference to them is multiplied with, shape [dimensions].
+      scale: factors of the differences to these means, shape [dimensions].
       weights: shape [dimensions + 1, classes], the last row for a constant input of 1.
     """
 
@@ -100,7 +100,7 @@ def _prepared(examples: LabeledVectors) -> tuple[LinearProbe, np.ndarray, np.nda
 def best_probe(
     fitted: LabeledVectors, heldout: LabeledVectors, *, penalties: Sequence[float] = PENALTIES
 ) -> tuple[LinearProbe, float]:
-    """The probe whose penalty predicts most labels, the strongest of several such penalties.
+    """The probe that predicts most labels correctly, and its penalty; in a tie, the strongest.
 
     Args:
       fitted: examples that the probes are fitted to, at least one.

@@ -63,5 +63,5 @@ class Mean:
 
     @staticmethod
     def estimated(value: float, standard_error: float) -> "Mean":
-        """An estimate with a standard error, whose errors are taken for normal."""
+        """An estimate with a standard error, assuming that its error is normally distributed."""
         return Mean(float(value), float(_Z_95 * standard_error))

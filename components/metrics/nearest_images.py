@@ -16,7 +16,7 @@ def nearest_images(
         all. One batch is held at a time.
 
     Returns:
-      The nearest images, uint8, of the shape of `queries`, of several the first; and their
+      The nearest images, uint8, of the shape of `queries`; in a tie, the first. And their
       distances: the root of the mean squared difference of intensities from 0 to 1, float64 [N].
     """
     # Squared distances of bytes are whole numbers, which float64 holds exactly.

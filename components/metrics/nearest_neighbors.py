@@ -1,4 +1,4 @@
-"""Classification by the nearest neighbors: what the embeddings are worth.
+"""Classification by the nearest neighbors: how well embeddings tell classes apart.
 
 If examples of a class have embeddings that are close to one another, the labels of the nearest
 neighbors predict an example's label (Cover and Hart, 1967).
@@ -40,13 +40,13 @@ class LabeledVectors:
 def best_k(
     fitted: LabeledVectors, heldout: LabeledVectors, *, choices: Sequence[int] = range(3, 16)
 ) -> int:
-    """The number of neighbors that predicts most labels, the smallest of several such numbers.
+    """The number of neighbors that predicts most labels correctly; in a tie, the smallest.
 
     Args:
       fitted: examples among which the neighbors are.
       heldout: examples whose labels are predicted, at least one.
-      choices: the numbers to choose from, in ascending order. As many neighbors as examples stand
-        for a larger number.
+      choices: the numbers to choose from, in ascending order. A number that exceeds that of the
+        examples means all examples.
     """
     return choices[int(correct(fitted, heldout, choices).sum(axis=1).argmax())]
 
@@ -54,12 +54,12 @@ def best_k(
 def correct(fitted: LabeledVectors, queries: LabeledVectors, numbers: Sequence[int]) -> np.ndarray:
     """Whether the label that most of the k nearest neighbors have is an example's own.
 
-    Of several labels with as many votes, the one of the nearest neighbor is predicted.
+    In a tie, the label of the nearest neighbor among those with most votes is predicted.
 
     Args:
       fitted: examples among which the neighbors are, at least one.
       queries: examples whose labels are predicted.
-      numbers: the numbers k. As many neighbors as examples stand for a larger number.
+      numbers: the numbers k. One that exceeds the number of examples means all examples.
 
     Returns:
       bool, shape [len(numbers), queries].

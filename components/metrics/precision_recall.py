@@ -1,4 +1,4 @@
-"""Precision and recall of a set of samples: how many are realistic, and how much they cover.
+"""Precision and recall of samples: how many are realistic, and how many kinds of images they cover.
 
 Kynkäänniemi et al. (2019), "Improved precision and recall metric for assessing generative models":
 the manifold of a set of feature vectors is the union of the balls around them that reach to their

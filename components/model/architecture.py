@@ -7,8 +7,8 @@ from components.base.shapes import Shape
 from components.model.registry import MIN_WIDTHS
 
 # Sizes of a network whose widths are not given: units of its dense layer; channels at half the
-# image's resolution, which double with each further one up to a limit; and the largest side of the
-# grid at its lowest resolution.
+# image's resolution, which double with each lower resolution up to a limit; and the largest length
+# of the shorter side at its lowest resolution.
 _DENSE, _FIRST_CHANNELS, _MOST_CHANNELS, _LARGEST_GRID = 256, 32, 128, 8
 
 
@@ -36,7 +36,7 @@ class Architecture:
       linear_path: `principal_components` for a linear path beside encoder and decoder, or `none`.
       noise_model: the noise that the images of a Gaussian likelihood are known to have, such as
         `gaussian:0.2`, or `none`.
-      classes: number of labels that the likelihood p(x|z, y) is conditioned on; 0 for none.
+      classes: number of labels that the prior and the likelihood are conditioned on; 0 for none.
     """
 
     image_shape: Shape

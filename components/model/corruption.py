@@ -21,7 +21,7 @@ NO_CORRUPTION = "none"
 # The largest standard deviation, in units of intensity, and the largest probability.
 _LARGEST = {"gaussian": 10.0, "speckle": 10.0, "salt_pepper": 1.0, "mask": 1.0}
 KINDS = tuple(_LARGEST)
-# Draws of an image besides those of its values: which kind, and how strong.
+# Uniform draws of an image besides one for each value: the kind of its noise, and the strength.
 CHOICES = 2
 # The quantile function of the normal distribution is infinite at 0.
 _SMALLEST_DRAW = 2.0**-24
@@ -64,12 +64,13 @@ class Corruption:
     def __call__(
         self, images: "tf.Tensor", uniforms: "tf.Tensor", choices: "tf.Tensor"
     ) -> "tf.Tensor":
-        """Corrupted images.
+        """Corrupts images.
 
         Args:
           images: in [0, 1], shape [batch, height, width, channels].
           uniforms: independent and uniform in (0, 1), of the same shape.
-          choices: likewise, shape [batch, CHOICES].
+          choices: independent and uniform in (0, 1), shape [batch, CHOICES]: they choose the kind
+            of each image and its strength.
 
         Returns:
           The same shape, in [0, 1], each value a multiple of 1/255.
@@ -94,7 +95,7 @@ def parse_corruption(text: str, *, setting: str = "corruption") -> Corruption | 
       setting: name of the setting, for messages.
 
     Raises:
-      ConfigError: it is none.
+      ConfigError: the text is not a corruption.
     """
     if text == NO_CORRUPTION:
         return None

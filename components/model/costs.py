@@ -121,7 +121,7 @@ def count(architecture: Architecture, objective: Objective) -> Costs:
 
 
 def count_operations(graph: tf.Graph) -> dict[str, int]:
-    """The floating-point operations of a graph, by part of a model; `other` is outside of them.
+    """The floating-point operations of a graph, by part of a model; `other` is outside all parts.
 
     The shapes of all operations must be known.
     """

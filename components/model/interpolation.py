@@ -1,31 +1,31 @@
-"""Ways from one vector of latents to another."""
+"""Interpolation between vectors of latents: points on arcs or on straight lines."""
 
 import numpy as np
 
 from components.model.architecture import Architecture
 
-# Below this sine of the angle between two vectors, they are as good as parallel.
+# Two vectors count as parallel if the sine of the angle between them is smaller.
 _MIN_SINE = 1e-6
 
 
 def follows_sphere(architecture: Architecture) -> bool:
-    """Whether a way follows a sphere: the prior is the standard normal distribution.
+    """Whether interpolation is along arcs: the prior is the standard normal distribution.
 
-    Its draws are near a sphere, where a straight line between two of them does not stay.
+    Its draws are near a sphere, which a straight line between two of them leaves.
     """
     return architecture.prior == "standard_normal" and architecture.levels == 1
 
 
-def ways(
+def interpolate(
     architecture: Architecture, first: np.ndarray, last: np.ndarray, shares: np.ndarray
 ) -> np.ndarray:
-    """Points on the ways that suit the prior of a model: arcs, or straight lines.
+    """Points on the paths that suit the prior of a model: arcs, or straight lines.
 
     Args:
       architecture: that of the model.
-      first: where the ways begin, shape [N, latents].
+      first: where the paths begin, shape [N, latents].
       last: where they end, of the same shape.
-      shares: how far the points are, from 0 to 1, float32 [S].
+      shares: how far along its path each point is, from 0 to 1, float32 [S].
 
     Returns:
       float32, shape [N, S, latents].

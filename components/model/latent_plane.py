@@ -17,7 +17,7 @@ class Plane:
       scales: standard deviation along each axis, shape [2]: that of the embeddings, or 1 if the
         axes are latent dimensions, whose prior is standard normal.
       names: name of each axis.
-      distribution: what has the scales as its standard deviations: the prior or the embeddings.
+      distribution: whose standard deviations the scales are: `the prior` or `the embeddings`.
     """
 
     center: np.ndarray

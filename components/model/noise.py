@@ -109,6 +109,7 @@ def evaluation_draws(
     """
     skips = -(-size // _NUMBERS_PER_SKIP)
     bits = np.random.Philox(key=seed).advance(first * skips)
-    # `RandomState`, unlike `Generator`, is promised never to change what it makes of the bits.
+    # NumPy guarantees that `RandomState`, unlike `Generator`, computes the same draws of the same
+    # bits in all of its versions.
     draws = np.random.RandomState(bits).random_sample((count, skips * _NUMBERS_PER_SKIP))
     return draws[:, :size]

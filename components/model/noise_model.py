@@ -13,7 +13,7 @@ def parse_noise_model(text: str) -> float | None:
       The standard deviation in units of intensity; None for `none`.
 
     Raises:
-      ConfigError: it is no noise of a known standard deviation greater than 0.
+      ConfigError: the text does not name noise of one standard deviation greater than 0.
     """
     noise = parse_corruption(text, setting="noise_model")
     if noise is None:

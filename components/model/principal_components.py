@@ -44,12 +44,12 @@ def sufficient_images(image_shape: Shape) -> int:
 
 
 def of_images(images: np.ndarray, components: int) -> PrincipalComponents:
-    """The principal components of images, each of which has a noise of its own.
+    """The principal components of images, where each image has its own scale of the noise.
 
-    The density of an image under a normal distribution with the image's own scale falls with the
-    logarithm of its squared error, so a large error of one image counts as much as a small one of
-    another. That makes the images' weights the reciprocals of their squared errors, which depend on
-    the components in turn: both are computed by turns.
+    The log-density of an image under a normal distribution with the image's own scale falls with
+    the logarithm of its squared error: doubling the error costs as much where it is small as where
+    it is large. Images are therefore weighted by the reciprocals of their squared errors. The
+    errors depend on the components, so weights and components are computed alternately.
 
     Args:
       images: uint8, shape [N, height, width, channels].
@@ -80,7 +80,7 @@ def of_images(images: np.ndarray, components: int) -> PrincipalComponents:
     # with another library of linear algebra, and must find the same.
     largest = np.abs(directions).argmax(axis=0)
     directions *= np.sign(directions[largest, np.arange(rank)])
-    # The geometric mean of the images' errors: as many are larger as smaller, by and large.
+    # The geometric mean of the images' errors, which a few large ones do not determine.
     noise = float(np.exp(np.log(np.maximum(errors, _LEAST_ERROR)).mean() / 2))
     beyond = (0, components - rank)
     return PrincipalComponents(

@@ -42,9 +42,9 @@ class Sampler(Protocol):
 class PriorSampler:
     """The prior of a model.
 
-    The temperature scales the normal noise that the prior makes its draws of: in a flow, that
-    before the flow (Kingma and Dhariwal, 2018), in a hierarchy, that of each level (Vahdat and
-    Kautz, 2020).
+    The temperature scales the normal noise from which the prior computes its draws: in a flow, the
+    noise before the flow (Kingma and Dhariwal, 2018), in a hierarchy, that of each level (Vahdat
+    and Kautz, 2020).
 
     Attributes:
       vae: the model.

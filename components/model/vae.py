@@ -30,9 +30,9 @@ class VAE(keras.Model):
 
     Calling the model on images gives reconstructions: the likelihood's mean at the embedding.
 
-    With classes, the likelihood is p(x|z, y) of the label y, and neither posterior nor prior see
-    the label (Kingma et al., 2014). Such a conditional model needs labels, integers of shape
-    [batch], wherever it decodes; other models ignore them.
+    With classes, the model is conditional: the prior p(z|y) and the likelihood p(x|z, y) are given
+    the label y, and the posterior is not (Kingma et al., 2014). It needs labels, integers of shape
+    [batch], wherever it decodes or uses the prior; other models ignore them.
 
     Args:
       compute_dtype: Keras dtype policy of the inner layers, such as `mixed_bfloat16`. Weights and

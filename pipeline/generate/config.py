@@ -48,8 +48,9 @@ class GenerateConfig:
     sampler: str = option(
         AUTO,
         "where samples are drawn from: the prior, or aggregate, a mixture of normal distributions "
-        "fitted to the posteriors of the training examples; auto is aggregate if these are at "
-        "hand and the prior is standard_normal, of one level, else prior",
+        "fitted to the posteriors of the training examples; auto is aggregate if these examples "
+        "are found, the prior is standard_normal, and there is one level of latents, and prior "
+        "otherwise",
         choices=(AUTO, PRIOR, AGGREGATE),
     )
     temperature: float = option(
@@ -63,7 +64,11 @@ class GenerateConfig:
         "how far variations and traversals go, in standard deviations: of the image's posterior, "
         "and of the latent over all images",
     )
-    steps: int = option(11, f"number of images on a way or in a row, from 2 to {_MAX_STEPS:,}")
+    steps: int = option(
+        11,
+        "number of images of an interpolation, or in a row of a traversal, from 2 to "
+        f"{_MAX_STEPS:,}",
+    )
     background: str = option(
         "black",
         "color that transparent pixels of an image file become",

@@ -1,4 +1,4 @@
-"""Images that come from given ones: variations, ways between two, and traversals of the latents."""
+"""Images made from given ones: variations, interpolations, and traversals of the latents."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -100,8 +100,8 @@ class InterpolationTask:
         steps = self.subjects.config.steps
         means, _ = encode(vae, np.stack([each.pixels for each in self._loaded]))
         shares = np.linspace(0, 1, steps, dtype=np.float32)
-        (way,) = interpolation.ways(vae.architecture, means[:1], means[1:], shares)
-        return self.subjects.images(vae, steps, samplers.blocks(way), self._label)
+        (path,) = interpolation.interpolate(vae.architecture, means[:1], means[1:], shares)
+        return self.subjects.images(vae, steps, samplers.blocks(path), self._label)
 
     def draw(self, images: GeneratedImages, directory: epath.Path, subtitle: str) -> None:
         """See `GenerationTask.draw`."""
@@ -117,7 +117,7 @@ class InterpolationTask:
 
 @dataclasses.dataclass
 class TraversalTask:
-    """Ways along the latents that tell most about an image.
+    """Traversals of the latents that tell most about an image.
 
     Attributes:
       subjects: what they are generated with.

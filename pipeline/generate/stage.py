@@ -100,5 +100,5 @@ def _task(
         return TRAVERSAL, TraversalTask(subjects)
     task = SampleTask(subjects)
     if subjects.config.sampler != task.sampler:
-        console.say(f"generate: the sampler is {task.sampler}; --sampler chooses")
+        console.say(f"generate: the sampler is {task.sampler}; --sampler chooses another")
     return SAMPLES, task

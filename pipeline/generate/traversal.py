@@ -54,14 +54,14 @@ def _standard_deviations(posteriors: Embeddings) -> np.ndarray:
 
 
 def traverse(posteriors: Embeddings, *, rows: int, steps: int, radius: float) -> Traversal:
-    """The ways along the latents of the highest rates.
+    """The traversals of the latents of the highest rates.
 
-    All go through the mean of the embeddings, and go as far from it on both sides.
+    Each varies one latent of the mean of the embeddings, equally far in both directions.
 
     Args:
       posteriors: those of the training examples.
       rows: largest number of rows; latents with a rate below 0.01 nats have none.
-      steps: number of points on each way, at least 2.
+      steps: number of points of each traversal, at least 2.
       radius: how far they go, in standard deviations of the aggregate posterior.
 
     Raises:

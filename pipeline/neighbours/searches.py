@@ -205,8 +205,8 @@ class DuplicateSearch:
         return Found(
             "near duplicates",
             f"{console.counted(len(groups), 'group')} with {len(members):,} of the "
-            f"{len(rows):,} rows, within a distance of {threshold:.3g} posterior standard "
-            "deviations",
+            f"{len(rows):,} rows, each at most {threshold:.3g} times the posterior standard "
+            "deviation from another of its group",
             DISTANCE,
             [[next(matches) for _ in group] for group in groups],
             is_grouped=True,

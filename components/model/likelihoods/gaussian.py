@@ -12,8 +12,8 @@ from components.model.likelihoods.log_scales import bounded, output_of
 
 # An output of 0 is gray with a standard deviation of e^-1, about that of the pixels of a data set.
 _MEAN_START = 0.5
-# e^-6 is two thirds of a step between two of 256 levels: a density of rounded intensities says
-# nothing at smaller scales, and would grow without bound where pixels are constant.
+# e^-6 is two thirds of a step between two of 256 levels. At smaller scales, the density of rounded
+# intensities is meaningless, and it would grow without bound where pixels are constant.
 _LOG_SCALES = {"start": -1.0, "low": -6.0, "high": 1.0}
 
 

@@ -30,7 +30,7 @@ class NetworkSettings:
       activation: activation function of the inner layers, or its name in Keras.
       encoder_blocks: number of residual blocks of the encoder at its lowest resolution.
       decoder_blocks: number of residual blocks of the decoder at every resolution.
-      features: channels of the decoder at full resolution, for networks that have a choice.
+      features: channels of the decoder at full resolution; only `residual` has such features.
       dtype: Keras dtype policy of the inner layers. The encoder's last layer always computes in
         float32, since it gives means and log-variances.
     """

@@ -3,7 +3,7 @@
 The encoder moves 2 x 2 pixels into channels (space-to-depth) in place of a large strided kernel,
 and the decoder moves channels back into pixels (depth-to-space; Shi et al., 2016), so nearly all
 of the work is done by 3 x 3 convolutions with many channels, which run fastest. There is no
-normalization: the weights start at 1/√fan-in.
+normalization layer: initial weights of the standard deviation 1/√fan-in keep the scale of values.
 """
 
 import math
@@ -127,7 +127,7 @@ def residual_block(inputs: keras.KerasTensor, settings: NetworkSettings) -> kera
 
 
 def convolution(channels: int, kernel: int, dtype: str, *, strides: int = 1) -> keras.layers.Conv2D:
-    """A convolution whose weights start at 1/√fan-in."""
+    """A convolution whose initial weights have the standard deviation 1/√fan-in."""
     return keras.layers.Conv2D(
         channels, kernel, strides, "same", kernel_initializer="lecun_normal", dtype=dtype
     )

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 # Each component also counts this share of a point that is distributed like all points together. It
-# keeps the covariance matrices invertible, and gives a component without points a definition.
+# keeps the covariance matrices invertible, and the means of a component without points defined.
 _PSEUDO_COUNT = 1e-3
 
 # Numbers in one block of moments, 8 MB, which bounds the memory.

@@ -9,8 +9,8 @@ from components.model.priors.prior import Prior
 class StandardNormal(Prior):
     """The standard normal distribution, which has no weights.
 
-    It is the one prior whose divergence from a posterior has a closed form. It does not depend on a
-    condition.
+    It is the only prior for which the rate has a closed form. It ignores a condition: the VAE
+    shifts it by the mean of the label.
     """
 
     has_closed_form = True
