@@ -82,7 +82,7 @@ class FigureWriter:
             class_names=self._class_names,
             axis_labels=plane.names,
             **self._titles(
-                f"Encodings of the {self._scores.split} set",
+                f"Embeddings of the {self._scores.split} set",
                 self._subtitle("rate", note=self._note),
             ),
             path=self._files("encodings"),

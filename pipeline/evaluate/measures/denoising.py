@@ -174,11 +174,11 @@ def _compared_images(subject: Subject, clean: np.ndarray, table: Sequence[Row]) 
     columns = min(_COLUMNS, len(clean))
     return ComparedImages(
         title="Denoised images",
-        subtitle=f"{subject.dataset.name} · {subject.split} images with {corruption}",
-        caption=f"Examples of the {subject.split} split, the same with {corruption}, and denoised. "
-        f"The PSNR is averaged over {console.counted(len(clean), 'example')}. Of the methods "
-        "without learning, the one with the highest PSNR is shown. Good denoised images keep edges "
-        f"and shapes, and add none. {TABLE} has the figures of all methods.",
+        subtitle=f"{subject.dataset.name} · {subject.split} images with the noise {corruption}",
+        caption=f"Examples of the {subject.split} split, the same with the noise {corruption}, and "
+        f"denoised. The PSNR is averaged over {console.counted(len(clean), 'example')}. Of the "
+        "methods that are not learned, the one with the highest PSNR is shown. Good denoised "
+        f"images keep edges and shapes, and add none. {TABLE} has the PSNR of all methods.",
         names=["clean", *(f"{row.method} {row.psnr.value:.1f} dB" for row in rows)],
         images=np.stack([to_unit(clean)[:columns], *(row.denoised[:columns] for row in rows)]),
     )

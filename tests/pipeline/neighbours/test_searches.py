@@ -118,7 +118,7 @@ def test_with_two_latents_chance_makes_few_duplicates_by_default(tmp_path):
     # 0.7 % by chance, and half of them in pairs.
     assert 0 < sum(map(len, found.groups[5:])) < 0.012 * 3000
     assert sum(map(len, DuplicateSearch(1.0).run(rows).groups)) == 3005
-    assert "within a distance of 0.000" in found.summary
+    assert "each at most 0.000" in found.summary
 
 
 def test_without_enough_memory_the_search_says_so(tmp_path, monkeypatch):
