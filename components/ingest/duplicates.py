@@ -5,8 +5,11 @@ sorted arrays; only the few examples that share one are compared by their ids or
 """
 
 import collections
+import contextlib
 import dataclasses
+import tempfile
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import IO
 
 import numpy as np
 from etils import epath
@@ -15,8 +18,10 @@ from components.base.arithmetic import ceil_div
 from components.ingest import sorted_runs
 from components.ingest.sorted_runs import SortedRun
 
-# A bound on memory: this many hashes, on average, are sorted in one pass over the runs.
-_HASHES_PER_PASS = 4_000_000
+# A bound on memory: this many hashes, on average, are sorted at once.
+_HASHES_PER_PART = 4_000_000
+# A bound on open files; above it, which is a billion hashes, the parts become larger.
+_MAX_PARTS = 256
 
 # Reads a column of uint64 values, shape [N], from the file of a run.
 _ColumnReader = Callable[[epath.Path], np.ndarray]
@@ -95,16 +100,33 @@ def _repeated_values(
 ) -> np.ndarray:
     """The values that occur more than once in a column of several runs.
 
-    Each pass compares the values of one residue class, so that memory is bounded.
+    Of very many, only those with the same residue are compared at once, so that memory is bounded.
+    They are divided into temporary files before, so that each column is read once.
     """
-    num_passes = max(1, ceil_div(num_values, _HASHES_PER_PASS))
-    repeated = [np.zeros(0, np.uint64)]
-    for residue in range(num_passes):
-        columns = map(read_column, paths)
-        values = np.concatenate([column[column % num_passes == residue] for column in columns])
-        values.sort()
-        repeated.append(np.unique(values[1:][values[1:] == values[:-1]]))
-    return np.concatenate(repeated)
+    num_parts = min(_MAX_PARTS, ceil_div(num_values, _HASHES_PER_PART))
+    if num_parts <= 1:
+        return _repeated(np.concatenate([np.zeros(0, np.uint64), *map(read_column, paths)]))
+    with contextlib.ExitStack() as stack:
+        parts = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(num_parts)]
+        for path in paths:
+            column = read_column(path)
+            residues = (column % num_parts).astype(np.int64)
+            ends = np.bincount(residues, minlength=num_parts).cumsum()[:-1]
+            in_order = column[np.argsort(residues, kind="stable")]
+            for part, values in zip(parts, np.split(in_order, ends), strict=True):
+                part.write(values.tobytes())
+        return np.concatenate([_repeated(_all_values(part)) for part in parts])
+
+
+def _all_values(file: IO[bytes]) -> np.ndarray:
+    file.seek(0)
+    return np.frombuffer(file.read(), np.uint64)
+
+
+def _repeated(values: np.ndarray) -> np.ndarray:
+    """The values that occur more than once, in ascending order."""
+    values = np.sort(values)
+    return np.unique(values[1:][values[1:] == values[:-1]])
 
 
 def _read_rows(run: SortedRun, path: epath.Path, rows: np.ndarray) -> Iterator[Duplicate]:

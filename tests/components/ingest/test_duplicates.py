@@ -1,5 +1,6 @@
 import collections
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,15 +67,34 @@ def runs(tmp_path):
     ]
 
 
-# From one pass over all hashes to a pass for every hash.
-@pytest.mark.parametrize("per_pass", [4_000_000, 451, 450, 100, 7, 1])
-def test_all_groups_are_found(per_pass, runs, tmp_path, monkeypatch):
-    monkeypatch.setattr(duplicates, "_HASHES_PER_PASS", per_pass)
+# From one part with all hashes to the most parts.
+@pytest.mark.parametrize("per_part", [4_000_000, 451, 450, 100, 7, 1])
+def test_all_groups_are_found(per_part, runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(duplicates, "_HASHES_PER_PART", per_part)
     by_id, by_pixels = brute_force(tmp_path, runs, 2), brute_force(tmp_path, runs, 3)
     assert len(by_id) > 50
     assert len(by_pixels) > 50
     assert positions(duplicates.find_by_id(runs, tmp_path)) == by_id
     assert positions(duplicates.find_by_pixels(runs, tmp_path)) == by_pixels
+
+
+def test_each_run_is_read_once_however_many_parts_its_hashes_are_divided_into(
+    tmp_path, monkeypatch
+):
+    runs = [
+        write_run(tmp_path, [f"{number}-{n}" for n in range(2000)], [n % 256 for n in range(2000)])
+        for number in range(3)
+    ]
+    opened = []
+
+    def counted(path: Path) -> np.ndarray:
+        opened.append(path)
+        return sorted_runs.hash_column(path)
+
+    monkeypatch.setattr(duplicates, "_HASHES_PER_PART", 100)
+    found = duplicates._repeated_values([tmp_path / run.file for run in runs], counted, 6000)
+    assert len(found) == 2000  # The runs have one file, whose hashes are repeated.
+    assert len(opened) == 3
 
 
 def test_a_duplicate_describes_its_example(runs, tmp_path):
