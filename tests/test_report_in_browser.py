@@ -10,7 +10,11 @@ import pytest
 from PIL import Image
 
 from components.model.decode import decode
+from pipeline.compare import page as comparison_page
+from pipeline.compare.differences import compare
 from pipeline.evaluate.report import explorer, page
+from pipeline.evaluate.report.subject import ComparedImages
+from tests.pipeline.compare.made_runs import made_run
 from tests.pipeline.evaluate.report.subjects import report_subject
 
 WIDTHS = (400, 1400)
@@ -43,7 +47,10 @@ def driver():
 
 @pytest.fixture(scope="module")
 def subject(example_set, model_dir):
-    return report_subject(example_set, model_dir)
+    images = example_set.read("test").images[:20].reshape(2, 10, 28, 28, 1)
+    names = ["sample", "nearest training image"]
+    compared = ComparedImages("Samples and images", "of cats", "Look at them.", names, images)
+    return report_subject(example_set, model_dir, comparisons=[compared])
 
 
 @pytest.fixture(scope="module", params=["dense", "grid"])
@@ -252,3 +259,39 @@ def test_the_page_fits_every_width_and_is_not_blank(opened, width, scheme):
 def test_the_data_of_the_page_are_json(opened):
     text = opened.execute_script("return document.getElementById('explorer-data').textContent")
     assert json.loads(text)["decoder"]["kind"] == opened.kind
+
+
+@pytest.fixture
+def tab(driver):
+    """The browser with a new tab, so that the page of other tests stays."""
+    before = driver.current_window_handle
+    driver.switch_to.new_window("tab")
+    yield driver
+    driver.close()
+    driver.switch_to.window(before)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("count", [2, 5])
+def test_a_comparison_fits_every_width(tab, tmp_path, width, count):
+    elbo = np.linspace(-300, -200, 11)
+    runs = [
+        made_run(f"run_with_a_long_name_{number}", elbo + number, config={"widths": [number] * 30})
+        for number in range(count)
+    ]
+    curves = tmp_path / "curves.png"
+    Image.fromarray(np.full((500, 1500), 200, np.uint8)).save(curves)
+    text = comparison_page.render(compare(runs), runs, curves=curves, curves_caption="Losses.")
+    (tmp_path / "comparison.html").write_text(text)
+    show(tab, width)
+    tab.get((tmp_path / "comparison.html").as_uri())
+    widths = "return [document.documentElement.scrollWidth, window.innerWidth]"
+    assert tab.execute_script(widths) == [width, width]
+    picture = tab.find_element("css selector", "figure img")
+    assert picture.size["width"] > 0.75 * min(width, 1120)
+    # On a telephone, what a row is of is above its values.
+    name, first, second = tab.find_elements("css selector", "table.runs tr:nth-child(2) > td")[:3]
+    assert (name.location["y"] < first.location["y"]) == (width == 400)
+    assert first.location["y"] == second.location["y"]
+    assert first.location["x"] < second.location["x"]
+    assert [entry["message"] for entry in tab.get_log("browser")] == []
