@@ -13,9 +13,11 @@ from typing import Any
 
 import h5py
 import keras
+import numpy as np
 import tensorflow as tf
 from etils import epath
 
+from components.base.errors import WorkError
 from components.model import model_file
 
 # What constructors raise for arguments that they cannot use, and h5py for damaged files.
@@ -37,7 +39,7 @@ def restore(
 
     Raises:
       WorkError: the file is damaged, is not a VAE of this project, or its weights are not those of
-        its config.
+        its config or not finite.
     """
     path = epath.Path(path)
     saved = model_file.read(path)
@@ -59,6 +61,12 @@ def restore(
         model.load_weights(os.fspath(path))
     except ValueError as error:
         raise model_file.invalid(path, "its weights are not those of its config") from error
+    # All that they compute would be no numbers, and images that are none look black.
+    if not all(np.isfinite(weight).all() for weight in model.get_weights()):
+        raise WorkError(
+            f"{path} has weights that are infinite or no numbers; restore the file, or train the "
+            "model again"
+        )
     return model
 
 

@@ -21,8 +21,18 @@ from pipeline.evaluate.scores import mean_as_json
 
 # Metrics of the data under the likelihood: those of two likelihoods are about different quantities.
 _OF_LIKELIHOOD = {"elbo", "distortion", "nll", "bits_per_dim"}
-# These depend on the number of importance samples, too.
-_OF_SAMPLES = {"nll", "bits_per_dim"}
+# Fields of `ScoringProtocol`, what they are, and the metrics of other quantities if they differ.
+_DISTANCES = ("fid", "fid_aggregate", "fid_floor", "precision", "recall")
+_PROTOCOL = {
+    "importance_samples": ("number of importance samples", ("nll", "bits_per_dim")),
+    "denoised_corruption": ("noise in the images", ("denoised_psnr", "denoised_ssim")),
+    "feature_digest": (
+        "classifier that gives features",
+        (*_DISTANCES, "kid", "kid_aggregate", "kid_floor"),
+    ),
+    # The estimate of the kernel distance has no bias that depends on it.
+    "samples": ("number of samples", _DISTANCES),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,6 +184,12 @@ def _notes(first: ComparedRun, other: ComparedRun) -> list[str]:
             f"{_likelihood(first)}: nats of the two are of different quantities, and have no "
             "difference"
         )
+    for field, (text, _) in _PROTOCOL.items():
+        if names := _unlike(field, first, other):
+            notes.append(
+                f"{other.name} and {first.name} do not have the same {text}: no difference of "
+                f"{', '.join(names)}"
+            )
     return notes
 
 
@@ -216,8 +232,16 @@ def _is_same_set(first: ComparedRun, other: ComparedRun) -> bool:
 def _is_comparable(name: str, first: ComparedRun, other: ComparedRun) -> bool:
     if name in _OF_LIKELIHOOD and not _has_same_likelihood(first, other):
         return False
-    samples = [run.scores.protocol.importance_samples for run in (first, other)]
-    return name not in _OF_SAMPLES or samples[0] == samples[1]
+    return not any(name in _unlike(field, first, other) for field in _PROTOCOL)
+
+
+def _unlike(field: str, first: ComparedRun, other: ComparedRun) -> list[str]:
+    """The metrics of both runs that a field of the protocol makes different quantities."""
+    values = [getattr(run.scores.protocol, field) for run in (first, other)]
+    if values[0] == values[1]:
+        return []
+    both = first.scores.means.keys() & other.scores.means.keys()
+    return [name for name in _PROTOCOL[field][1] if name in both]
 
 
 def _has_same_likelihood(first: ComparedRun, other: ComparedRun) -> bool:

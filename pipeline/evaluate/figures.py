@@ -28,6 +28,7 @@ _SAMPLE_GRID = (10, 20)  # rows, columns
 _NEIGHBOR_GRID = (10, 10)
 _RECONSTRUCTIONS_PER_CLASS = 10
 _NO_TITLES = {"title": "", "subtitle": ""}
+_WHITE = 255
 _MAX_CLASSES = 20  # Figures of more classes would be unreadable.
 
 
@@ -189,6 +190,10 @@ class FigureWriter:
         flat = originals.reshape(-1, *self._vae.image_shape)
         flat_labels = np.repeat(self._order[positions_shown], originals.shape[1])
         decoded = to_bytes(reconstruct(self._vae, flat, flat_labels)).reshape(originals.shape)
+        # A class may have fewer examples than a row has images.
+        counts = [int((positions.labels == position).sum()) for position in positions_shown]
+        for row, count in zip(decoded, counts, strict=True):
+            row[count:] = _WHITE
         grids.reconstructions(
             originals,
             decoded,
@@ -199,8 +204,6 @@ class FigureWriter:
             ),
             path=self._files("reconstructions"),
         )
-        # A class may have fewer examples than a row has images.
-        counts = [int((positions.labels == position).sum()) for position in positions_shown]
         labels = self._order[positions_shown].tolist()
         pairs = zip(labels, counts, originals, decoded, strict=True)
         return [
@@ -253,11 +256,13 @@ def first_of_each_class(examples: ExampleBatch) -> tuple[list[int], np.ndarray]:
 
     Returns:
       The labels of the classes, and their images, uint8, shape
-      [classes, K, height, width, channels]; black where a class has fewer than K examples.
+      [classes, K, height, width, channels]; white where a class has fewer than K examples.
     """
-    labels = np.unique(examples.labels)[:_MAX_CLASSES].tolist()
-    images = np.zeros((len(labels), _RECONSTRUCTIONS_PER_CLASS, *examples.shape), np.uint8)
+    found, counts = np.unique(examples.labels, return_counts=True)
+    labels = found[:_MAX_CLASSES].tolist()
+    columns = min(_RECONSTRUCTIONS_PER_CLASS, int(counts[:_MAX_CLASSES].max()))
+    images = np.full((len(labels), columns, *examples.shape), _WHITE, np.uint8)
     for row, label in enumerate(labels):
-        first = np.flatnonzero(examples.labels == label)[:_RECONSTRUCTIONS_PER_CLASS]
+        first = np.flatnonzero(examples.labels == label)[:columns]
         images[row, : len(first)] = examples.images[first]
     return labels, images

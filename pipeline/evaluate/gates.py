@@ -43,7 +43,7 @@ class Gate:
     limit: float
 
     def __str__(self) -> str:
-        return f"{self.metric}{self.comparison}{self.limit:g}"
+        return f"{self.metric}{self.comparison}{self.limit:.15g}"
 
     @staticmethod
     def parse(text: str) -> "Gate":
@@ -108,11 +108,15 @@ def _failure(gate: Gate, scores: Scores) -> str | None:
     """Why a gate is not passed; None if it is."""
     mean = scores.means.get(gate.metric)
     if mean is None:
-        return f"gate {gate} failed: this evaluation has no {gate.metric}"
+        reason = scores.not_measured.get(gate.metric, "it was not asked for with --metrics")
+        return f"gate {gate} failed: this evaluation has no {gate.metric}: {reason}"
     if _COMPARISONS[gate.comparison](mean.value, gate.limit):
         return None
-    # As many digits as tell the two numbers apart.
-    return f"gate {gate} failed: {gate.metric} is {mean.value:.6g}"
+    value = f"{mean.value:.6g}"
+    if float(value) != mean.value and _COMPARISONS[gate.comparison](float(value), gate.limit):
+        # Rounded, it would pass.
+        value = repr(mean.value)
+    return f"gate {gate} failed: {gate.metric} is {value}"
 
 
 def _errors(scores: Scores) -> list[str]:

@@ -12,6 +12,8 @@ _MAX_COUNT = 100_000
 # Images on a way, or columns of a figure.
 _MAX_STEPS = 1000
 _MAX_COMPONENTS = 1000
+# Standard deviations. Far beyond all that a decoder has seen, latents would end up infinite.
+_MAX_FACTOR = 1000
 # As in `components.model.samplers`, which imports NumPy.
 COMPONENTS = 20
 
@@ -91,9 +93,13 @@ class GenerateConfig:
                 raise ConfigError(
                     f"{name} must be from {least} to {most:,}. Received: {getattr(self, name)}"
                 )
-        for name in ("seed", "temperature", "radius"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} must be at least 0. Received: {getattr(self, name):g}")
+        if self.seed < 0:
+            raise ConfigError(f"seed must be at least 0. Received: {self.seed}")
+        for name in ("temperature", "radius"):
+            if not 0 <= getattr(self, name) <= _MAX_FACTOR:
+                raise ConfigError(
+                    f"{name} must be from 0 to {_MAX_FACTOR:,}. Received: {getattr(self, name):g}"
+                )
 
     def of(self, kind: str) -> dict[str, Any]:
         """The settings that something depends on, for the manifest.

@@ -9,7 +9,7 @@ from components.base.errors import ConfigError
 from components.model import model_file, samplers
 from components.model.registry import MODEL_FILE
 from pipeline.generate import figures
-from pipeline.generate.config import AGGREGATE, AUTO, PRIOR
+from pipeline.generate.config import AGGREGATE, AUTO, COMPONENTS, PRIOR
 from pipeline.generate.task import Subjects
 from pipeline.generate.writer import GeneratedImages
 
@@ -24,12 +24,17 @@ class SampleTask:
       subjects: what they are generated with.
 
     Raises:
-      ConfigError: the distribution cannot be fitted.
+      ConfigError: the distribution cannot be fitted, or a setting has no effect on it.
     """
 
     def __init__(self, subjects: Subjects):
         self._subjects = subjects
         self.sampler = _sampler(subjects)
+        if self.sampler == PRIOR and subjects.config.components != COMPONENTS:
+            raise ConfigError(
+                "--components has no effect on the sampler prior; leave it out, or choose "
+                f"--sampler {AGGREGATE}"
+            )
         label = {} if subjects.label is None else {"label": subjects.label}
         self.config = {"sampler": self.sampler, **label}
         uses_examples = self.sampler == AGGREGATE or subjects.classes

@@ -56,9 +56,10 @@ class DenoisingMeasure:
     names: tuple[str, ...] = ("denoised_psnr", "denoised_ssim")
 
     def measure(self, subject: Subject) -> Measured:
-        if subject.corruption is None or subject.model.architecture.classes:
-            reason = "the model was not trained on corrupted images"
-            return Measured(not_measured=dict.fromkeys(self.names, reason))
+        if subject.corruption is None:
+            return self._nothing("the model was not trained on corrupted images")
+        if subject.model.architecture.classes:
+            return self._nothing("noisy images do not have the labels that are decoded")
         count = len(subject.examples)
         rows = np.arange(min(count, _EXAMPLES)) * count // min(count, _EXAMPLES)
         clean = subject.examples.images[rows]
@@ -91,6 +92,9 @@ class DenoisingMeasure:
             },
             comparisons={FIGURE: _compared_images(subject, clean, table)},
         )
+
+    def _nothing(self, reason: str) -> Measured:
+        return Measured(not_measured=dict.fromkeys(self.names, reason))
 
 
 def compared(corruption: Corruption) -> list[Corruption]:

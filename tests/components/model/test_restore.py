@@ -179,6 +179,16 @@ def test_weights_that_do_not_fit_are_one_line(saved, tmp_path, edit, reason):
         vae.load(path)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_one_line(saved, tmp_path, value):
+    def spoil(file: h5py.File) -> None:
+        file[f"{DENSE}/1"][3] = value
+
+    path = write(tmp_path / "model.keras", edited(saved, spoil))
+    with pytest.raises(WorkError, match="has weights that are infinite or no numbers; restore"):
+        vae.load(path)
+
+
 def test_weights_that_are_no_hdf5_file_are_one_line(saved, tmp_path):
     contents = members(saved)
     for weights in (b"", b"text", contents[WEIGHTS][:-100], contents[WEIGHTS][:700]):

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 
@@ -6,6 +7,7 @@ import pytest
 
 from components.metrics.mean import Mean
 from pipeline.compare.differences import Difference, compare
+from pipeline.compare.runs import ComparedRun
 from tests.pipeline.compare.made_runs import made_run
 
 RNG = np.random.default_rng(0)
@@ -70,6 +72,39 @@ def test_nats_of_two_likelihoods_have_no_difference():
     assert by_name["elbo"] is None
     assert by_name["psnr"].mean.value == pytest.approx(1)
     assert comparison.notes[0].startswith("b has the likelihood binarized, and a bernoulli: ")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "names", "note"),
+    [
+        ({"importance_samples": 50}, {"nll"}, "number of importance samples: no"),
+        ({"denoised_corruption": "mask:0.1"}, {"denoised_psnr"}, "noise in the images: no"),
+        ({"feature_digest": "b"}, {"fid", "kid"}, "classifier that gives features: no"),
+        ({"samples": 100}, {"fid"}, "number of samples: no difference of fid"),
+    ],
+)
+def test_values_of_another_protocol_have_no_difference_and_a_note_says_so(protocol, names, note):
+    measured = dict.fromkeys(("nll", "denoised_psnr", "fid", "kid"), -HARD)
+    same = {
+        "importance_samples": 10,
+        "denoised_corruption": "gaussian:0.1",
+        "feature_digest": "a",
+        "samples": 500,
+    }
+
+    def run(name: str, protocol: dict) -> ComparedRun:
+        made = made_run(name, HARD, **measured)
+        changed = dataclasses.replace(made.scores.protocol, **protocol)
+        return dataclasses.replace(made, scores=dataclasses.replace(made.scores, protocol=changed))
+
+    first = run("a", same)
+    comparison = compare([first, run("b", same)])
+    assert all(each.differences[1] for each in comparison.metrics)
+    assert comparison.notes == []
+    comparison = compare([first, run("b", same | protocol)])
+    assert names == {each.name for each in comparison.metrics if each.differences[1] is None}
+    (found,) = comparison.notes
+    assert found.startswith(f"b and a do not have the same {note}")
 
 
 def test_images_without_a_value_are_left_out_of_both_runs_alike():

@@ -153,8 +153,14 @@ def test_the_first_examples_of_each_class_are_chosen():
     batch = ExampleBatch([str(n) for n in range(6)], images, labels)
     chosen, pictures = figures.first_of_each_class(batch)
     assert chosen == [1, 3, 7]
-    assert pictures.shape == (3, 10, 1, 1, 1)
-    assert pictures[:, :4, 0, 0, 0].tolist() == [[2, 4, 5, 0], [1, 3, 0, 0], [6, 0, 0, 0]]
+    # As many columns as the largest class has images; white where there are none.
+    assert pictures[..., 0, 0, 0].tolist() == [[2, 4, 5], [1, 3, 255], [6, 255, 255]]
+
+
+def test_a_class_has_at_most_ten_images():
+    images = np.arange(12, dtype=np.uint8).reshape(12, 1, 1, 1)
+    batch = ExampleBatch([str(n) for n in range(12)], images, np.zeros(12, np.int64))
+    assert figures.first_of_each_class(batch)[1].ravel().tolist() == list(range(10))
 
 
 def test_of_many_classes_the_first_are_chosen():
@@ -239,3 +245,13 @@ def test_reconstructions_of_a_conditional_model_are_of_their_own_labels(conditio
     conditional_writer.draw_reconstructions(batch)
     assert drawn["reconstructions"]["class_names"] == ["9", "10", "100"]
     assert tenths(drawn["reconstructions"]["images"][1]) == [3, 1, 2]
+
+
+def test_there_are_no_images_where_a_class_has_no_more_examples(conditional_writer, drawn):
+    labels = np.array([1, 2, 0, 1])
+    batch = ExampleBatch([str(n) for n in range(4)], np.zeros((4, 2, 2, 1), np.uint8), labels)
+    strips = conditional_writer.draw_reconstructions(batch)
+    for images in drawn["reconstructions"]["images"]:
+        is_white = (images == 255).all(axis=(2, 3, 4))
+        assert is_white.tolist() == [[False, True], [False, True], [False, False]]
+    assert [strip.images.shape[:2] for strip in strips] == [(2, 1), (2, 1), (2, 2)]

@@ -19,7 +19,11 @@ def published(directory, findings=()):
     """An evaluation with known scores."""
     means = {"elbo": Mean(-240.5, 1.5), "rate": Mean(7.0, 0.1), "distortion": Mean(233.5, 1.4)}
     means["psnr"] = Mean(20.0, math.inf)
-    scores = Scores("garments", "mlp", "test", 100, 4, means, doctor=findings)
+    means["kid"] = Mean(0.12345678, 0.001)
+    not_measured = {"nll": "it needs --importance_samples"}
+    scores = Scores(
+        "garments", "mlp", "test", 100, 4, means, not_measured=not_measured, doctor=findings
+    )
     plan = ArtifactPlan(stage="evaluate", directory=epath.Path(directory), config={}, inputs={})
     with plan.publish() as draft:
         draft.counts = scores.as_json()
@@ -37,6 +41,7 @@ def check(directory, *gates: str, is_strict: bool = False) -> None:
         (" knn_accuracy > 0.85 ", Gate("knn_accuracy", ">", 0.85)),
         ("rate<1e2", Gate("rate", "<", 100.0)),
         ("nll<=226.5", Gate("nll", "<=", 226.5)),
+        ("elbo>=-262.8994", Gate("elbo", ">=", -262.8994)),
     ],
 )
 def test_a_gate_is_a_metric_a_comparison_and_a_number(text, gate):
@@ -65,10 +70,18 @@ def test_gates_compare_with_the_mean(tmp_path):
         ("elbo>-240.5", "gate elbo>-240.5 failed: elbo is -240.5"),
         ("elbo<-240.5", "gate elbo<-240.5 failed: elbo is -240.5"),
         ("rate>=7.1", "gate rate>=7.1 failed: rate is 7"),
-        ("nll<=240", "gate nll<=240 failed: this evaluation has no nll"),
+        ("rate>7.0000001", "gate rate>7.0000001 failed: rate is 7"),
+        ("nll<=240", "gate nll<=240 failed: this evaluation has no nll: it needs --importance_s"),
+        ("fid<=9", "gate fid<=9 failed: this evaluation has no fid: it was not asked for with --m"),
     ):
         with pytest.raises(WorkError, match=re.escape(f"{directory}: {message}")):
             check(directory, "psnr>19", gate)
+
+
+def test_a_value_that_would_pass_when_it_is_rounded_has_all_digits(tmp_path):
+    directory = published(tmp_path / "evaluation")
+    with pytest.raises(WorkError, match=r"gate kid>=0\.123457 failed: kid is 0\.12345678"):
+        check(directory, "kid>=0.123457")
 
 
 def test_all_requirements_that_are_not_met_are_named(tmp_path):

@@ -24,8 +24,10 @@ def test_the_default_fit_is_that_of_the_evaluation():
         ({"count": 100_001}, "Received: 100001"),
         ({"steps": 1}, "steps must be from 2 to 1,000"),
         ({"components": 0}, "components must be from 1"),
-        ({"temperature": -0.5}, "temperature must be at least 0. Received: -0.5"),
-        ({"radius": -1.0}, "radius must be at least 0"),
+        ({"temperature": -0.5}, "temperature must be from 0 to 1,000. Received: -0.5"),
+        ({"temperature": 1e38}, r"temperature must be from 0 to 1,000. Received: 1e\+38"),
+        ({"radius": -1.0}, "radius must be from 0 to 1,000"),
+        ({"radius": 1001.0}, "radius must be from 0 to 1,000"),
         ({"seed": -1}, "seed must be at least 0"),
     ],
 )

@@ -47,6 +47,12 @@ def test_a_trained_prior_is_sampled_unless_the_aggregate_is_asked_for(model_dir,
     assert SampleTask(asked).sampler == "aggregate"
 
 
+@pytest.mark.parametrize("sampler", ["prior", "auto"])
+def test_components_of_a_mixture_are_refused_where_the_prior_is_sampled(moved_model, sampler):
+    with pytest.raises(ConfigError, match="--components has no effect on the sampler prior; leave"):
+        SampleTask(subjects(moved_model, sampler=sampler, components=5))
+
+
 def test_samples_of_the_aggregate_have_the_moments_of_the_embeddings(model_dir, example_set):
     latents, labels, model = opened(SampleTask(subjects(model_dir, count=5000)), model_dir)
     assert labels is None

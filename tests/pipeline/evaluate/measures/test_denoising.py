@@ -11,6 +11,7 @@ from components.metrics.ssim import ssim
 from components.model.corruption import corrupt_for_evaluation, parse_corruption
 from components.model.denoise import denoise
 from components.model.pixels import to_unit
+from components.model.vae import VAE
 from pipeline.evaluate.measures import denoising
 from pipeline.evaluate.measures.denoising import DenoisingMeasure, compared
 
@@ -49,6 +50,17 @@ def test_a_model_of_clean_images_is_not_measured(subject):
     assert measured.means == {}
     assert measured.not_measured == dict.fromkeys(
         DenoisingMeasure.names, "the model was not trained on corrupted images"
+    )
+
+
+def test_a_conditional_model_is_not_measured_and_the_reason_is_not_its_training(subject):
+    scored = subject(limit_examples=10)
+    model = VAE(image_shape=(28, 28, 1), latents=2, network="mlp", widths=(4,), classes=10)
+    conditional = dataclasses.replace(
+        scored, model=model, corruption=parse_corruption("gaussian:0.2")
+    )
+    assert DenoisingMeasure().measure(conditional).not_measured == dict.fromkeys(
+        DenoisingMeasure.names, "noisy images do not have the labels that are decoded"
     )
 
 
