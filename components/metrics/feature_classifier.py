@@ -2,7 +2,7 @@
 
 The Fréchet and the kernel inception distance take the features of a network that was trained on
 photographs. For other images, such as drawings in gray, features that tell the classes of these
-images apart say more, and need no weights from elsewhere.
+images apart are more telling, and need no downloaded weights.
 """
 
 import dataclasses

@@ -49,7 +49,7 @@ def check(name: str, difference: float, *, reference: str) -> None:
       reference: what it was compared with, for the error message.
 
     Raises:
-      WorkError: the difference is larger than `LARGEST_DIFFERENCE`, or is no number.
+      WorkError: the difference is larger than `LARGEST_DIFFERENCE`, or is not a number.
     """
     if not difference <= LARGEST_DIFFERENCE:
         raise WorkError(

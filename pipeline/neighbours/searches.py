@@ -151,7 +151,7 @@ class OutlierSearch:
         smallest = SmallestInStream(self.count)
         for block in rows.blocks(OUTLIER_SCORE):
             scores = block[OUTLIER_SCORE].to_numpy(zero_copy_only=False).astype(np.float64)
-            # A score that is null or no number is as low as none.
+            # A score that is null or not a number counts as the lowest.
             smallest.add(-np.where(np.isnan(scores), -np.inf, scores))
         if not len(smallest.numbers):
             raise ConfigError(
@@ -231,7 +231,7 @@ def _in_deviations(rows: EmbeddingRows) -> np.ndarray:
     """The means of all rows in units of posterior standard deviations, float32 [N, latents].
 
     Raises:
-      WorkError: they do not fit into memory, or a variance is no number.
+      WorkError: they do not fit into memory, or a variance is not a number.
     """
     size, free = 4 * len(rows) * rows.latents * _COPIES, memory.free_memory()
     if size > free:

@@ -1,4 +1,4 @@
-"""How well a model that was trained on corrupted images denoises, beside methods without learning.
+"""How well a model that was trained on corrupted images denoises, beside classical denoisers.
 
 Writes `denoising.json`, a row for each corruption and method.
 """
