@@ -12,7 +12,7 @@ RUN ?= runs/$(notdir $(patsubst %/,%,$(DATASET)))-$(PRESET)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup gpu export-extra pipeline test lint types unit slow bench-prepare bench-train bench-embed bench-compress lock clean
+.PHONY: help setup gpu export-extra pipeline test lint types unit slow bench-prepare bench-train bench-embed bench-compress bench-scale lock clean
 
 help: ## list the targets and variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ bench-embed: $(READY) ## compare the embed stage with its peers (about five minu
 
 bench-compress: $(READY) ## compare compression with image formats: make bench-compress MODEL=DIR EXAMPLES=DIR
 	$(BIN)/python -m benchmarks.compress --model '$(MODEL)' --examples '$(EXAMPLES)'
+
+bench-scale: $(READY) ## measure what the driver of prepare does for very many images (about ten minutes)
+	$(BIN)/python -m benchmarks.scale
 
 lock: $(READY) ## update the lock files from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev \

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import compress, embed, libraries, medians, train, turns, uses
+from benchmarks import compress, embed, libraries, medians, scale, train, turns, uses
 from benchmarks.curves import read_curve
 from benchmarks.inputs import BenchmarkInputs
 from benchmarks.medians import Medians
@@ -443,3 +443,38 @@ def test_a_sheet_holds_every_image():
     assert sheet.shape == (4, 9, 1)
     assert (sheet[2:, 3:6] == images[4]).all()
     assert {size.name for size in compress.peers(images)} >= {"PNG, optimized of one sheet"}
+
+
+# --- scale ----------------------------------------------------------------------------------------
+
+
+def test_the_scale_command_simulates_and_extends(cli):
+    done = cli("benchmarks.scale", "--images", 30_000, 120_000, "--planned", 9_000)
+    assert done.returncode == 0, done.stderr
+    rows = table_rows(done.stdout)
+    slices, shards, *_, calls, memory = rows["120,000"]
+    assert (slices, shards) == ("15", "1")
+    assert int(calls.replace(",", "")) > 15
+    assert int(memory) > 50
+    assert rows["1,000,000,000, extended"][0] == "122,071"
+    assert float(rows["9,000"][0]) >= 0
+
+
+def test_growth_is_extended_as_a_power_of_the_number_of_images():
+    def simulated(seconds: float, calls: int, memory: int) -> dict:
+        return {
+            "cpu_seconds": {"reading": seconds, "planning": 3.0},
+            "calls": {"reading": calls},
+            "bytes": memory,
+        }
+
+    reports = [simulated(1.0, 100, 500), simulated(10.0, 10_000, 500)]
+    extended = scale.extended([10**6, 10**7], reports, 10**9)
+    # As the number of images, not at all, as its square, and not at all.
+    assert extended["cpu_seconds"] == {
+        "reading": pytest.approx(1000.0),
+        "planning": pytest.approx(3.0),
+    }
+    assert extended["calls"] == {"reading": 10_000 * 100**2}
+    assert extended["bytes"] == 500
+    assert extended["shards"] == 5842

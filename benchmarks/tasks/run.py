@@ -12,6 +12,7 @@ TASKS = Registry(
     write_records="benchmarks.tasks.input_files:write_records",
     write_photos="benchmarks.tasks.input_files:write_photos",
     prepare="benchmarks.tasks.writing:prepare",
+    prepare_tiny_images="benchmarks.tasks.scale:prepare_tiny_images",
     tfds_writer="benchmarks.tasks.writing:tfds_writer",
     beam_writer="benchmarks.tasks.writing:beam_writer",
     pillow_loop="benchmarks.tasks.reading:pillow_loop",

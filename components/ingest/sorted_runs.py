@@ -13,6 +13,7 @@ import hashlib
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from etils import epath
@@ -47,6 +48,12 @@ class SortedRun:
     split: str
     shape: Shape
     rows: int
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> "SortedRun":
+        """The run whose fields are JSON values."""
+        height, width, channels = value["shape"]
+        return SortedRun(**{**value, "shape": (height, width, channels)})
 
 
 def sort_order(hashes: np.ndarray, ids: Sequence[str]) -> np.ndarray:

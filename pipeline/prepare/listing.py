@@ -1,20 +1,41 @@
-"""The listing: a file with the names of the inputs of all tasks, so that no task carries them.
+"""The listings: files with what tasks read, so that no task carries it.
 
 Runners send all tasks to their workers in one message, of at most 2 GB in many of them. The names
 of a hundred million files are longer. So a task that names its inputs has a line in a file, which
-its worker reads, and carries the place of this line.
+its worker reads, and carries the place of this line. Another file lists the sorted runs of a split,
+all of which every shard of the split reads.
 """
 
+import collections
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from etils import epath
 
-from components.base import artifacts
+from components.base import artifacts, json_lines
+from components.ingest.sorted_runs import SortedRun
 from pipeline.prepare.messages import ReadTask
 
 LISTING = "listing.jsonl"
+
+
+def write_runs(runs: Iterable[SortedRun], work_dir: epath.Path) -> None:
+    """Lists the sorted runs that shards are written from, for `read_runs`."""
+    by_split: dict[str, list[SortedRun]] = collections.defaultdict(list)
+    for run in runs:
+        by_split[run.split].append(run)
+    for split, members in by_split.items():
+        json_lines.write(_runs_file(split, work_dir), map(dataclasses.asdict, members))
+
+
+def read_runs(split: str, work_dir: epath.Path) -> list[SortedRun]:
+    """The sorted runs of a split of the source, in order."""
+    return list(map(SortedRun.from_json, json_lines.read(_runs_file(split, work_dir))))
+
+
+def _runs_file(split: str, work_dir: epath.Path) -> epath.Path:
+    return work_dir / f"runs-{split}.jsonl"
 
 
 def write(tasks: Sequence[ReadTask], work_dir: epath.Path) -> list[ReadTask]:

@@ -82,7 +82,7 @@ class ReadReport:
             value["split"],
             InputTally.from_json(value["inputs"]),
             InputTally.from_json(value["rejected"]),
-            [SortedRun(**run | {"shape": tuple(run["shape"])}) for run in value["runs"]],
+            [SortedRun.from_json(run) for run in value["runs"]],
             value["first_frames"],
         )
 
@@ -119,9 +119,8 @@ class WriteTask:
       low: the first hash of the range.
       high: the end of the range; at most 2**64.
       examples: number of examples in the shard.
-      runs: the sorted runs of the source's split.
-      dropped: rows of these runs that are in the range but not in the shard, by the run's file
-        name.
+      dropped: rows of the sorted runs that are in the range but not in the shard, by the run's
+        file name. A file lists the runs themselves, see `pipeline.prepare.listing`.
     """
 
     split: str
@@ -130,7 +129,6 @@ class WriteTask:
     low: int
     high: int
     examples: int
-    runs: tuple[SortedRun, ...]
     dropped: Mapping[str, frozenset[int]]
 
 

@@ -153,10 +153,11 @@ def _write_tasks(
     """Yields one task per shard, for every split that has examples."""
     image_bytes = math.prod(runs[0].shape)
     for source_split in sorted({run.split for run in runs}):
-        members = tuple(run for run in runs if run.split == source_split)
         dropped_here = _Dropped(example for example in dropped if example.run.split == source_split)
         dropped_rows = {
-            work_dir / run.file: list(dropped_here.rows.get(run.file, ())) for run in members
+            work_dir / run.file: list(dropped_here.rows.get(run.file, ()))
+            for run in runs
+            if run.split == source_split
         }
         for split, hash_range in assignment.ranges(source_split).items():
             bounds, counts = _shard_bounds(
@@ -169,7 +170,6 @@ def _write_tasks(
                     yield WriteTask(
                         *(split, source_split, file, low, high),
                         examples=counts[shard],
-                        runs=members,
                         dropped=dropped_here.between(low, high),
                     )
 

@@ -27,6 +27,7 @@ from pipeline.prepare import (
     completeness,
     counts,
     execution,
+    listing,
     quarantine,
     read_plan,
     shard_plan,
@@ -194,6 +195,7 @@ def _write_artifact(
             shape = completeness.common_shape(source, read, work_dir)
         runs = [run for report in read for run in report.runs if run.shape == shape]
         runs = execution.merged(runs, work_dir, options)
+        listing.write_runs(runs, work_dir)
         with execution.removed_after_user_errors(work_dir):
             shards = _plan_shards(config, source, read, runs, work_dir, needs_splits=needs_splits)
         written, quarantined, write_counters = execution.write_shards(

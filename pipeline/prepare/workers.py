@@ -211,7 +211,8 @@ def write_shard(
     step = max(1, _ENCODED_BYTES // math.prod(form.shape))
     digest = hashlib.sha256()
     size = 0
-    parts = sorted_runs.merged(task.runs, work_dir, (task.low, task.high), dropped=task.dropped)
+    runs = listing.read_runs(task.source_split, work_dir)
+    parts = sorted_runs.merged(runs, work_dir, (task.low, task.high), dropped=task.dropped)
     with artifacts.atomic_write(path) as temporary, temporary.open("wb") as file:
         for part in parts:
             examples = part.examples

@@ -4,7 +4,7 @@ from etils import epath
 from components.base.errors import WorkError
 from components.ingest.sorted_runs import NUM_HASHES
 from pipeline.beam import worker_pool
-from pipeline.prepare import execution, merge_plan, read_plan, workers
+from pipeline.prepare import execution, listing, merge_plan, read_plan, workers
 from pipeline.prepare.messages import QuarantineTask, ShardFormat, WriteTask
 from tests.pipeline.prepare.listed_source import SHAPE, ListedSource, examples
 
@@ -95,10 +95,11 @@ def test_all_pipelines_report_their_results_and_their_progress(
     # Merging again finds its reports.
     assert execution.merged(runs, work_dir, {}) == merged
     capsys.readouterr()
+    listing.write_runs(merged, work_dir)
     half = NUM_HASHES // 2
     tasks = [
-        WriteTask("train", "train", "one", 0, half, 85, tuple(merged), {}),
-        WriteTask("train", "train", "two", half, NUM_HASHES, 85, tuple(merged), {}),
+        WriteTask("train", "train", "one", 0, half, 85, {}),
+        WriteTask("train", "train", "two", half, NUM_HASHES, 85, {}),
         QuarantineTask(0, "train", [], []),
     ]
     written, quarantined, counters = execution.write_shards(

@@ -8,7 +8,7 @@ from etils import epath
 from components.data.examples import ExampleBatch, hash_ids
 from components.ingest import sorted_runs
 from components.ingest.sorted_runs import MAX_MERGED, NUM_HASHES, SortedRun
-from pipeline.prepare import execution, merge_plan, workers
+from pipeline.prepare import execution, listing, merge_plan, workers
 from pipeline.prepare.messages import ShardFormat, WriteTask
 
 RUN = SortedRun("000000-000", 0, "train", (6, 5, 1), 10)
@@ -96,7 +96,8 @@ def test_a_shard_reads_at_most_twice_its_size_however_many_runs_there_are(count,
     assert len(runs) == {10: 10, 100: 100, 1000: 250}[count]
     num_shards = max(1, count * ROWS // NUM_SHARD_ROWS)
     low, high = (NUM_HASHES * n // num_shards for n in (num_shards // 2, num_shards // 2 + 1))
-    task = WriteTask("train", "train", "shard", low, high, 0, tuple(runs), {})
+    task = WriteTask("train", "train", "shard", low, high, 0, {})
+    listing.write_runs(runs, work_dir)
     before = bytes_read()
     report = workers.write_shard(task, ShardFormat(SHAPE, 1), work_dir, work_dir)
     assert report.kept.total == pytest.approx(min(count * ROWS, NUM_SHARD_ROWS), rel=0.1)

@@ -37,7 +37,7 @@ def through_json(report):
         ReadTask(0, 0, Slice("train", "listed", 0, 5), frozenset({"a"})),
         ReadTask(0, 0, Slice("train", "listed", 0, 5), None, (10, 20)),
         MergeTask(1, (RUN,)),
-        WriteTask("train", "train", "shard", 0, 2**64, 4, (RUN,), {RUN.file: frozenset({1})}),
+        WriteTask("train", "train", "shard", 0, 2**64, 4, {RUN.file: frozenset({1})}),
         QuarantineTask(0, "train", [RUN], [BAD]),
         ShardFormat((6, 5, 1), num_classes=3),
     ],

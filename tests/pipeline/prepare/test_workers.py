@@ -1,10 +1,12 @@
 import dataclasses
 import hashlib
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from etils import epath
 
 from components.base.errors import WorkError
 from components.base.manifest import OutputRecord
@@ -16,7 +18,7 @@ from components.ingest.rejection import Reason, Rejected
 from components.ingest.sorted_runs import NUM_HASHES, SortedRun
 from components.ingest.statistics import Statistics
 from components.sources.source import FirstFrames, Slice
-from pipeline.prepare import rejections, shard_plan, workers
+from pipeline.prepare import listing, rejections, shard_plan, workers
 from pipeline.prepare.messages import (
     MergeTask,
     QuarantineReport,
@@ -44,6 +46,13 @@ def runs_of(reports: list[ReadReport]) -> tuple[SortedRun, ...]:
     return tuple(run for report in reports for run in report.runs if run.shape == SHAPE)
 
 
+def shard_task(runs: Sequence[SortedRun], directory: Path, **fields) -> WriteTask:
+    """The task of writing all examples of train to one shard."""
+    listing.write_runs(runs, epath.Path(directory))
+    task = WriteTask("train", "train", "shard", 0, NUM_HASHES, 60, {})
+    return dataclasses.replace(task, **fields)
+
+
 def write_shards(
     reports: list[ReadReport], directory: Path, *, shard_bytes: int = 2000, **settings
 ) -> dict[str, bytes]:
@@ -56,6 +65,7 @@ def write_shards(
         drop_duplicates=settings.get("drop_duplicates", False),
         dataset="cats",
     )
+    listing.write_runs(runs_of(reports), epath.Path(directory))
     (directory / "out").mkdir()
     for task in plan.tasks:
         workers.write(task, FORM, directory, directory / "out")
@@ -134,6 +144,7 @@ def test_a_retried_task_writes_the_same_bytes(tmp_path, monkeypatch):
     )
     others = [run for report in reports for run in report.runs if run.shape != SHAPE]
     tasks = [*plan.tasks, QuarantineTask(0, "train", others, [])]
+    listing.write_runs(runs_of(reports), epath.Path(tmp_path))
     snapshots = []
     for _ in range(2):
         for report in tmp_path.rglob("*.json"):
@@ -159,7 +170,7 @@ def test_a_task_whose_report_exists_returns_at_once(tmp_path):
     source = Unreadable(items)
     again = workers.read_slice(ReadTask(0, 0, source.slices()[0]), [source], tmp_path)
     assert again == {"read": 61}
-    task = WriteTask("train", "train", "shard", 0, NUM_HASHES, 60, runs_of([report]), {})
+    task = shard_task(runs_of([report]), tmp_path)
     quarantine = QuarantineTask(0, "train", [], [])
     counts = [workers.write(each, FORM, tmp_path, tmp_path) for each in (task, quarantine)]
     # Without its run, nothing could be written again.
@@ -192,7 +203,7 @@ def test_a_slice_whose_runs_a_failure_of_the_machine_has_damaged_is_read_again(t
 @pytest.mark.parametrize("damage", ["report", "shard", "no shard"])
 def test_what_a_failure_of_the_machine_has_damaged_is_written_again(tmp_path, damage):
     reports = read_all(ListedSource({"train": examples(60)}), tmp_path)
-    task = WriteTask("train", "train", "shard", 0, NUM_HASHES, 60, runs_of(reports), {})
+    task = shard_task(runs_of(reports), tmp_path)
     workers.write(task, FORM, tmp_path, tmp_path)
     expected = (tmp_path / "shard").read_bytes()
     if damage == "report":
@@ -238,7 +249,7 @@ def test_tasks_return_counters(tmp_path):
     ]
     assert counts == [{"read": 40}, {"read": 22}]
     runs = runs_of(load_reports(tmp_path / workers.READ, ReadReport))
-    task = WriteTask("train", "train", "shard", 0, NUM_HASHES, 60, runs, {})
+    task = shard_task(runs, tmp_path)
     assert workers.write(task, FORM, tmp_path, tmp_path) == {"kept": 60, "bytes": 60 * 30}
     quarantine = QuarantineTask(1, "train", [], [])
     assert workers.write(quarantine, FORM, tmp_path, tmp_path) == {"quarantined_empty": 2}
@@ -289,7 +300,7 @@ def test_the_report_of_a_shard_describes_its_examples(tmp_path):
     items = examples(200)
     reports = read_all(ListedSource({"train": items}), tmp_path)
     low, high = NUM_HASHES // 3, NUM_HASHES // 2
-    task = WriteTask("validation", "train", "shard", low, high, 33, runs_of(reports), {})
+    task = shard_task(runs_of(reports), tmp_path, split="validation", low=low, high=high)
     report = workers.write_shard(task, FORM, tmp_path, tmp_path)
     inside = [item for item in items if low <= int(hash_ids([item[0]])[0]) < high]
     assert 10 < len(inside) < 100
@@ -312,7 +323,7 @@ def test_dropped_rows_are_in_no_shard(tmp_path):
     (run,) = reports[0].runs
     ids, _ = sorted_runs.id_and_label_columns(tmp_path / run.file)
     dropped = {run.file: frozenset({0, 9, 49})}
-    task = WriteTask("train", "train", "shard", 0, NUM_HASHES, 47, (run,), dropped)
+    task = shard_task([run], tmp_path, dropped=dropped)
     workers.write_shard(task, FORM, tmp_path, tmp_path)
     batch = ExampleBatch.concatenate(codec.read_batches(tmp_path / "shard", SHAPE))
     assert batch.ids == [example_id for row, example_id in enumerate(ids) if row not in (0, 9, 49)]
@@ -333,6 +344,7 @@ def test_every_input_is_in_a_shard_or_in_quarantine(tmp_path):
         drop_duplicates=True,
         dataset="cats",
     )
+    listing.write_runs(runs_of(reports), epath.Path(tmp_path))
     for task in plan.tasks:
         workers.write(task, FORM, tmp_path, tmp_path)
     for report in reports:

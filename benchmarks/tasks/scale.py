@@ -1,0 +1,132 @@
+"""Prepare with very many slices of tiny images: the work of its driver, without most pixels."""
+
+import dataclasses
+import resource
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from benchmarks.tasks.reports import Report
+from components.base.manifest import Input, fingerprint
+from components.data.examples import ExampleBatch
+from components.ingest.rejection import Rejected
+from components.sources.source import Slice, example_id
+
+# Calls that a file system answers; on an object store each is a request.
+_CALLS = {"open", "os.listdir", "os.scandir", "os.mkdir", "os.remove", "os.rename", "os.rmdir"}
+
+
+@dataclasses.dataclass(frozen=True)
+class TinyImages:
+    """A source of images of one pixel, in ten classes.
+
+    Attributes:
+      num_slices: number of slices.
+      per_slice: number of images in a slice.
+    """
+
+    num_slices: int
+    per_slice: int
+
+    name = "tiny"
+    class_names = tuple("abcdefghij")
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def input(self) -> Input:
+        return Input(None, fingerprint([self.num_slices, self.per_slice]))
+
+    def fingerprint_without(self, ids: Collection[str]) -> str:
+        return self.input.fingerprint
+
+    @property
+    def num_examples(self) -> Mapping[str, int]:
+        return {"train": self.num_slices * self.per_slice}
+
+    def slices(self) -> list[Slice]:
+        return [
+            Slice("train", "drawn", number * self.per_slice, self.per_slice)
+            for number in range(self.num_slices)
+        ]
+
+    def read(self, part: Slice) -> Iterator[ExampleBatch | Rejected]:
+        rows = np.arange(part.first, part.first + part.examples)
+        ids = [example_id(part.split, row) for row in rows.tolist()]
+        yield ExampleBatch(ids, (rows % 251).astype(np.uint8).reshape(-1, 1, 1, 1), rows % 10)
+
+
+class Phases:
+    """The costs of the driver, by phase."""
+
+    def __init__(self) -> None:
+        self.cpu_seconds: Counter[str] = Counter()
+        self.calls: Counter[str] = Counter()
+        self._phase = "other"
+        self._start = time.process_time()
+        sys.addaudithook(self._count)
+
+    def timed(self, phase: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, whose costs are those of the phase."""
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            outer = self._change(phase)
+            try:
+                return function(*arguments, **options)
+            finally:
+                self._change(outer)
+
+        return call
+
+    def _change(self, phase: str) -> str:
+        """Begins a phase; returns the one that it ends."""
+        now = time.process_time()
+        ended = self._phase
+        self.cpu_seconds[ended] += now - self._start
+        self._phase, self._start = phase, now
+        return ended
+
+    def _count(self, event: str, _: object) -> None:
+        if event in _CALLS:
+            self.calls[self._phase] += 1
+
+
+def prepare_tiny_images(slices: int, per_slice: int, shards: int, output: str) -> Report:
+    """Prepares tiny images.
+
+    Args:
+      slices: number of slices.
+      per_slice: number of images in a slice.
+      shards: about the number of shards of the train split.
+      output: the directory to publish.
+
+    Returns:
+      By phase, the CPU seconds and the calls of the driver; and its peak memory, in bytes.
+    """
+    from pipeline.beam import launch  # noqa: F401 - not to be imported while the clock runs
+    from pipeline.prepare import execution, stage
+    from pipeline.prepare.config import PrepareConfig
+
+    source = TinyImages(slices, per_slice)
+    phases = Phases()
+    stage.registry.open_source = lambda _: (source, [])
+    for module, name, phase in (
+        (execution, "read_slices", "reading"),
+        (execution, "merged", "merging"),
+        (stage, "_plan_shards", "planning"),
+        (execution, "write_shards", "writing"),
+    ):
+        setattr(module, name, phases.timed(phase, getattr(module, name)))
+    config = PrepareConfig(dataset="tiny", shard_bytes=max(1, slices * per_slice // shards))
+    run = phases.timed("publishing", stage.prepare)
+    dataset = run(config, output=output)
+    return {
+        "images": slices * per_slice,
+        "shards": sum(map(len, dataset.shards.values())),
+        "cpu_seconds": dict(phases.cpu_seconds),
+        "calls": dict(phases.calls),
+        "bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    }
