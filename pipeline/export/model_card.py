@@ -96,10 +96,11 @@ def _metrics(kept: EpochMetrics) -> list[str]:
 def _limits(architecture: Architecture) -> list[str]:
     family, head = LIKELIHOODS[architecture.likelihood], HEADS[architecture.head]
     lines = [
-        "it knows images like its training data; embeddings, images and scores of others mean "
-        "little, and `score` does not always tell that an image is another kind",
-        "`score` has one draw of z, the same noise for every image: compare images with it, and "
-        "measure a model by the evaluate stage",
+        "the model is meant for images like its training images; for others, embeddings, "
+        "reconstructions and scores mean little, and `score` does not always reveal that an image "
+        "is of another kind",
+        "`score` has one draw of z, with the same noise for every image: use it to compare images; "
+        "to measure a model, use `python -m pipeline evaluate`",
     ]
     if family.binarizes:
         lines.append(
@@ -108,7 +109,7 @@ def _limits(architecture: Architecture) -> list[str]:
         )
     elif family.levels is None:
         lines.append(
-            f"`score` with the likelihood {architecture.likelihood} is no log-probability of an "
+            f"`score` with the likelihood {architecture.likelihood} is not a log-probability of an "
             "image of 256 levels; compare it only with models of the same likelihood"
         )
     if architecture.classes:

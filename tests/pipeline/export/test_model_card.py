@@ -61,7 +61,7 @@ def test_a_long_list_of_classes_is_cut(trained, architecture, example_set):
 @pytest.mark.parametrize(
     ("name", "parts"),
     [
-        ("first", ["`score` with the likelihood bernoulli is no log-probability"]),
+        ("first", ["`score` with the likelihood bernoulli is not a log-probability"]),
         ("causal, flow", ["a pixel is 1 where it is above a threshold", "the causal head decodes"]),
         ("colors", ["images are uint8 of 5x7x3"]),
         ("three levels", ["[batch, latents] of all 3 levels, the top level first"]),
