@@ -7,7 +7,7 @@ from components.base import command_line
 from pipeline.commands import options
 from pipeline.commands.command import Command
 
-_DESCRIPTION = """Compare runs with the first of them.
+_DESCRIPTION = """Compare runs with each other.
 
 A run is a directory with model/ and evaluation/. Writes comparison.html, which shows everything on
 one page, comparison.json, and comparison.txt, the table that is printed: scores with the

@@ -7,7 +7,7 @@ from components.base import command_line
 from pipeline.commands import options
 from pipeline.commands.command import Command
 
-_DESCRIPTION = """Give back the images of a file that compress wrote.
+_DESCRIPTION = """Restore the images from a file that compress wrote.
 
 Writes a folder as PNG files of the same names and sub-folders, and shards as a prepared dataset
 with the same ids, labels and order. It needs the same model, and a machine that computes the same

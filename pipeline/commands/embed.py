@@ -16,7 +16,7 @@ converted to the size and the channels that the model needs; those that cannot b
 quarantine/ with the reason. Writes one table for each shard, of the columns id, split, label,
 label_name, mean (the embedding), log_variance, rate, distortion (both in nats) and outlier_score
 (how unlike the training set: about 0 for a typical image of it, 5 or more for an unlikely one).
---columns picks; there are also x and y, coordinates in a plane, and image, a PNG file. A command
+--columns chooses others, also x and y, coordinates in a plane, and image, a PNG file. A command
 that was interrupted continues with the shards that are missing.
 
   python -m pipeline embed --model runs/demo/model --input runs/demo/examples --output out

@@ -11,7 +11,7 @@ from pipeline.generate.config import GenerateConfig
 _DESCRIPTION = """Write new images of a model.
 
 Writes PNG files, a Parquet file of their latents, and figures: samples or, if asked for, variations
-of an image (--near), the way from one image to another (--interpolate, with an animation), or what
+of an image (--near), images between two others (--interpolate, with an animation), or what
 each latent does, the most informative one first (--traverse, with an animation). An image is a file
 or the id of an example of the dataset that the model was trained on. The same seed gives the same
 files on the same device. A command that was interrupted continues.
@@ -19,7 +19,7 @@ files on the same device. A command that was interrupted continues.
   python -m pipeline generate --model runs/demo/model --count 64 --output runs/demo/samples
   python -m pipeline generate --model runs/demo/model --near photo.png --output runs/demo/near
   python -m pipeline generate --model runs/demo/model --interpolate test-00000768 photo.png \\
-    --steps 16 --output runs/demo/way
+    --steps 16 --output runs/demo/between
   python -m pipeline generate --model runs/demo/model --traverse --output runs/demo/latents
 """
 
@@ -42,7 +42,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "--interpolate",
         nargs=2,
         metavar="ID|IMAGE",
-        help="write the images on the way from one image to another",
+        help="write the images between two images, in steps from one to the other",
     )
     instead.add_argument(
         "--traverse", action="store_true", help="write a row of images for each active latent"
