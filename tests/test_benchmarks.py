@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import compress, embed, libraries, medians, scale, train, turns, uses
+from benchmarks import compress, embed, image_formats, libraries, medians, scale, train, turns, uses
 from benchmarks.curves import read_curve
 from benchmarks.inputs import BenchmarkInputs
 from benchmarks.medians import Medians
@@ -15,6 +15,7 @@ from benchmarks.peers import keras_fit
 from benchmarks.rows import BenchmarkRow, missing
 from benchmarks.tasks import embedding, reports, training
 from benchmarks.tasks.run import TASKS
+from components.base.errors import ConfigError
 from components.data.prepared_dataset import PreparedDataset
 from components.model import costs, vae
 from components.model.objective import Elbo
@@ -429,7 +430,7 @@ def test_a_malformed_size_is_refused(cli, size):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_image_format_gives_the_pixels_back(channels):
     image = np.random.default_rng(0).integers(0, 256, (5, 7, channels)).astype(np.uint8)
-    for write, read in compress.codecs().values():
+    for write, read in image_formats.codecs().values():
         decoded = read(write(image))
         data = decoded if isinstance(decoded, bytes) else decoded.tobytes()
         found = np.frombuffer(data, np.uint8)
@@ -439,10 +440,16 @@ def test_every_image_format_gives_the_pixels_back(channels):
 
 def test_a_sheet_holds_every_image():
     images = np.arange(5 * 2 * 3, dtype=np.uint8).reshape(5, 2, 3, 1)
-    sheet = compress.sheet(images)
+    sheet = image_formats.sheet(images)
     assert sheet.shape == (4, 9, 1)
     assert (sheet[2:, 3:6] == images[4]).all()
-    assert {size.name for size in compress.peers(images)} >= {"PNG, optimized of one sheet"}
+    assert {size.name for size in image_formats.peers(images)} >= {"PNG, optimized of one sheet"}
+
+
+def test_a_figure_from_elsewhere_has_a_name_and_bits():
+    assert compress.published("BB-ANS: 2019:3.66").bits == 3.66
+    with pytest.raises(ConfigError, match="NAME:BITS"):
+        compress.published("BB-ANS")
 
 
 # --- scale ----------------------------------------------------------------------------------------

@@ -33,12 +33,14 @@ class Archive:
       path: the file.
 
     Raises:
-      ConfigError: it is not such a file, or one of a later version.
+      ConfigError: there is no such file, it is something else, or it is of another version.
       WorkError: it is damaged.
     """
 
     def __init__(self, path: epath.PathLike):
         self.path = epath.Path(path)
+        if not self.path.exists():
+            raise ConfigError(f"there is no file {self.path}; give --input a compressed file")
         with files.open_regular(self.path) as file:
             start = file.read(len(MAGIC) + archive_format.LENGTH.size)
             if start[: len(MAGIC)] != MAGIC[: len(start)] or not start:
@@ -71,7 +73,9 @@ class Archive:
           WorkError: it is not the one that the header says.
         """
         if (size := files.stat(self.path).size) != self._bytes:
-            raise self._damaged(f"it has {size:,} bytes, and its header says {self._bytes:,}")
+            raise self._damaged(
+                f"it has {size:,} bytes, and its header says {self._bytes:,}", with_blocks=True
+            )
 
     def check_whole(self) -> None:
         """Checks the size and the digest of the whole file.
@@ -86,7 +90,7 @@ class Archive:
                 whole.update(data)
                 left -= len(data)
             if whole.digest() != file.read(_DIGEST_BYTES):
-                raise self._damaged("it does not have the digest at its end")
+                raise self._damaged("it does not have the digest at its end", with_blocks=True)
 
     @property
     def _bytes(self) -> int:
@@ -121,11 +125,12 @@ class Archive:
         before = sum(block.bytes for block in self.header.blocks[:number])
         data = self._read(self._first + self.header.index_bytes + before, record.bytes)
         if archive_format.digest(data) != record.sha256:
-            raise self._damaged(f"block {number} does not have the digest in the header")
+            reason = f"block {number} does not have the digest in the header"
+            raise self._damaged(reason, with_blocks=True)
         try:
             return archive_format.unpack_block(record, data, self.header.image_shape)
         except ValueError as error:
-            raise self._damaged(str(error)) from None
+            raise self._damaged(str(error), with_blocks=True) from None
 
     def _read(self, first: int, size: int) -> bytes:
         with files.open_regular(self.path) as file:
@@ -152,8 +157,10 @@ class Archive:
             raise self._damaged(str(error)) from None
         return header
 
-    def _damaged(self, reason: str) -> WorkError:
+    def _damaged(self, reason: str, *, with_blocks: bool = False) -> WorkError:
+        """An error of a damaged file; `with_blocks` if header and index can still be read."""
+        other = ", or save the images of its intact blocks with decompress --salvage"
         return WorkError(
-            f"{os.fspath(self.path)} is damaged: {reason}; get the file again, or save the images "
-            "of its intact blocks with decompress --salvage"
+            f"{os.fspath(self.path)} is damaged: {reason}; get the file again"
+            f"{other if with_blocks else ''}"
         )
