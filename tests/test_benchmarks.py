@@ -460,7 +460,7 @@ def test_the_scale_command_simulates_and_extends(cli):
     assert done.returncode == 0, done.stderr
     rows = table_rows(done.stdout)
     slices, shards, *_, calls, memory = rows["120,000"]
-    assert (slices, shards) == ("15", "1")
+    assert (slices, shards) == ("15", "2")  # One of each split.
     assert int(calls.replace(",", "")) > 15
     assert int(memory) > 50
     assert rows["1,000,000,000, extended"][0] == "122,071"

@@ -1,5 +1,6 @@
 """Prepare with very many slices of tiny images: the work of its driver, without most pixels."""
 
+import collections
 import dataclasses
 import resource
 import sys
@@ -14,7 +15,7 @@ from benchmarks.tasks.reports import Report
 from components.base.manifest import Input, fingerprint
 from components.data.examples import ExampleBatch
 from components.ingest.rejection import Rejected
-from components.sources.source import Slice, example_id
+from components.sources.source import Slice, Source, example_id
 
 # Calls that a file system answers; on an object store each is a request.
 _CALLS = {"open", "os.listdir", "os.scandir", "os.mkdir", "os.remove", "os.rename", "os.rmdir"}
@@ -32,9 +33,17 @@ class TinyImages:
     num_slices: int
     per_slice: int
 
-    name = "tiny"
-    class_names = tuple("abcdefghij")
-    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    @property
+    def name(self) -> str:
+        return "tiny"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {}
+
+    @property
+    def class_names(self) -> list[str]:
+        return list("abcdefghij")
 
     @property
     def input(self) -> Input:
@@ -63,7 +72,7 @@ class Phases:
     """The costs of the driver, by phase."""
 
     def __init__(self) -> None:
-        self.cpu_seconds: Counter[str] = Counter()
+        self.cpu_seconds: dict[str, float] = collections.defaultdict(float)
         self.calls: Counter[str] = Counter()
         self._phase = "other"
         self._start = time.process_time()
@@ -110,9 +119,9 @@ def prepare_tiny_images(slices: int, per_slice: int, shards: int, output: str) -
     from pipeline.prepare import execution, stage
     from pipeline.prepare.config import PrepareConfig
 
-    source = TinyImages(slices, per_slice)
+    source: Source = TinyImages(slices, per_slice)
     phases = Phases()
-    stage.registry.open_source = lambda _: (source, [])
+    stage.registry.open_source = lambda request: (source, [])
     for module, name, phase in (
         (execution, "read_slices", "reading"),
         (execution, "merged", "merging"),
