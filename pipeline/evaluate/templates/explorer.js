@@ -7,6 +7,11 @@ function nice(extent, count) {
   return unit * [1, 2, 5, 10].find((factor) => unit * factor >= rough);
 }
 
+// A number with a minus sign, as in the rest of the page.
+function signed(number) {
+  return `${number}`.replace("-", "−");
+}
+
 // Dark colors are lighter on a dark page.
 function onPage(color) {
   if (!matchMedia("(prefers-color-scheme: dark)").matches) return color;
@@ -104,14 +109,14 @@ function explore(data, picture, decoder) {
       const at = Math.round(toScreen(x, 0)[0]) + 0.5;
       context.moveTo(at, 0);
       context.lineTo(at, height);
-      context.fillText(`${+x.toPrecision(6)}`, at + 4, height - 6);
+      context.fillText(signed(+x.toPrecision(6)), at + 4, height - 6);
     }
     const stepY = nice(top - bottom, 6);
     for (let y = Math.ceil(bottom / stepY) * stepY; y < top; y += stepY) {
       const at = Math.round(toScreen(0, y)[1]) + 0.5;
       context.moveTo(0, at);
       context.lineTo(width, at);
-      context.fillText(`${+y.toPrecision(6)}`, 6, at - 4);
+      context.fillText(signed(+y.toPrecision(6)), 6, at - 4);
     }
     context.stroke();
   }
@@ -135,7 +140,7 @@ function explore(data, picture, decoder) {
     [handle.dataset.x, handle.dataset.y] = [x, y];
     const values = decoder.decode(x, y);
     drawImage(element("decoded"), decoder, values);
-    element("position").textContent = `${x.toFixed(2)}, ${y.toFixed(2)}`;
+    element("position").textContent = `${signed(x.toFixed(2))}, ${signed(y.toFixed(2))}`;
     redraw();
   }
 

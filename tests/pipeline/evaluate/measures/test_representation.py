@@ -30,7 +30,7 @@ def test_the_neighbors_are_those_of_the_embeddings(subject, splits):
     measured = NeighborMeasure().measure(subject(limit_examples=60))
     k = best_k(splits["train"], splits["validation"])
     expected = correct(splits["train"], splits["test"][:60], [k])[0]
-    assert measured.means == {"knn_accuracy": Mean.of(expected)}
+    assert measured.means == {"knn_accuracy": Mean.of_proportion(expected)}
     assert measured.protocol == {
         "knn_k": k,
         "knn_splits": "fitted on train, k chosen on validation, scored on test",
@@ -43,7 +43,7 @@ def test_the_probe_is_that_of_the_embeddings(subject, splits):
     measured = ProbeMeasure().measure(subject(limit_examples=60))
     probe, penalty = linear_probe.best_probe(splits["train"], splits["validation"])
     is_correct = probe.predict(splits["test"].vectors[:60]) == splits["test"].labels[:60]
-    assert measured.means == {"linear_probe_accuracy": Mean.of(is_correct)}
+    assert measured.means == {"linear_probe_accuracy": Mean.of_proportion(is_correct)}
     assert measured.protocol == {
         "linear_probe_penalty": penalty,
         "linear_probe_splits": "fitted on train, penalty chosen on validation, scored on test",
