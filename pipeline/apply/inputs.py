@@ -237,6 +237,8 @@ class ConvertedSource:
                 "with --overwrite"
             )
         if dataset.image_shape != self._shape:
+            # Nothing is to be resumed: the same command takes the folder when it has been mended.
+            self.finish(directory)
             raise ConfigError(
                 f"most images of {self._config.dataset} are {format_shape(dataset.image_shape)} "
                 f"(height x width x channels), but the model was trained on "

@@ -74,6 +74,16 @@ def test_images_are_not_scaled(colors, tmp_path):
         denoise(ONE, model=colors / "model", pattern=str(tmp_path / "noisy"), output=tmp_path / "o")
 
 
+def test_a_folder_of_images_of_another_size_is_taken_when_it_has_been_mended(colors, tmp_path):
+    write(tmp_path / "noisy/a.png", (7, 8, 3))
+    arguments = {"model": colors / "model", "pattern": str(tmp_path / "noisy")}
+    with pytest.raises(ConfigError, match="pass images of that shape"):
+        denoise(ONE, output=tmp_path / "out", **arguments)
+    write(tmp_path / "noisy/a.png", (6, 8, 3))
+    artifact = denoise(ONE, output=tmp_path / "out", **arguments)
+    assert artifact.manifest.counts["images"] == 1
+
+
 def test_a_model_of_clean_images_alone_is_said_to_reconstruct(
     examples_dir, example_set, model_dir, tmp_path, capsys
 ):
