@@ -25,7 +25,7 @@ ANOTHER_BEAM = "import apache_beam\napache_beam.__version__ = '2.76.0'\n"
 @pytest.fixture
 def job_endpoint(tmp_path) -> Iterator[str]:
     """The address of a job service that reaches the workers of a test, on this machine."""
-    if (given := engines.JOB_ENDPOINT) is None:
+    if not (given := engines.JOB_ENDPOINT):
         with engines.prism(tmp_path / "prism.log") as address:
             yield address
         return
