@@ -12,7 +12,7 @@ RUN ?= runs/$(notdir $(patsubst %/,%,$(DATASET)))-$(PRESET)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup gpu export-extra pipeline test lint types unit slow bench-prepare bench-train bench-embed bench-compress bench-scale lock clean
+.PHONY: help setup gpu export-extra pipeline test lint types unit slow cluster prism bench-prepare bench-train bench-embed bench-compress bench-scale lock clean
 
 help: ## list the targets and variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,10 +48,19 @@ types: $(READY)
 	$(BIN)/mypy
 
 unit: $(READY)
-	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m 'not slow and not cluster' -n 2 --dist loadfile
 
-slow: $(READY) ## run the long tests: killed stages, and Fashion-MNIST if it is in TFDS_DATA_DIR
-	$(BIN)/python -m pytest -m slow
+slow: $(READY) prism ## run the long tests: killed stages, an engine, and Fashion-MNIST if it is in TFDS_DATA_DIR
+	$(BIN)/python -m pytest -m 'slow or cluster'
+
+cluster: $(READY) prism ## test on an engine: Prism, or that of JOB_ENDPOINT=, ENVIRONMENT= and ARTIFACTS=
+	$(BIN)/python -m pytest -m cluster
+
+# Without Go, the tests look for a program named prism, or for the one that PRISM names.
+prism: $(READY)
+	-@test -n '$(JOB_ENDPOINT)$(PRISM)' || ! command -v go > /dev/null || go install \
+	  github.com/apache/beam/sdks/v2/go/cmd/prism@v$$($(BIN)/python -c \
+	  'import importlib.metadata as metadata; print(metadata.version("apache-beam"))')
 
 bench-prepare: $(READY) ## compare the prepare stage and its parts with peers (more than ten minutes)
 	$(BIN)/python -m benchmarks.prepare

@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "pipeline/prepare": {"components", "pipeline/beam"},
     "pipeline/apply": {"components", "pipeline/beam", "pipeline/prepare"},
     "pipeline/compress": {"components", "pipeline/beam", "pipeline/apply"},
-    "pipeline/denoise": {"components", "pipeline/apply", "pipeline/prepare"},
+    "pipeline/denoise": {"components", "pipeline/beam", "pipeline/apply", "pipeline/prepare"},
     "pipeline/evaluate": {"components", "trainer", "pipeline/apply"},
     "pipeline/neighbours": {"components"},
     "pipeline/compare": {"components", "trainer", "pipeline/evaluate"},

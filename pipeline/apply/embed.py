@@ -16,6 +16,7 @@ from pipeline.apply.config import EmbedConfig
 from pipeline.apply.embedding_tables import REFERENCE_COLUMNS, SCORE_COLUMNS, EmbeddingTables
 from pipeline.apply.inputs import ImageSet
 from pipeline.apply.reference import Reference
+from pipeline.beam import handshake
 
 
 def embed(
@@ -44,7 +45,8 @@ def embed(
 
     Raises:
       ConfigError: there is no such input, `model` is not an artifact of train, was trained on
-        images of another shape or is conditioned on other labels, or `output` holds something else.
+        images of another shape or is conditioned on other labels, `output` holds something else, or
+        a job service or its workers cannot do the work.
       WorkError: a file is empty or damaged, or its records were not written by prepare.
     """
     trained = load_artifact(model, stage="train")
@@ -66,6 +68,7 @@ def embed(
     if plan.is_up_to_date(overwrite=overwrite, verify=verify):
         console.say(f"embed: up to date ({output})")
         return load_artifact(output, stage="embed")
+    handshake.check_workers(beam_args)
     notes = _notes(trained, columns, training_examples)
     for note in notes:
         console.warn(note)

@@ -10,9 +10,10 @@ from typing import Any, NoReturn
 import apache_beam as beam
 from apache_beam.metrics import MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.runners.runner import PipelineState
 
-from components.base import console, errors
-from pipeline.beam import transforms, user_errors
+from components.base import console, errors, stop_signals
+from pipeline.beam import job_service, transforms, user_errors
 from pipeline.beam.worker_pool import InThisProcess, TaskRunner
 
 # Not DirectRunner, which tries Prism first, and Prism downloads a binary.
@@ -94,36 +95,70 @@ def _refuse(message: str) -> NoReturn:
 
 
 @contextlib.contextmanager
-def pipeline(beam_args: Sequence[str]) -> Iterator[beam.Pipeline]:
+def pipeline(beam_args: Sequence[str], *, seconds: float | None = None) -> Iterator[beam.Pipeline]:
     """A Beam pipeline with the options `beam_args`; it runs when the body ends.
 
     An error or a signal while it runs cancels the job.
 
+    Args:
+      beam_args: options of Beam.
+      seconds: how long a job of a job service may run; None for as long as it takes.
+
     Raises:
       ConfigError: there is no such runner.
+      TimeoutError: the job took longer than `seconds`.
       UserError: a worker raised it, within `user_errors.encoded`.
+      WorkError: the job service or a worker was lost.
     """
     # Otherwise Beam logs the traceback of a worker's error, which is raised anyway.
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     options = PipelineOptions(list(beam_args))
     if options.view_as(StandardOptions).runner is None:
         options.view_as(StandardOptions).runner = _DEFAULT_RUNNER
+    address = job_service.endpoint(options)
+    if address is not None:
+        # Beam itself waits for one as long as a job may run.
+        job_service.check(address)
+        job_service.prepare_waiting(options)
     try:
         running = beam.Pipeline(options=options)
     except (ValueError, AttributeError, ImportError) as error:
         raise errors.ConfigError(f"Beam options: {errors.one_line(error)}") from error
     try:
         yield running
-        running.result = running.run()
-        try:
-            running.result.wait_until_finish()
-        except BaseException:
-            # A job on a cluster continues without its launcher. A runner that cannot cancel raises
-            # some error, which must not hide the one that ended the wait.
-            with contextlib.suppress(Exception):
-                running.result.cancel()
-            raise
+        _run(running, seconds, is_submitted=address is not None)
     except Exception as error:
-        if (failure := user_errors.decode(error)) is not None:
+        failure = user_errors.decode(error)
+        if failure is None and address is not None:
+            failure = job_service.explain(error, address)
+        if failure is not None:
             raise failure from error
+        raise
+
+
+def _run(running: beam.Pipeline, seconds: float | None, *, is_submitted: bool) -> None:
+    """Runs a pipeline to its end; cancels its job if the wait for it ends early.
+
+    Args:
+      running: the pipeline.
+      seconds: how long its job may run; None for as long as it takes.
+      is_submitted: whether a job service runs it.
+
+    Raises:
+      TimeoutError: the job took longer than `seconds`.
+    """
+    job = None
+    try:
+        # While a job is submitted, it may run already, but cannot be cancelled yet.
+        with stop_signals.deferred() if is_submitted else contextlib.nullcontext():
+            job = running.result = running.run()
+        state = job.wait_until_finish(None if seconds is None else round(1000 * seconds))
+        if seconds is not None and not PipelineState.is_terminal(state):
+            raise TimeoutError
+    except BaseException:
+        # A job on a cluster continues without its launcher. A runner that cannot cancel raises some
+        # error, which must not hide the one that ended the wait.
+        if job is not None:
+            with contextlib.suppress(Exception):
+                job.cancel()
         raise

@@ -4,6 +4,8 @@ An element of a collection is a task for thousands of images, because Beam's ove
 exceeds the work for one image. The results of a task are files and counters.
 """
 
+import contextlib
+import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, as_completed
 from typing import Any
@@ -35,9 +37,16 @@ class RunTask(beam.DoFn):
         *arguments: Any,
         task_runner: TaskRunner,
     ):
+        self._directory = os.getcwd()
         self._function = function
         self._arguments = arguments
         self._task_runner = task_runner
+
+    def setup(self) -> None:
+        # Relative paths in a task are those of the launcher. A worker without that directory can
+        # only have tasks with absolute paths.
+        with contextlib.suppress(OSError):
+            os.chdir(self._directory)
 
     def start_bundle(self) -> None:
         self._running: list[Future[Mapping[str, int]]] = []

@@ -13,6 +13,7 @@ from components.model import model_file
 from components.model.corruption import NO_CORRUPTION
 from components.model.registry import MODEL_FILE
 from pipeline.apply import engine, inputs
+from pipeline.beam import handshake
 from pipeline.denoise.config import DenoiseConfig
 from pipeline.denoise.image_files import IMAGES, DenoisedFiles
 
@@ -47,7 +48,8 @@ def denoise(
 
     Raises:
       ConfigError: there is no such input, `model` is not an artifact of train, was trained on
-        images of another shape or is conditional, or `output` holds something else.
+        images of another shape or is conditional, `output` holds something else, or a job service
+        or its workers cannot do the work.
       WorkError: a file is empty or damaged, or an id cannot be the name of a file.
     """
     trained = load_artifact(model, stage="train")
@@ -64,6 +66,7 @@ def denoise(
     if plan.is_up_to_date(overwrite=overwrite, verify=verify):
         console.say(f"{_STAGE}: up to date ({output})")
         return load_artifact(output, stage=_STAGE)
+    handshake.check_workers(beam_args)
     notes = _notes(trained)
     for note in notes:
         console.warn(note)

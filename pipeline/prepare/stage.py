@@ -22,7 +22,7 @@ from components.ingest.sorted_runs import SortedRun
 from components.sources import dataset_names, registry
 from components.sources.folder import FolderSource
 from components.sources.source import Source
-from pipeline.beam import worker_pool
+from pipeline.beam import handshake, worker_pool
 from pipeline.prepare import (
     completeness,
     counts,
@@ -65,7 +65,8 @@ def prepare(
       beam_args: options of Beam.
 
     Raises:
-      ConfigError: there is no such dataset; `output` holds something else, or nothing to retry.
+      ConfigError: there is no such dataset; `output` holds something else, or nothing to retry; a
+        job service or its workers cannot do the work.
       WorkError: the dataset is not available or damaged, a split or most images would be missing,
         or there are duplicates and `config` forbids them.
     """
@@ -81,6 +82,7 @@ def prepare(
         )
     if retry is None and plan.is_up_to_date(overwrite=overwrite, verify=verify):
         return _open_up_to_date(output)
+    handshake.check_workers(beam_args)
     if worker_pool.can_use_pool(beam_args):
         worker_pool.start_server()
     reads = retry or read_plan.plan_all(source)

@@ -1,15 +1,18 @@
 import os
 import signal
 import threading
+from collections.abc import Iterator
 
 import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.local_job_service import LocalJobServicer
 from apache_beam.runners.runner import PipelineResult, PipelineRunner, PipelineState
 from etils import epath
 
 from components.base.errors import ConfigError, Stopped, WorkError
 from pipeline.beam import launch
+from tests import engines
 
 
 def fail(error: Exception):
@@ -84,18 +87,60 @@ def test_counters_are_found_by_their_namespace():
 JOB_ENDED = threading.Event()
 
 
+@pytest.fixture
+def endless_jobs() -> Iterator[None]:
+    """Jobs that wait for the end of the test."""
+    JOB_ENDED.clear()
+    yield
+    JOB_ENDED.set()
+
+
+def wait_for_the_end(_: int) -> None:
+    JOB_ENDED.wait()
+
+
 def interrupt_and_wait(_: int) -> None:
     os.kill(os.getpid(), signal.SIGINT)
     JOB_ENDED.wait()
 
 
+@pytest.mark.usefixtures("endless_jobs")
 def test_a_signal_cancels_the_job():
-    try:
-        with pytest.raises(KeyboardInterrupt), launch.pipeline(PORTABLE) as p:
-            _ = p | beam.Create([1]) | beam.Map(interrupt_and_wait)
-        assert p.result.state == PipelineState.CANCELLED
-    finally:
-        JOB_ENDED.set()
+    with pytest.raises(KeyboardInterrupt), launch.pipeline(PORTABLE) as p:
+        _ = p | beam.Create([1]) | beam.Map(interrupt_and_wait)
+    assert p.result.state == PipelineState.CANCELLED
+
+
+class SignalWhileSubmitting(LocalJobServicer):
+    """A job service that sends a signal to its client before it says which job it started."""
+
+    def Run(self, request, context=None, timeout=None):  # noqa: N802 - the name of the request
+        response = super().Run(request)
+        os.kill(os.getpid(), signal.SIGINT)
+        return response
+
+
+def run_endless_job(address: str, **options: float) -> None:
+    """Runs a job in this process, by a job service at an address."""
+    beam_args = ["--runner=PortableRunner", f"--job_endpoint={address}"]
+    with launch.pipeline([*beam_args, "--environment_type=LOOPBACK"], **options) as p:
+        _ = p | beam.Create([1]) | beam.Map(wait_for_the_end)
+
+
+@pytest.mark.usefixtures("endless_jobs")
+def test_a_signal_while_a_job_is_submitted_cancels_it():
+    with engines.local_job_service(SignalWhileSubmitting()) as address:
+        with pytest.raises(KeyboardInterrupt):
+            run_endless_job(address)
+        assert engines.last_state(address) == "CANCELLED"
+
+
+@pytest.mark.usefixtures("endless_jobs")
+def test_a_job_that_takes_too_long_is_cancelled():
+    with engines.local_job_service() as address:
+        with pytest.raises(TimeoutError):
+            run_endless_job(address, seconds=0.1)
+        assert engines.last_state(address) == "CANCELLED"
 
 
 class Uncancellable(PipelineRunner):
@@ -103,7 +148,7 @@ class Uncancellable(PipelineRunner):
 
     def run_pipeline(self, pipeline, options: PipelineOptions) -> PipelineResult:
         result = PipelineResult(PipelineState.RUNNING)
-        result.wait_until_finish = lambda: signal.raise_signal(signal.SIGINT)
+        result.wait_until_finish = lambda _: signal.raise_signal(signal.SIGINT)
         return result
 
 

@@ -93,3 +93,18 @@ def test_a_task_for_a_killed_worker_is_explained_in_one_line():
         assert killed.exception(timeout=60)
         with pytest.raises(WorkError, match=r"^a worker process was killed"):
             run_tasks([1], os.getpgid, task_runner=pool)
+
+
+def test_a_worker_changes_to_the_directory_of_the_launcher_if_it_has_it(tmp_path, monkeypatch):
+    launcher, worker = tmp_path / "launcher", tmp_path / "worker"
+    launcher.mkdir()
+    worker.mkdir()
+    monkeypatch.chdir(launcher)
+    task = transforms.RunTask(write_number, task_runner=InThisProcess())
+    os.chdir(worker)
+    task.setup()
+    assert os.getcwd() == str(launcher)
+    os.chdir(worker)
+    launcher.rmdir()
+    task.setup()
+    assert os.getcwd() == str(worker)

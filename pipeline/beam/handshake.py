@@ -1,0 +1,88 @@
+"""Checks before the work that a job service and its workers can do it.
+
+Without these checks, some engines wait for ever if no worker answers, or if a worker cannot load
+this project's code.
+"""
+
+import functools
+from collections.abc import Sequence
+
+from components.base.errors import ConfigError, WorkError
+
+_LOOPBACK = "LOOPBACK"
+_EXTERNAL = "EXTERNAL"
+
+
+def check_workers(beam_args: Sequence[str]) -> None:
+    """Checks that a job service answers, and that its workers have the versions of this process.
+
+    The workers run a small job that reports their versions. There is nothing to check without a job
+    service: then the workers belong to this process, or the runner installs this project on them.
+
+    Args:
+      beam_args: options of Beam; they are checked once per process.
+
+    Raises:
+      ConfigError: no job service or no worker answers, or a worker lacks this project, or has
+        another version of it, of Beam or of Python.
+    """
+    if beam_args:
+        _check(tuple(beam_args))
+
+
+@functools.cache
+def _check(beam_args: tuple[str, ...]) -> None:
+    # They import Beam, which takes a second.
+    from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions
+
+    from pipeline.beam import job_service, probe
+
+    options = PipelineOptions(list(beam_args)).view_as(PortableOptions)
+    if (address := job_service.endpoint(options)) is None:
+        return
+    given = options.get_all_options(drop_default=True, current_only=True)
+    seconds = given.get("job_server_timeout", job_service.ANSWER_SECONDS)
+    try:
+        job_service.check(address, seconds)
+    except WorkError as error:
+        raise ConfigError(str(error)) from error
+    if options.environment_type == _LOOPBACK:
+        return
+    # A container may first have to download its image, however long that takes.
+    limit = seconds if options.environment_type == _EXTERNAL else None
+    where = options.environment_config or ", ".join(options.environment_options or [address])
+    needed = {f"{name} {version}" for name, version in probe.versions().items()}
+    try:
+        found = _worker_versions(beam_args, limit)
+    except WorkError as error:
+        raise ConfigError(
+            f"the workers of {where} cannot run a small job ({error}); check that workers run "
+            f"there that have {', '.join(sorted(needed))}, as this command does"
+        ) from error
+    if found != needed:
+        raise ConfigError(
+            f"the workers of {where} have {', '.join(sorted(found - needed))}, but this command "
+            f"has {', '.join(sorted(needed - found))}; install the same on both"
+        )
+
+
+def _worker_versions(beam_args: Sequence[str], seconds: float | None) -> set[str]:
+    """The versions that a worker reports, each with its name.
+
+    Raises:
+      WorkError: there is none within `seconds`.
+    """
+    import apache_beam as beam
+
+    from pipeline.beam import job_service, launch, probe
+
+    try:
+        with launch.pipeline(beam_args, seconds=seconds) as p:
+            _ = p | beam.Impulse() | beam.ParDo(probe.probe())
+        return set(launch.counters(p, probe.NAMESPACE))
+    except TimeoutError:
+        raise WorkError(
+            f"none answered within {seconds} seconds; --job_server_timeout allows more"
+        ) from None
+    except RuntimeError as error:
+        raise WorkError(job_service.last_line(error)) from error

@@ -1,0 +1,68 @@
+"""What a worker has: a transform that also runs on workers that lack this package.
+
+It is sent to the workers as the source code of this module, which therefore imports nothing of this
+project. In any other form, a worker with another Python or without this package could not load it.
+"""
+
+import hashlib
+import importlib.util
+import platform
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+
+NAMESPACE = "versions"
+NOT_INSTALLED = "not installed"
+
+# The packages whose code the tasks run.
+_PACKAGES = ("components", "pipeline")
+_DIGITS = 12
+
+
+class Probe(beam.DoFn):
+    """Counts once, for each name of `versions`, the counter `NAME VERSION`.
+
+    Counters reach the launcher on every runner, and a job that only counts does not fail.
+
+    Args:
+      source: the source code of this module, which stands for an instance when it is pickled.
+    """
+
+    def __init__(self, source: str):
+        self._source = source
+
+    def process(self, _element: Any) -> None:
+        for name, version in versions().items():
+            Metrics.counter(NAMESPACE, f"{name} {version}").inc()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # `exec` returns None, so that the value is that of the second operand.
+        make = "lambda source, names: exec(source, names) or names['Probe'](source)"
+        return eval, (f"({make})({self._source!r}, {{}})",)
+
+
+def probe() -> Probe:
+    """The transform, to be applied to one element."""
+    return Probe(Path(__file__).read_text())
+
+
+def versions() -> dict[str, str]:
+    """The versions of this process that the launcher and its workers must have in common."""
+    python = ".".join(platform.python_version_tuple()[:2])
+    return {"Python": python, "apache-beam": beam.__version__, "vae-pipeline": code_version()}
+
+
+def code_version() -> str:
+    """The first digits of a digest of this package's code, or `NOT_INSTALLED`."""
+    digest = hashlib.sha256()
+    for name in _PACKAGES:
+        spec = importlib.util.find_spec(name)
+        if spec is None or not spec.submodule_search_locations:
+            return NOT_INSTALLED
+        root = Path(next(iter(spec.submodule_search_locations)))
+        modules = {path.relative_to(root).as_posix(): path for path in root.rglob("*.py")}
+        for place in sorted(modules):
+            digest.update(f"{name}/{place}\0".encode() + modules[place].read_bytes())
+    return f"code {digest.hexdigest()[:_DIGITS]}"

@@ -1,0 +1,182 @@
+"""`prepare` and `embed` on an engine outside of this process: the bytes of a run on this machine.
+
+`make cluster` runs these tests on Prism; see `tests/engines.py` for other engines.
+"""
+
+import functools
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests import engines
+from tests.conftest import ROOT, module_command
+from tests.pipeline.prepare.test_stage import png, published_files
+from tests.test_kills import has_ended
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+
+IMAGES = 12_000
+SHARD_BYTES = 1 << 18
+# What is done, the command that does it, and the first files that it leaves in its draft.
+MOMENTS = {
+    "reading": ("prepare", "work-*/read/*"),
+    "writing": ("prepare", "*.tfrecord-*"),
+    "embedding": ("embed", "*.parquet"),
+}
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory) -> Iterator[Path]:
+    """A directory that this process shares with the workers."""
+    if engines.ARTIFACTS is None:
+        yield tmp_path_factory.mktemp("shared")
+        return
+    directory = Path(engines.ARTIFACTS, f"cluster-test-{os.getpid()}")
+    directory.mkdir()
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="module")
+def engine(shared) -> Iterator[tuple[str, engines.ExternalWorkerPool | None]]:
+    """The address of a job service, and its worker pool if that is on this machine."""
+    if engines.JOB_ENDPOINT:
+        yield engines.JOB_ENDPOINT, None
+        return
+    with (
+        engines.prism(shared / "prism.log") as address,
+        engines.external_worker_pool(shared / "pool.log") as pool,
+    ):
+        yield address, pool
+
+
+@pytest.fixture(scope="module")
+def beam_args(engine) -> list[str]:
+    """Beam's options for the engine."""
+    address, pool = engine
+    return engines.beam_args(address, pool.address if pool else os.environ["ENVIRONMENT"])
+
+
+@pytest.fixture(scope="module")
+def commands(shared, model_dir) -> dict[str, list[object]]:
+    """The commands by name, without their outputs and Beam's options."""
+    shard_bytes = ("--shard_bytes", SHARD_BYTES)
+    synthetic = ("--dataset", "synthetic_garments", "--synthetic_size", IMAGES, *shard_bytes)
+    examples = shared / "examples"
+    run(["prepare", *synthetic], examples)
+    shutil.copytree(model_dir, shared / "model")
+    model = ("--model", shared / "model", "--columns", "id,mean,rate,distortion")
+    images = shared / "images"
+    for label in ("even", "odd"):
+        (images / label).mkdir(parents=True)
+        for number in range(30):
+            (images / label / f"{number}.png").write_bytes(png((12, 10, 3), number))
+    (images / "odd" / "broken.png").write_bytes(png((12, 10, 3))[:40])
+    (images / "odd" / "large.png").write_bytes(png((13, 10, 3)))
+    return {
+        "prepare": ["prepare", *synthetic],
+        "prepare_folder": ["prepare", "--dataset", images, "--duplicates", "drop"],
+        "embed": ["embed", *model, "--input", examples],
+        "embed_source": ["embed", *model, "--input", images],
+    }
+
+
+@pytest.fixture(scope="module")
+def local(commands, shared) -> Callable[[str], dict[str, bytes]]:
+    """Returns a function from a command's name to the files that it publishes without an engine.
+
+    Outputs are in folders of their own, equally far from the inputs: manifests have these ways.
+    """
+    return functools.cache(lambda name: run(commands[name], shared / "local" / name))
+
+
+def start(words: list[object], output: Path, beam_args: Sequence[str]) -> subprocess.Popen:
+    arguments = (*words, "--output", output, "--", *beam_args)
+    return subprocess.Popen(
+        module_command("pipeline", *arguments),
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(words: list[object], output: Path, beam_args: Sequence[str] = ()) -> dict[str, bytes]:
+    """Runs a command to its end; returns the files that it publishes."""
+    process = start(words, output, beam_args)
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    return published_files(output)
+
+
+def interrupt(
+    process: subprocess.Popen, output: Path, pattern: str, stop: Callable[[], None]
+) -> list[str]:
+    """Calls `stop` when a command has left a first file in its draft; returns its last lines."""
+    draft = output.with_name(f"{output.name}.draft")
+    while not (has_ended(process) or any(draft.glob(pattern))):
+        pass
+    assert process.returncode is None, process.communicate()
+    stop()
+    _, errors = process.communicate()
+    assert "Traceback" not in errors
+    return [line for line in errors.splitlines() if not line.startswith(process.args[3])]
+
+
+@pytest.mark.parametrize("name", ["prepare", "prepare_folder", "embed", "embed_source"])
+def test_the_bytes_and_the_ledger_are_those_of_this_machine(
+    name, commands, local, shared, beam_args
+):
+    assert run(commands[name], shared / "remote" / name, beam_args) == local(name)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_lost_worker_is_named_and_the_same_command_goes_on(
+    moment, commands, local, shared, engine, beam_args
+):
+    engines.require_prism()
+    name, pattern = MOMENTS[moment]
+    output = shared / "killed" / moment
+    process = start(commands[name], output, beam_args)
+
+    def kill_workers() -> None:
+        for worker in engine[1].workers():
+            os.kill(worker, signal.SIGKILL)
+
+    (line,) = interrupt(process, output, pattern, kill_workers)
+    assert process.returncode == 1
+    assert line.startswith("error: a worker was lost (worker[job-")
+    assert not output.exists()
+    assert run(commands[name], output, beam_args) == local(name)
+
+
+@pytest.mark.parametrize(
+    ("kind", "moment"), [(signal.SIGINT, "reading"), (signal.SIGTERM, "embedding")]
+)
+def test_a_signal_cancels_the_job_and_the_same_command_goes_on(
+    kind, moment, commands, local, shared, engine, beam_args
+):
+    name, pattern = MOMENTS[moment]
+    output = shared / "stopped" / moment
+    process = start(commands[name], output, beam_args)
+    (line,) = interrupt(process, output, pattern, lambda: process.send_signal(kind))
+    assert process.returncode == 75
+    assert line.startswith(f"{kind.name}: stopped")
+    assert engines.last_state(engine[0]) == "CANCELLED"
+    assert run(commands[name], output, beam_args) == local(name)
+
+
+def test_paths_are_relative_to_the_directory_of_the_command(commands, local, shared, beam_args):
+    process = subprocess.run(
+        module_command(
+            "pipeline", *commands["prepare_folder"], "--output", "relative/folder", "--", *beam_args
+        ),
+        cwd=shared,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert process.returncode == 0
+    assert published_files(shared / "relative" / "folder") == local("prepare_folder")
