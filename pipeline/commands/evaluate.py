@@ -33,10 +33,10 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _execute(values: dict[str, Any]) -> None:
-    requirements = options.requirements(values)
     config = from_mapping(
         EvaluateConfig, pop_fields(values, EvaluateConfig), where=options.COMMAND_LINE
     )
+    requirements = options.requirements(values, config.metrics)
 
     from pipeline.evaluate.stage import evaluate
 

@@ -1,7 +1,7 @@
 """Options that several commands have."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from components.base import command_line
@@ -111,12 +111,17 @@ def add_requirements(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def requirements(values: dict[str, Any]) -> "Requirements":
+def requirements(values: dict[str, Any], metrics: Collection[str]) -> "Requirements":
     """What the evaluation must reach; removes these options from the values.
 
+    Args:
+      values: of the options.
+      metrics: names of the metrics that the evaluation measures.
+
     Raises:
-      ConfigError: a gate is malformed.
+      ConfigError: a gate is malformed, or its metric is not measured.
     """
     from pipeline.evaluate.gates import Requirements
 
-    return Requirements.parse(values.pop("gate"), is_strict=values.pop("strict"))
+    gates, is_strict = values.pop("gate"), values.pop("strict")
+    return Requirements.parse(gates, is_strict=is_strict, metrics=metrics)

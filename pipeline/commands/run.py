@@ -44,11 +44,11 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 def _execute(values: dict[str, Any]) -> None:
     names = ("run", "preset", "config", "overwrite", "verify", "beam_args")
     directory, preset, file, overwrite, verify, beam_args = map(values.pop, names)
-    requirements = options.requirements(values)
     prepare_config = options.prepare_config(values)
     evaluate_config = from_mapping(
         EvaluateConfig, pop_fields(values, EvaluateConfig), where=options.COMMAND_LINE
     )
+    requirements = options.requirements(values, evaluate_config.metrics)
     run_options = from_mapping(
         RunOptions, pop_fields(values, RunOptions), where=options.COMMAND_LINE
     )

@@ -9,7 +9,7 @@ import dataclasses
 import math
 import operator
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from etils import epath
 
@@ -79,13 +79,25 @@ class Requirements:
     is_strict: bool = False
 
     @staticmethod
-    def parse(gates: Iterable[str], *, is_strict: bool) -> "Requirements":
+    def parse(gates: Iterable[str], *, is_strict: bool, metrics: Collection[str]) -> "Requirements":
         """The requirements that a user has written.
 
+        Args:
+          gates: as written.
+          is_strict: see above.
+          metrics: names of the metrics that the evaluation measures.
+
         Raises:
-          ConfigError: a gate is malformed, or its metric is unknown.
+          ConfigError: a gate is malformed, or its metric is unknown or not measured.
         """
-        return Requirements([Gate.parse(text) for text in gates], is_strict)
+        parsed = [Gate.parse(text) for text in gates]
+        for gate in parsed:
+            if gate.metric not in metrics:
+                raise ConfigError(
+                    f"--gate {str(gate)!r}: {gate.metric} is not among the metrics of --metrics; "
+                    "add it there"
+                )
+        return Requirements(parsed, is_strict)
 
     def check(self, directory: epath.PathLike) -> None:
         """Checks the evaluation that is published in a directory.

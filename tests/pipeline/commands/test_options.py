@@ -38,7 +38,7 @@ def test_a_setting_of_the_source_that_is_not_valid_is_refused():
 def test_requirements_are_taken_out_of_the_values():
     values = parsed(options.add_requirements, "--gate", "elbo>=-240", "--gate", "fid<9", "--strict")
     values["output"] = "x"
-    requirements = options.requirements(values)
+    requirements = options.requirements(values, ["elbo", "fid"])
     assert requirements.gates == [Gate("elbo", ">=", -240), Gate("fid", "<", 9)]
     assert requirements.is_strict
     assert values == {"output": "x"}

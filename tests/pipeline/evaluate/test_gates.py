@@ -9,6 +9,7 @@ from components.base.errors import ConfigError, WorkError
 from components.metrics.doctor import ERROR, WARNING, Finding
 from components.metrics.mean import Mean
 from pipeline.evaluate.gates import Gate, Requirements
+from pipeline.evaluate.metrics import METRICS
 from pipeline.evaluate.scores import Scores
 
 COLLAPSE = Finding("posterior_collapse", ERROR, "the rate is near 0")
@@ -31,7 +32,7 @@ def published(directory, findings=()):
 
 
 def check(directory, *gates: str, is_strict: bool = False) -> None:
-    Requirements.parse(gates, is_strict=is_strict).check(directory)
+    Requirements.parse(gates, is_strict=is_strict, metrics=METRICS).check(directory)
 
 
 @pytest.mark.parametrize(
@@ -61,6 +62,11 @@ def test_another_form_is_refused_in_one_line(text):
 def test_an_unknown_metric_is_refused_with_the_nearest_ones():
     with pytest.raises(ConfigError, match="unknown metric 'knn_acuracy'; nearest: knn_accuracy"):
         Gate.parse("knn_acuracy>=0.9")
+
+
+def test_a_gate_on_a_metric_that_is_not_measured_is_refused():
+    with pytest.raises(ConfigError, match="--gate 'fid<=1': fid is not among the metrics of --met"):
+        Requirements.parse(["elbo>=-240", "fid<=1"], is_strict=False, metrics=["elbo", "rate"])
 
 
 def test_gates_compare_with_the_mean(tmp_path):
