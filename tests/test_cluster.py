@@ -5,6 +5,7 @@
 
 import functools
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,9 +23,11 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 IMAGES = 12_000
 SHARD_BYTES = 1 << 18
+FEW_RUNS = 3  # the most that are merged at once
 # What is done, the command that does it, and the first files that it leaves in its draft.
 MOMENTS = {
     "reading": ("prepare", "work-*/read/*"),
+    "merging": ("prepare_in_small_tasks", "work-*/merged/*/*"),
     "writing": ("prepare", "*.tfrecord-*"),
     "embedding": ("embed", "*.parquet"),
 }
@@ -64,25 +67,32 @@ def beam_args(engine) -> list[str]:
 
 @pytest.fixture(scope="module")
 def commands(shared, model_dir) -> dict[str, list[object]]:
-    """The commands by name, without their outputs and Beam's options."""
+    """The commands by name, without their outputs and Beam's options.
+
+    A name is followed by the arguments of a Python program: a module and its options.
+    """
     shard_bytes = ("--shard_bytes", SHARD_BYTES)
     synthetic = ("--dataset", "synthetic_garments", "--synthetic_size", IMAGES, *shard_bytes)
     examples = shared / "examples"
-    run(["prepare", *synthetic], examples)
+    run(["pipeline", "prepare", *synthetic], examples)
     shutil.copytree(model_dir, shared / "model")
     model = ("--model", shared / "model", "--columns", "id,mean,rate,distortion")
     images = shared / "images"
-    for label in ("even", "odd"):
-        (images / label).mkdir(parents=True)
-        for number in range(30):
-            (images / label / f"{number}.png").write_bytes(png((12, 10, 3), number))
+    many = shared / "many"
+    for directory, number in ((images, 30), (many, 100)):
+        for label in ("even", "odd"):
+            (directory / label).mkdir(parents=True)
+            for seed in range(number):
+                (directory / label / f"{seed}.png").write_bytes(png((12, 10, 3), seed))
     (images / "odd" / "broken.png").write_bytes(png((12, 10, 3))[:40])
     (images / "odd" / "large.png").write_bytes(png((13, 10, 3)))
     return {
-        "prepare": ["prepare", *synthetic],
-        "prepare_folder": ["prepare", "--dataset", images, "--duplicates", "drop"],
-        "embed": ["embed", *model, "--input", examples],
-        "embed_source": ["embed", *model, "--input", images],
+        "prepare": ["pipeline", "prepare", *synthetic],
+        "prepare_folder": ["pipeline", "prepare", "--dataset", images, "--duplicates", "drop"],
+        # So many slices that their runs are merged in levels.
+        "prepare_in_small_tasks": ["tests.small_prepare", FEW_RUNS, "--dataset", many],
+        "embed": ["pipeline", "embed", *model, "--input", examples],
+        "embed_source": ["pipeline", "embed", *model, "--input", images],
     }
 
 
@@ -98,7 +108,7 @@ def local(commands, shared) -> Callable[[str], dict[str, bytes]]:
 def start(words: list[object], output: Path, beam_args: Sequence[str]) -> subprocess.Popen:
     arguments = (*words, "--output", output, "--", *beam_args)
     return subprocess.Popen(
-        module_command("pipeline", *arguments),
+        module_command(*arguments),
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
@@ -124,7 +134,7 @@ def interrupt(
     stop()
     _, errors = process.communicate()
     assert "Traceback" not in errors
-    return [line for line in errors.splitlines() if not line.startswith(process.args[3])]
+    return [line for line in errors.splitlines() if not re.match("(prepare|embed): |  ", line)]
 
 
 @pytest.mark.parametrize("name", ["prepare", "prepare_folder", "embed", "embed_source"])
@@ -173,7 +183,7 @@ def test_a_signal_cancels_the_job_and_the_same_command_goes_on(
 def test_paths_are_relative_to_the_directory_of_the_command(commands, local, shared, beam_args):
     process = subprocess.run(
         module_command(
-            "pipeline", *commands["prepare_folder"], "--output", "relative/folder", "--", *beam_args
+            *commands["prepare_folder"], "--output", "relative/folder", "--", *beam_args
         ),
         cwd=shared,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
