@@ -84,7 +84,7 @@ def test_prepare_goes_on_after_it_is_killed_in_each_phase(tmp_path):
     assert "a worker process was killed" in text.splitlines()[-1]
     code, text, second = stop_in("merged", root, output, subprocess.Popen.terminate)
     assert (code, text.count("Traceback")) == (Stopped.exit_code, 0)
-    assert "prepare: going on with the work of an earlier run" in text
+    assert "prepare: continuing the work of an earlier run" in text
     code, _, third = stop_in("written", root, output, subprocess.Popen.kill)
     assert code == -signal.SIGKILL
     # What was done is not done again.

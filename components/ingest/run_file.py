@@ -204,7 +204,7 @@ class SortedRunReader:
 
 def _damaged(path: epath.Path) -> WorkError:
     return WorkError(
-        f"{path} is damaged: it is part of unfinished work, which cannot go on; remove the "
+        f"{path} is damaged: it is part of unfinished work, which cannot be continued; remove the "
         f"directory {path.parent.parent}, and run the same command again"
     )
 

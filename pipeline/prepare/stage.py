@@ -5,7 +5,8 @@ slice, and leaves its examples as sorted runs on disk. After it, the images' com
 Very many runs are merged into fewer, level by level. Then the duplicates and the number of shards
 are known, and the last pipeline merges the runs into shards.
 
-If the stage is interrupted, the same command goes on: what a task has finished is not done again.
+If the stage is interrupted, the same command continues it: what a task has finished is not done
+again.
 """
 
 from collections import Counter
@@ -96,7 +97,7 @@ def prepare(
     goes_on = work_dir.is_dir()
     with plan.publish(resume=goes_on, overwrite=overwrite, rebuild=retry is not None) as draft:
         if goes_on:
-            console.say("prepare: going on with the work of an earlier run")
+            console.say("prepare: continuing the work of an earlier run")
         dataset_counts, counters, findings = _write_artifact(
             draft,
             work_dir,

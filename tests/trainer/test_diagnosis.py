@@ -44,8 +44,8 @@ def test_the_course_of_a_run_is_judged_by_rate_plus_distortion():
         "beta_unfinished",
     ]
     assert found[0].text == (
-        "the training diverged: 45.00 nats in epoch 2 rose to 1,000,000,000.00 in the last one, 3, "
-        "and the model of epoch 2 is published: try a lower learning rate, or clip_norm"
+        "the training diverged: 45.00 nats in epoch 2 rose to 1,000,000,000.00 in the last epoch, "
+        "3; the model of epoch 2 is published: try a lower learning rate, or clip_norm"
     )
     fell = diagnosis.of_course(rows[:2], published=2, constant_elbo=None, warmup_steps=0, beta=0.5)
     assert [finding.code for finding in fell] == ["underfitting"]

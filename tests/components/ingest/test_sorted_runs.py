@@ -170,11 +170,11 @@ def write_runs(directory, examples: ExampleBatch, cuts: list[int]) -> list[Sorte
     return runs
 
 
-@pytest.mark.parametrize("merged_bytes", [1, 10_000, 8 << 20])
+@pytest.mark.parametrize("merged_bytes", [1, 2_000, 8 << 20])
 def test_runs_are_merged_in_order(merged_bytes, tmp_path, monkeypatch):
     monkeypatch.setattr(sorted_runs, "_MERGED_BYTES", merged_bytes)
-    examples = random_examples(1500)
-    runs = write_runs(tmp_path, examples, [0, 1, 300, 301, 900])
+    examples = random_examples(300)
+    runs = write_runs(tmp_path, examples, [0, 1, 60, 61, 180])
     hashes = hash_ids(examples.ids)
     low, high = NUM_HASHES // 5, NUM_HASHES // 2
     order = [row for row in in_order(examples, hashes) if low <= int(hashes[row]) < high]
