@@ -1,4 +1,4 @@
-"""An image that variations start from, or that a way leads from or to: a file, or an example."""
+"""An image that variations start from, or an end of an interpolation: a file, or an example."""
 
 import dataclasses
 import os

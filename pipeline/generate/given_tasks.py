@@ -68,7 +68,7 @@ class VariationTask:
 
 @dataclasses.dataclass
 class InterpolationTask:
-    """The way from one image to another.
+    """Images between two images.
 
     Attributes:
       subjects: what it is generated with.

@@ -51,20 +51,28 @@ class Subjects:
         return image.load(self.model, self.training_set, self.config.background)
 
     def one_label(self, *images: LoadedImage) -> int | None:
-        """The label of all images: the class that was asked for, or that of the first given image.
+        """The label of all images: the class that was asked for, or that of the given images.
 
         Raises:
-          ConfigError: the model needs one, and there is none.
+          ConfigError: the model needs one, and there is none, or the given images have different
+            ones.
         """
         if not self.classes:
             return None
-        labels = [self.label, *(image.label for image in images)]
-        known = [label for label in labels if label is not None]
+        if self.label is not None:
+            return self.label
+        known = {image.label for image in images if image.label is not None}
         if not known:
             raise ConfigError(
                 f"{self.model.path} is conditioned on classes; choose one with --class"
             )
-        return known[0]
+        if len(known) > 1:
+            names = " and ".join(self.training_set.class_names[label] for label in sorted(known))
+            raise ConfigError(
+                f"the given images are of the classes {names}, but {self.model.path} decodes all "
+                "latents as one class; choose it with --class"
+            )
+        return known.pop()
 
     def images(
         self, vae: "VAE", count: int, latents: Iterable[np.ndarray], labels: int | np.ndarray | None

@@ -152,7 +152,10 @@ def _row(
 
 
 def _tuning_images(dataset: PreparedDataset) -> np.ndarray:
-    """The images that the parameters of the methods are chosen on, none of the scored ones."""
+    """The images that the parameters of the methods are chosen on.
+
+    None of them is scored, unless the dataset has a single split.
+    """
     split = dataset.splits[-2] if len(dataset.splits) > 1 else dataset.splits[0]
     return dataset.head(split, _TUNING_EXAMPLES).images
 
