@@ -116,7 +116,7 @@ def test_the_model_and_the_methods_are_measured_on_the_same_images(subject, caps
     assert compared.images.shape == (4, 5, 28, 28, 1)
     np.testing.assert_array_equal(compared.images[0], to_unit(clean))
     np.testing.assert_array_equal(compared.images[1], noisy)
-    assert "with gaussian:0.2" in compared.subtitle
+    assert "with the noise gaussian:0.2" in compared.subtitle
     assert "denoising 5 examples" in capsys.readouterr().err
 
 
