@@ -1,4 +1,4 @@
-"""Prepare is interrupted in each of its phases, and goes on with what was done."""
+"""Prepare is interrupted in each of its phases, and the same command completes the work."""
 
 import contextlib
 import os

@@ -14,12 +14,10 @@ from components.compression.latents import (
     push_prior,
 )
 from components.model.pixels import to_unit
-from components.model.priors.flow import RealNVP
+from components.model.priors.flow import LOG_SCALE_BOUND, RealNVP
 from components.model.vae import VAE
 
 CPU = "/CPU:0"
-# That of `components.model.priors.flow`.
-_LOG_SCALE_BOUND = 2.0
 # Of the images that go through a network at once, which bounds the memory; part of the format.
 _MOST_PIXELS = 1 << 17
 
@@ -149,4 +147,4 @@ class FlowCoupling:
         with tf.device(CPU):
             outputs = np.asarray(self._conditioner(tf.constant(inputs, tf.float32)))
         raw, shifts = np.split(outputs.astype(np.float64), 2, axis=1)
-        return _LOG_SCALE_BOUND * np.tanh(raw / _LOG_SCALE_BOUND), shifts
+        return LOG_SCALE_BOUND * np.tanh(raw / LOG_SCALE_BOUND), shifts

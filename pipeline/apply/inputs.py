@@ -237,7 +237,7 @@ class ConvertedSource:
                 "with --overwrite"
             )
         if dataset.image_shape != self._shape:
-            # Nothing is to be resumed: the same command takes the folder when it has been mended.
+            # There is no work to resume. The user corrects the folder and runs the same command.
             self.finish(directory)
             raise ConfigError(
                 f"most images of {self._config.dataset} are {format_shape(dataset.image_shape)} "

@@ -27,7 +27,7 @@ class Probe(beam.DoFn):
     Counters reach the launcher on every runner, and a job that only counts does not fail.
 
     Args:
-      source: the source code of this module, which stands for an instance when it is pickled.
+      source: the source code of this module. An instance is pickled as this text.
     """
 
     def __init__(self, source: str):

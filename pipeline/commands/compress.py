@@ -3,8 +3,7 @@
 import argparse
 from typing import Any
 
-from components.base import command_line
-from components.base.config import add_options, from_mapping, pop_fields
+from components.base.config import add_options
 from pipeline.commands import options
 from pipeline.commands.command import Command
 from pipeline.compress.config import CompressConfig
@@ -24,21 +23,14 @@ was interrupted continues with the blocks that are missing.
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     options.add_model(parser)
-    parser.add_argument(
+    options.add_path(
+        parser,
         "--input",
-        required=True,
-        type=command_line.path,
-        metavar="INPUT",
-        help="folder of images; directory of a prepared dataset; or a path of some of its TFRecord "
+        "INPUT",
+        "folder of images; directory of a prepared dataset; or a path of some of its TFRecord "
         "files, in quotes, with the wildcards * and ?",
     )
-    parser.add_argument(
-        "--output",
-        required=True,
-        type=command_line.path,
-        metavar="FILE",
-        help="file to write, such as images.vaez",
-    )
+    options.add_path(parser, "--output", "FILE", "file to write, such as images.vaez")
     add_options(parser, CompressConfig)
     parser.add_argument(
         "--estimate",
@@ -53,9 +45,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _execute(values: dict[str, Any]) -> None:
-    config = from_mapping(
-        CompressConfig, pop_fields(values, CompressConfig), where=options.COMMAND_LINE
-    )
+    config = options.settings(CompressConfig, values)
 
     from pipeline.compress.compress import compress
 

@@ -3,7 +3,6 @@
 import argparse
 from typing import Any
 
-from components.base import command_line
 from pipeline.commands import options
 from pipeline.commands.command import Command
 
@@ -19,13 +18,7 @@ numbers with it: on another one it ends with an error, never with other images.
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     options.add_model(parser, "directory of the model that compressed the images")
-    parser.add_argument(
-        "--input",
-        required=True,
-        type=command_line.path,
-        metavar="FILE",
-        help="file that compress wrote",
-    )
+    options.add_path(parser, "--input", "FILE", "file that compress wrote")
     options.add_directory(parser, "--output", "directory to write the images to")
     parser.add_argument(
         "--salvage",

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from components.base.config import add_options, from_mapping, pop_fields
+from components.base.config import add_options
 from pipeline.commands import options
 from pipeline.commands.command import Command
 from pipeline.denoise.config import DenoiseConfig
@@ -35,9 +35,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _execute(values: dict[str, Any]) -> None:
-    config = from_mapping(
-        DenoiseConfig, pop_fields(values, DenoiseConfig), where=options.COMMAND_LINE
-    )
+    config = options.settings(DenoiseConfig, values)
     arguments = options.apply_arguments(values)
 
     from pipeline.denoise.stage import denoise

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from components.base.config import add_options, from_mapping, pop_fields
+from components.base.config import add_options
 from pipeline.apply.config import EmbedConfig
 from pipeline.commands import options
 from pipeline.commands.command import Command
@@ -35,7 +35,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _execute(values: dict[str, Any]) -> None:
-    config = from_mapping(EmbedConfig, pop_fields(values, EmbedConfig), where=options.COMMAND_LINE)
+    config = options.settings(EmbedConfig, values)
     arguments = options.apply_arguments(values)
 
     from pipeline.apply.embed import embed

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from components.base.config import add_options, from_mapping, pop_fields
+from components.base.config import add_options
 from pipeline.commands import options
 from pipeline.commands.command import Command
 from pipeline.evaluate.config import EvaluateConfig
@@ -33,9 +33,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _execute(values: dict[str, Any]) -> None:
-    config = from_mapping(
-        EvaluateConfig, pop_fields(values, EvaluateConfig), where=options.COMMAND_LINE
-    )
+    config = options.settings(EvaluateConfig, values)
     requirements = options.requirements(values, config.metrics)
 
     from pipeline.evaluate.stage import evaluate

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from components.base.config import add_options, from_mapping, pop_fields
+from components.base.config import add_options
 from pipeline.commands import options
 from pipeline.commands.command import Command
 from pipeline.export.config import ExportConfig
@@ -28,9 +28,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _execute(values: dict[str, Any]) -> None:
-    config = from_mapping(
-        ExportConfig, pop_fields(values, ExportConfig), where=options.COMMAND_LINE
-    )
+    config = options.settings(ExportConfig, values)
 
     from pipeline.export.stage import export
 

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from components.base.config import add_options, from_mapping, pop_fields
+from components.base.config import add_options
 from pipeline.commands import options
 from pipeline.commands.command import Command
 from pipeline.generate.config import GenerateConfig
@@ -51,9 +51,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _execute(values: dict[str, Any]) -> None:
-    config = from_mapping(
-        GenerateConfig, pop_fields(values, GenerateConfig), where=options.COMMAND_LINE
-    )
+    config = options.settings(GenerateConfig, values)
 
     from pipeline.generate.stage import generate
 

@@ -3,8 +3,7 @@
 import argparse
 from typing import Any
 
-from components.base import command_line
-from components.base.config import add_options, from_mapping, pop_fields
+from components.base.config import add_options
 from pipeline.commands import options
 from pipeline.commands.command import Command
 from pipeline.neighbours.config import NeighboursConfig
@@ -37,26 +36,26 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "--outliers", action="store_true", help="list the rows of the highest outlier scores"
     )
     search.add_argument("--duplicates", action="store_true", help="list groups of near duplicates")
-    parser.add_argument(
+    options.add_path(
+        parser,
         "--model",
-        type=command_line.path,
-        metavar="DIR",
-        help="directory of the model that made the tables, for an image file [the one in the "
+        "DIR",
+        "directory of the model that made the tables, for an image file [the one in the "
         "manifest of the tables]",
+        required=False,
     )
-    parser.add_argument(
+    options.add_path(
+        parser,
         "--output",
-        type=command_line.path,
-        metavar="DIR",
-        help="directory to write the rows and the contact sheet to [show the table only]",
+        "DIR",
+        "directory to write the rows and the contact sheet to [show the table only]",
+        required=False,
     )
     add_options(parser, NeighboursConfig)
 
 
 def _execute(values: dict[str, Any]) -> None:
-    config = from_mapping(
-        NeighboursConfig, pop_fields(values, NeighboursConfig), where=options.COMMAND_LINE
-    )
+    config = options.settings(NeighboursConfig, values)
 
     from pipeline.neighbours import stage
 

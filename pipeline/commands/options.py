@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from components.base import command_line
 from components.base.config import add_options, from_mapping, pop_fields
@@ -12,7 +12,8 @@ from pipeline.prepare.config import PrepareConfig
 if TYPE_CHECKING:
     from pipeline.evaluate.gates import Requirements
 
-COMMAND_LINE = "the command line"
+_Config = TypeVar("_Config")
+_COMMAND_LINE = "the command line"
 # Fields of PrepareConfig that do not say how to read a source: the model decides the size and the
 # channels.
 _NO_SOURCE_OPTIONS = (
@@ -24,9 +25,27 @@ _NO_SOURCE_OPTIONS = (
 )
 
 
+def settings(config_type: type[_Config], values: dict[str, Any]) -> _Config:
+    """The settings of a type among the values of the options; removes them from the values.
+
+    Raises:
+      ConfigError: a setting is not valid.
+    """
+    return from_mapping(config_type, pop_fields(values, config_type), where=_COMMAND_LINE)
+
+
+def add_path(
+    parser: argparse.ArgumentParser, option: str, metavar: str, help: str, *, required: bool = True
+) -> None:
+    """Adds an option for a path."""
+    parser.add_argument(
+        option, required=required, type=command_line.path, metavar=metavar, help=help
+    )
+
+
 def add_directory(parser: argparse.ArgumentParser, option: str, help: str) -> None:
     """Adds a required option for a directory."""
-    parser.add_argument(option, required=True, type=command_line.path, metavar="DIR", help=help)
+    add_path(parser, option, "DIR", help)
 
 
 def add_model(
@@ -38,12 +57,11 @@ def add_model(
 
 def add_input(parser: argparse.ArgumentParser) -> None:
     """Adds the option for images of any source."""
-    parser.add_argument(
+    add_path(
+        parser,
         "--input",
-        required=True,
-        type=command_line.path,
-        metavar="INPUT",
-        help="directory of a prepared dataset; a path of some of its TFRecord files, in "
+        "INPUT",
+        "directory of a prepared dataset; a path of some of its TFRecord files, in "
         "quotes, with the wildcards * and ?; or what --dataset of prepare takes",
     )
 
@@ -60,7 +78,7 @@ def apply_arguments(values: dict[str, Any]) -> dict[str, Any]:
       ConfigError: an option of the source or of Beam is not valid.
     """
     given = pop_fields(values, PrepareConfig)
-    config = from_mapping(PrepareConfig, given, where=COMMAND_LINE)
+    config = from_mapping(PrepareConfig, given, where=_COMMAND_LINE)
     check_beam_options(values["beam_args"])
     pattern = values.pop("input")
     return {
@@ -76,7 +94,7 @@ def prepare_config(values: dict[str, Any]) -> PrepareConfig:
     Raises:
       ConfigError: a setting is not valid, or the dataset is unknown.
     """
-    config = from_mapping(PrepareConfig, pop_fields(values, PrepareConfig), where=COMMAND_LINE)
+    config = settings(PrepareConfig, values)
     data_dir = config.data_dir or dataset_names.default_data_dir()
     dataset_names.check_dataset(config.dataset, data_dir, config.features)
     return config

@@ -3,8 +3,8 @@
 import argparse
 from typing import Any
 
-from components.base import command_line, console
-from components.base.config import add_options, from_mapping, pop_fields
+from components.base import console
+from components.base.config import add_options
 from pipeline.commands import options
 from pipeline.commands.command import Command
 from pipeline.evaluate.config import EvaluateConfig
@@ -28,11 +28,12 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preset", default="mlp", help=f"named configuration: {', '.join(preset_names())} [mlp]"
     )
-    parser.add_argument(
+    options.add_path(
+        parser,
         "--config",
-        type=command_line.path,
-        metavar="FILE",
-        help="YAML file of fields that override the preset's",
+        "FILE",
+        "YAML file of fields that override the preset's",
+        required=False,
     )
     add_options(parser, PrepareConfig)
     add_options(parser, TrainConfig, hide_defaults=preset_fields())
@@ -45,13 +46,9 @@ def _execute(values: dict[str, Any]) -> None:
     names = ("run", "preset", "config", "overwrite", "verify", "beam_args")
     directory, preset, file, overwrite, verify, beam_args = map(values.pop, names)
     prepare_config = options.prepare_config(values)
-    evaluate_config = from_mapping(
-        EvaluateConfig, pop_fields(values, EvaluateConfig), where=options.COMMAND_LINE
-    )
+    evaluate_config = options.settings(EvaluateConfig, values)
     requirements = options.requirements(values, evaluate_config.metrics)
-    run_options = from_mapping(
-        RunOptions, pop_fields(values, RunOptions), where=options.COMMAND_LINE
-    )
+    run_options = options.settings(RunOptions, values)
     train_config = load_config(preset, file=file, overrides=values)
     options.check_beam_options(beam_args)
 

@@ -11,7 +11,7 @@ from components.model.priors.prior import Prior
 
 # Largest absolute logarithm of the factor by which one coupling scales a latent. The density of
 # latents far from all training examples then stays finite, and so do its gradients.
-_LOG_SCALE_BOUND = 2.0
+LOG_SCALE_BOUND = 2.0
 
 
 class RealNVP(Prior):
@@ -100,7 +100,7 @@ class RealNVP(Prior):
         if condition is not None:
             inputs = tf.concat([inputs, condition], axis=-1)
         raw, shift = tf.split(conditioner(inputs), 2, axis=-1)
-        return _LOG_SCALE_BOUND * tf.tanh(raw / _LOG_SCALE_BOUND), shift
+        return LOG_SCALE_BOUND * tf.tanh(raw / LOG_SCALE_BOUND), shift
 
 
 def _conditioner(
