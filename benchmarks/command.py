@@ -41,6 +41,26 @@ def parser(prog: str, description: str | None, sections: Collection[str]) -> com
     return parser
 
 
+def named_numbers(text: str, *, option: str, form: str) -> tuple[str, list[float]]:
+    """A name and the numbers after it, of the text of an option, such as `a paper:1e9:99.5`.
+
+    Args:
+      text: what the user wrote; the name may contain colons.
+      option: its name, for the message.
+      form: what it must be, such as `NAME:FLOPS:NATS`.
+
+    Raises:
+      ConfigError: the text has another form.
+    """
+    name, *numbers = text.rsplit(":", form.count(":"))
+    try:
+        if len(numbers) == form.count(":"):
+            return name, [float(number) for number in numbers]
+    except ValueError:
+        pass
+    raise ConfigError(f"{option} must be {form}. Received: {text!r}")
+
+
 def positive(option: str) -> Callable[[str], int]:
     """The type of an option that takes a number of at least 1."""
 

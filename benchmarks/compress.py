@@ -21,7 +21,7 @@ from benchmarks import command, machine
 from benchmarks.image_formats import CodedSize, peers
 from benchmarks.tables import at_most, table
 from components.base import command_line, tensorflow_setup
-from components.base.errors import ConfigError, WorkError
+from components.base.errors import WorkError
 from components.base.shapes import format_shape
 from components.compression.archive import Archive
 from components.data.examples import ExampleBatch
@@ -132,11 +132,8 @@ def _table(sizes: Iterable[CodedSize], values: int) -> str:
 
 def published(text: str) -> Bar:
     """The bar of a figure from elsewhere, of `NAME:BITS`."""
-    name, _, bits = text.rpartition(":")
-    try:
-        return Bar(name, float(bits), "published")
-    except ValueError:
-        raise ConfigError(f"--point must be NAME:BITS. Received: {text!r}") from None
+    name, (bits,) = command.named_numbers(text, option="--point", form="NAME:BITS")
+    return Bar(name, bits, "published")
 
 
 def _draw(

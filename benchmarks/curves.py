@@ -15,6 +15,7 @@ from etils import epath
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullLocator
 
+from benchmarks import command
 from components.base import command_line, console, tensorflow_setup
 from components.base.errors import ConfigError
 from components.base.manifest import Artifact, load_artifact
@@ -89,11 +90,8 @@ class Point:
     @staticmethod
     def parse(text: str) -> "Point":
         """Parses `NAME:FLOPS:NATS`."""
-        try:
-            name, flops, nats = text.rsplit(":", 2)
-            return Point(name, float(flops), float(nats))
-        except ValueError:
-            raise ConfigError(f"--point must be NAME:FLOPS:NATS. Received: {text!r}") from None
+        name, numbers = command.named_numbers(text, option="--point", form="NAME:FLOPS:NATS")
+        return Point(name, *numbers)
 
 
 @matplotlib.rc_context(STYLE)

@@ -14,8 +14,8 @@ from etils import epath
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 
+from benchmarks import command
 from components.base import command_line, console, tensorflow_setup
-from components.base.errors import ConfigError
 from components.base.manifest import load_artifact
 from components.figures.mosaic import mosaic
 from components.figures.style import GRAY, PALE, STYLE, new_figure, save
@@ -38,11 +38,8 @@ class Size:
     @staticmethod
     def parse(text: str) -> "Size":
         """Parses `NAME:BITS`."""
-        try:
-            name, bits = text.rsplit(":", 1)
-            return Size(name, float(bits))
-        except ValueError:
-            raise ConfigError(f"--size must be NAME:BITS. Received: {text!r}") from None
+        name, numbers = command.named_numbers(text, option="--size", form="NAME:BITS")
+        return Size(name, *numbers)
 
 
 def denoised(model: epath.PathLike, examples: epath.PathLike) -> np.ndarray:
