@@ -24,6 +24,7 @@ from components.data.examples import ExampleBatch, hash_ids
 from components.ingest import run_file, sorted_runs
 from components.ingest.sorted_runs import NUM_HASHES
 from pipeline.prepare.stage import prepare
+from tests.components.ingest.runs import read_run
 from tests.conftest import tiny_prepare_config
 
 URL = "s3://bucket"
@@ -210,9 +211,7 @@ def test_only_the_requested_part_of_a_remote_sorted_run_is_read(bucket, monkeypa
     assert 30 < len(rows.examples) < 100
     monkeypatch.undo()
     assert ids == sorted_runs.id_and_label_columns(local)[0]
-    expected = sorted_runs.read(
-        local, (16, 16, 3), NUM_HASHES // 2, NUM_HASHES // 2 + NUM_HASHES // 64
-    )
+    expected = read_run(local, (16, 16, 3), NUM_HASHES // 2, NUM_HASHES // 2 + NUM_HASHES // 64)
     np.testing.assert_array_equal(rows.examples.images, expected.examples.images)
     assert (rows.first, rows.examples.ids) == (expected.first, expected.examples.ids)
     # All images are 3 MB; the keys and the ids of an example are 40 bytes, in blocks of 1024.

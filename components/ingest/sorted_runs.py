@@ -135,12 +135,6 @@ def _joined(ranges: list[RunRange]) -> RunRange:
     return joined.take(sort_order(joined.hashes, joined.examples.ids))
 
 
-def read(path: epath.Path, shape: Shape, low: int, high: int) -> RunRange:
-    """Reads the examples of a run with hashes in [low, high); `shape` is that of the images."""
-    with open_run(path) as run:
-        return run.read(shape, low, high)
-
-
 def hash_column(path: epath.Path) -> np.ndarray:
     """Reads the hashes of a run's ids: uint64, shape [N], in ascending order."""
     with open_run(path) as run:

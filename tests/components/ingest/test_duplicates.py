@@ -9,6 +9,7 @@ from components.data.examples import ExampleBatch, hash_ids
 from components.ingest import duplicates, sorted_runs
 from components.ingest.duplicates import Duplicate
 from components.ingest.sorted_runs import NUM_HASHES, SortedRun
+from tests.components.ingest.runs import read_run
 
 SHAPE = (2, 3, 1)
 
@@ -26,7 +27,7 @@ def all_examples(directory, runs) -> list[tuple[SortedRun, int, str, bytes, int,
     """Every example of the runs: run, row, id, pixels, hash, label."""
     found = []
     for run in runs:
-        content = sorted_runs.read(directory / run.file, SHAPE, 0, NUM_HASHES)
+        content = read_run(directory / run.file, SHAPE, 0, NUM_HASHES)
         for row, example_id in enumerate(content.examples.ids):
             pixels = content.examples.images[row].tobytes()
             label = int(content.examples.labels[row])

@@ -9,6 +9,7 @@ from components.data.examples import ExampleBatch
 from components.ingest import sorted_runs
 from components.ingest.run_file import new_run, open_run
 from components.ingest.sorted_runs import NUM_HASHES
+from tests.components.ingest.runs import read_run
 from tests.components.ingest.test_sorted_runs import (
     SHAPE,
     assert_contains,
@@ -40,7 +41,7 @@ def test_any_partition_of_the_hash_range_gives_all_examples(path):
     ):
         first = 0
         for low, high in itertools.pairwise(sorted({0, *inner, NUM_HASHES})):
-            content = sorted_runs.read(path, SHAPE, low, high)
+            content = read_run(path, SHAPE, low, high)
             assert content.first == first
             stop = first + len(content.examples)
             assert_contains(content, hashes[first:stop], examples.part(first, stop))
@@ -74,9 +75,7 @@ def owned_bytes(array: np.ndarray) -> int:
 @pytest.mark.parametrize("share", [1, 3, 500])
 def test_a_range_keeps_only_its_own_memory_alive(share, path):
     write(path, random_examples(6000))
-    content = sorted_runs.read(
-        path, SHAPE, NUM_HASHES // 3, NUM_HASHES // 3 + NUM_HASHES // share // 2
-    )
+    content = read_run(path, SHAPE, NUM_HASHES // 3, NUM_HASHES // 3 + NUM_HASHES // share // 2)
     assert 0 < len(content.examples) < 3300 / share + 10
     for array in (content.hashes, content.examples.images, content.examples.labels):
         assert owned_bytes(array) == array.nbytes
@@ -89,7 +88,7 @@ def test_a_range_without_hashes_is_empty(path):
         (int(hashes[4]) + 1, int(hashes[5]), 5),
         (int(hashes[-1]) + 1, NUM_HASHES, 100),
     ):
-        content = sorted_runs.read(path, SHAPE, low, high)
+        content = read_run(path, SHAPE, low, high)
         assert (content.first, len(content.examples), content.hashes.size) == (first, 0, 0)
         assert content.examples.images.shape == (0, *SHAPE)
 
@@ -98,9 +97,9 @@ def test_a_range_without_hashes_is_empty(path):
 def test_large_images(size, path):
     shape = (700, 600, 3)
     hashes, examples = write(path, random_examples(size, shape))
-    assert_contains(sorted_runs.read(path, shape, 0, NUM_HASHES), hashes, examples)
+    assert_contains(read_run(path, shape, 0, NUM_HASHES), hashes, examples)
     for row, value in enumerate(hashes.tolist()):
-        content = sorted_runs.read(path, shape, value, value + 1)
+        content = read_run(path, shape, value, value + 1)
         assert content.first == row
         assert_contains(content, hashes[row : row + 1], examples.part(row, row + 1))
 
@@ -109,12 +108,12 @@ def test_large_images(size, path):
 def test_a_run_that_is_written_in_parts_reads_back(size, path):
     """The parts have other sizes than the blocks of the file."""
     hashes, examples = write(path, random_examples(size))
-    content = sorted_runs.read(path, SHAPE, 0, NUM_HASHES)
+    content = read_run(path, SHAPE, 0, NUM_HASHES)
     with new_run(path) as run:
         for start in range(0, size, 700):
             rows = np.arange(start, min(start + 700, size))
             run.add(content.take(rows))
-    again = sorted_runs.read(path, SHAPE, 0, NUM_HASHES)
+    again = read_run(path, SHAPE, 0, NUM_HASHES)
     assert_contains(again, hashes, examples)
     np.testing.assert_array_equal(again.digests, content.digests)
     with open_run(path) as run:
@@ -142,7 +141,7 @@ def test_a_damaged_run_is_named(damage, path):
         }[damage]
     )
     with pytest.raises(WorkError, match=r"run is damaged: .*; remove the directory \S+, and run"):
-        sorted_runs.read(path, SHAPE, 0, NUM_HASHES)
+        read_run(path, SHAPE, 0, NUM_HASHES)
 
 
 def bytes_read() -> int:

@@ -7,6 +7,7 @@ from components.data.examples import ExampleBatch, hash_ids
 from components.ingest import sorted_runs
 from components.ingest.run_file import RunRange
 from components.ingest.sorted_runs import NUM_HASHES, SortedRun
+from tests.components.ingest.runs import read_run
 
 SHAPE = (16, 16, 1)
 
@@ -49,7 +50,7 @@ def path(tmp_path):
 @pytest.mark.parametrize("size", [1, 2, 3, 700])
 def test_a_run_reads_back_in_order(size, shape, path):
     hashes, examples = write(path, random_examples(size, shape))
-    content = sorted_runs.read(path, shape, 0, NUM_HASHES)
+    content = read_run(path, shape, 0, NUM_HASHES)
     assert content.first == 0
     assert_contains(content, hashes, examples)
     assert (content.hashes.dtype, content.examples.images.dtype) == (np.uint64, np.uint8)
@@ -66,12 +67,12 @@ def test_examples_with_one_hash_are_together_in_the_order_of_their_ids(value, pa
     examples = random_examples(4000)
     hashes, ordered = write(path, examples, np.full(4000, value, np.uint64))
     assert ordered.ids == sorted(examples.ids)
-    content = sorted_runs.read(path, SHAPE, value, value + 1)
+    content = read_run(path, SHAPE, value, value + 1)
     assert content.first == 0
     assert_contains(content, hashes, ordered)
     for low, high in ((0, value), (value + 1, NUM_HASHES)):
         if low < high:
-            assert len(sorted_runs.read(path, SHAPE, low, high).examples) == 0
+            assert len(read_run(path, SHAPE, low, high).examples) == 0
 
 
 def test_the_order_is_by_hash_and_then_by_id():
@@ -104,12 +105,12 @@ def test_a_run_is_replaced_atomically_without_leftovers(tmp_path):
     write(tmp_path / "run", random_examples(900))
     hashes, examples = write(tmp_path / "run", random_examples(3, seed=1))
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
-    assert_contains(sorted_runs.read(tmp_path / "run", SHAPE, 0, NUM_HASHES), hashes, examples)
+    assert_contains(read_run(tmp_path / "run", SHAPE, 0, NUM_HASHES), hashes, examples)
 
 
 def test_what_was_read_does_not_change_with_the_file(path):
     hashes, examples = write(path, random_examples(50))
-    content, digests = sorted_runs.read(path, SHAPE, 0, NUM_HASHES), sorted_runs.digest_column(path)
+    content, digests = read_run(path, SHAPE, 0, NUM_HASHES), sorted_runs.digest_column(path)
     expected = digests.copy()
     # Overwritten in place: memory mapped to the file would change.
     path.write_bytes(bytes(path.stat().st_size))
@@ -121,11 +122,11 @@ def test_dropped_rows_are_left_out_of_any_range(path):
     hashes, examples = write(path, random_examples(200))
     dropped = frozenset({0, 57, 100, 101, 199})
     kept = np.array(sorted(set(range(200)) - dropped))
-    everything = sorted_runs.read(path, SHAPE, 0, NUM_HASHES)
+    everything = read_run(path, SHAPE, 0, NUM_HASHES)
     assert_contains(everything.without(dropped), hashes[kept], examples.take(kept))
     assert_contains(everything.without(frozenset()), hashes, examples)
     parts = [
-        sorted_runs.read(path, SHAPE, low, high).without(dropped)
+        read_run(path, SHAPE, low, high).without(dropped)
         for low, high in itertools.pairwise([0, int(hashes[57]), int(hashes[101]), NUM_HASHES])
     ]
     assert [len(part.examples) for part in parts] == [56, 42, 97]
@@ -152,7 +153,7 @@ def test_digests_do_not_depend_on_the_run(tmp_path):
     examples = random_examples(40)
     write(tmp_path / "all", examples)
     write(tmp_path / "one", ExampleBatch(["another id"], examples.images[7:8], examples.labels[:1]))
-    content = sorted_runs.read(tmp_path / "all", SHAPE, 0, NUM_HASHES)
+    content = read_run(tmp_path / "all", SHAPE, 0, NUM_HASHES)
     row = content.examples.ids.index(examples.ids[7])
     np.testing.assert_array_equal(
         sorted_runs.digest_column(tmp_path / "one")[0],

@@ -14,6 +14,7 @@ from components.ingest.rejection import Reason
 from components.ingest.sorted_runs import NUM_HASHES, SortedRun
 from pipeline.prepare.messages import ReadReport
 from pipeline.prepare.shard_plan import Assignment, ShardPlan, common_shape, plan_shards
+from tests.components.ingest.runs import read_run
 
 SHAPE = (4, 5, 1)
 IMAGE_BYTES = 20
@@ -52,7 +53,7 @@ def ids_by_shard(plan: ShardPlan, runs, directory) -> dict[str, list[str]]:
         ids = shards.setdefault(task.file, [])
         for run in runs:
             if run.split == task.source_split:
-                rows = sorted_runs.read(directory / run.file, SHAPE, 0, NUM_HASHES)
+                rows = read_run(directory / run.file, SHAPE, 0, NUM_HASHES)
                 dropped = task.dropped.get(run.file, frozenset())
                 ids += [
                     example_id
