@@ -3,7 +3,7 @@
 import contextlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from etils import epath
@@ -12,11 +12,20 @@ from components.base.errors import UserError
 from components.ingest.ledger import InputTally
 from components.ingest.sorted_runs import SortedRun
 from pipeline.beam import report_progress, worker_pool
-from pipeline.prepare import listing, merge_plan, rejections, reports, workers
+from pipeline.prepare import (
+    deduplication,
+    listing,
+    merge_plan,
+    rejections,
+    reports,
+    shard_plan,
+    workers,
+)
 from pipeline.prepare.messages import (
     MergeTask,
     QuarantineReport,
     QuarantineTask,
+    RangeTask,
     ReadReport,
     ShardFormat,
     WriteReport,
@@ -27,6 +36,7 @@ from pipeline.prepare.read_plan import ReadPlan
 # With fewer inputs and slices, a single process finishes before a pool would have started.
 _MIN_INPUTS_FOR_POOL = 1000
 _MIN_SLICES_FOR_POOL = 5
+_COMPARED = {deduplication.IDS: "compared the ids", deduplication.PIXELS: "compared the pixels"}
 
 
 def work_directory(directory: epath.Path, key: str) -> epath.Path:
@@ -145,6 +155,39 @@ def _run_merges(tasks: Sequence[MergeTask], work_dir: epath.Path, options: dict[
     directory.mkdir(exist_ok=True)
     with report_progress.shown(work, directory, "*.json"):
         run_tasks(tasks, workers.merge, work_dir, **options)
+
+
+def compare(
+    folder: epath.Path,
+    tasks: Sequence[RangeTask],
+    function: Callable[..., Any],
+    *arguments: Any,
+    options: dict[str, Any],
+) -> None:
+    """Runs a function of `pipeline.prepare.deduplication` for each task.
+
+    Args:
+      folder: the folder for the reports.
+      tasks: the tasks.
+      function: the function.
+      arguments: its further arguments.
+      options: the options of `beam_options`.
+    """
+    if len(tasks) == 1:
+        # A pipeline would take longer to start.
+        shard_plan.run_here(folder, tasks, function, *arguments)
+        return
+    what = _COMPARED.get(folder.name, "counted the images")
+    work = report_progress.Work(
+        label="comparing",
+        unit="ranges",
+        total=len(tasks),
+        count=lambda path: {"ranges": 1},
+        line=lambda sums: f"prepare: {what} of {sums['ranges']:,} of {len(tasks):,} ranges",
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    with report_progress.shown(work, folder, "*.json"):
+        run_tasks(tasks, function, *arguments, **options)
 
 
 def write_shards(

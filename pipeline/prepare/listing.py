@@ -2,11 +2,10 @@
 
 Runners send all tasks to their workers in one message, of at most 2 GB in many of them. The names
 of a hundred million files are longer. So a task that names its inputs has a line in a file, which
-its worker reads, and carries the place of this line. Another file lists the sorted runs of a split,
-all of which every shard of the split reads.
+its worker reads, and carries the place of this line. Another file lists the sorted runs, which
+every shard reads.
 """
 
-import collections
 import dataclasses
 import json
 from collections.abc import Iterable, Sequence
@@ -18,24 +17,17 @@ from components.ingest.sorted_runs import SortedRun
 from pipeline.prepare.messages import ReadTask
 
 LISTING = "listing.jsonl"
+RUNS = "runs.jsonl"
 
 
 def write_runs(runs: Iterable[SortedRun], work_dir: epath.Path) -> None:
     """Lists the sorted runs that shards are written from, for `read_runs`."""
-    by_split: dict[str, list[SortedRun]] = collections.defaultdict(list)
-    for run in runs:
-        by_split[run.split].append(run)
-    for split, members in by_split.items():
-        json_lines.write(_runs_file(split, work_dir), map(dataclasses.asdict, members))
+    json_lines.write(work_dir / RUNS, map(dataclasses.asdict, runs))
 
 
-def read_runs(split: str, work_dir: epath.Path) -> list[SortedRun]:
-    """The sorted runs of a split of the source, in order."""
-    return list(map(SortedRun.from_json, json_lines.read(_runs_file(split, work_dir))))
-
-
-def _runs_file(split: str, work_dir: epath.Path) -> epath.Path:
-    return work_dir / f"runs-{split}.jsonl"
+def read_runs(work_dir: epath.Path) -> list[SortedRun]:
+    """The sorted runs that shards are written from."""
+    return list(map(SortedRun.from_json, json_lines.read(work_dir / RUNS)))
 
 
 def write(tasks: Sequence[ReadTask], work_dir: epath.Path) -> list[ReadTask]:

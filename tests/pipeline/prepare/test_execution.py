@@ -4,9 +4,9 @@ from etils import epath
 from components.base.errors import WorkError
 from components.ingest.sorted_runs import NUM_HASHES
 from pipeline.beam import worker_pool
-from pipeline.prepare import execution, listing, merge_plan, read_plan, workers
+from pipeline.prepare import execution, merge_plan, read_plan, workers
 from pipeline.prepare.messages import QuarantineTask, ShardFormat, WriteTask
-from tests.pipeline.prepare.listed_source import SHAPE, ListedSource, examples
+from tests.pipeline.prepare.listed_source import SHAPE, ListedSource, examples, plan_runs
 
 
 def reads(num_inputs: int, per_slice: int) -> read_plan.ReadPlan:
@@ -95,15 +95,15 @@ def test_all_pipelines_report_their_results_and_their_progress(
     # Merging again finds its reports.
     assert execution.merged(runs, work_dir, {}) == merged
     capsys.readouterr()
-    listing.write_runs(merged, work_dir)
+    plan = plan_runs(merged, work_dir)
     half = NUM_HASHES // 2
     tasks = [
-        WriteTask("train", "train", "one", 0, half, 85, {}),
-        WriteTask("train", "train", "two", half, NUM_HASHES, 85, {}),
-        QuarantineTask(0, "train", [], []),
+        WriteTask("train", "train", "one", 0, half, 85),
+        WriteTask("train", "train", "two", half, NUM_HASHES, 85),
+        QuarantineTask(0, "train", []),
     ]
     written, quarantined, counters = execution.write_shards(
-        tasks, ShardFormat(SHAPE, num_classes=3), work_dir, tmp_path, {}
+        tasks, ShardFormat(SHAPE, 3, plan.ranges), work_dir, tmp_path, {}
     )
     assert [report.file for report in written] == ["one", "two"]
     assert sum(report.kept.total for report in written) == 170
