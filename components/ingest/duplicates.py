@@ -25,13 +25,12 @@ def same_pixels(table: KeyTable) -> list[list[int]]:
 
 def _groups(values: np.ndarray, key: Callable[[int], Hashable]) -> list[list[int]]:
     """Groups of indices with equal keys, among those with equal values."""
-    order = np.argsort(values, kind="stable")
-    equal = values[order][1:] == values[order][:-1]
-    is_repeated = np.zeros(len(values), bool)
-    is_repeated[1:] |= equal
-    is_repeated[:-1] |= equal
+    ordered = np.sort(values)
+    repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    if not repeated.size:
+        return []
     groups: dict[Hashable, list[int]] = collections.defaultdict(list)
-    for index in order[is_repeated].tolist():
+    for index in np.flatnonzero(np.isin(values, repeated)).tolist():
         groups[key(index)].append(index)
     # Examples with the same hash may still have different keys.
     return [group for group in groups.values() if len(group) > 1]

@@ -10,7 +10,8 @@ All numbers are little-endian.
 """
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+import zlib
+from collections.abc import Sequence
 
 import numpy as np
 from etils import epath
@@ -31,6 +32,7 @@ _KEY = np.dtype(
         ("id_end", "<u8"),
     ]
 )
+_PIECE = 1 << 16  # keys or bytes that are read or written at once
 _ENTRY = np.dtype([("key", "<u8"), ("id_byte", "<u8")])
 
 
@@ -60,21 +62,28 @@ class KeyTable:
         ends = self.keys["id_end"]
         starts = np.concatenate([np.zeros(1, np.uint64), ends[:-1]])
         keys = self.keys[indices]
-        bounds = zip(starts[indices].tolist(), ends[indices].tolist(), strict=True)
         keys["id_end"] = np.cumsum(ends[indices] - starts[indices])
-        return KeyTable(keys, b"".join([self.ids[start:end] for start, end in bounds]))
+        ids = []
+        for first in range(0, len(indices), _PIECE):
+            piece = indices[first : first + _PIECE]
+            bounds = zip(starts[piece].tolist(), ends[piece].tolist(), strict=True)
+            ids.append(b"".join([self.ids[start:end] for start, end in bounds]))
+        return KeyTable(keys, b"".join(ids))
 
 
-def concatenate(tables: Iterable[KeyTable]) -> KeyTable:
+def concatenate(tables: Sequence[KeyTable]) -> KeyTable:
     """The examples of several tables."""
-    keys, ids, size = [np.empty(0, _KEY)], [], 0
+    if len(tables) == 1:
+        return tables[0]
+    keys = np.empty(sum(map(len, tables)), _KEY)
+    start = id_bytes = 0
     for table in tables:
-        moved = table.keys.copy()
-        moved["id_end"] += np.uint64(size)
-        keys.append(moved)
-        ids.append(table.ids)
-        size += len(table.ids)
-    return KeyTable(np.concatenate(keys), b"".join(ids))
+        part = keys[start : start + len(table)]
+        part[:] = table.keys
+        part["id_end"] += np.uint64(id_bytes)
+        start += len(table)
+        id_bytes += len(table.ids)
+    return KeyTable(keys, b"".join([table.ids for table in tables]))
 
 
 def read_runs(
@@ -103,8 +112,8 @@ def read_runs(
     return concatenate(tables)
 
 
-def write(path: epath.Path, table: KeyTable, buckets: np.ndarray, num_buckets: int) -> None:
-    """Writes a file of keys, atomically.
+def write(path: epath.Path, table: KeyTable, buckets: np.ndarray, num_buckets: int) -> int:
+    """Writes a file of keys, atomically; returns its checksum.
 
     Args:
       path: the file.
@@ -119,11 +128,24 @@ def write(path: epath.Path, table: KeyTable, buckets: np.ndarray, num_buckets: i
     index["key"][1:] = counts.cumsum()
     ends = np.concatenate([np.zeros(1, np.uint64), table.keys["id_end"]])
     index["id_byte"] = ends[index["key"]]
+    checksum = 0
     with artifacts.atomic_write(path) as temporary, temporary.open("wb") as file:
-        for data in (index.tobytes(), table.keys.tobytes(), table.ids):
-            file.write(data)
-        # A report will say that the file is there.
-        files.flush(path, file)
+        for whole in (index, table.keys, np.frombuffer(table.ids, np.uint8)):
+            # Piece by piece, since TensorFlow's file objects accept only bytes, which are a copy.
+            for start in range(0, len(whole), _PIECE):
+                data = whole[start : start + _PIECE].tobytes()
+                file.write(data)
+                checksum = zlib.crc32(data, checksum)
+    return checksum
+
+
+def checksum(path: epath.Path) -> int:
+    """The checksum of a file of keys."""
+    total = 0
+    with files.open_regular(path) as file:
+        while data := file.read(_PIECE):
+            total = zlib.crc32(data, total)
+    return total
 
 
 def read_bucket(path: epath.Path, bucket: int, num_buckets: int) -> KeyTable:

@@ -42,9 +42,9 @@ COUNTS = "counts"
 # so that the evaluation sets stay complete.
 _SPLIT_PRIORITY = ("test", "validation", "train")
 # A bound on memory: a task holds this many keys, on average.
-_KEYS_PER_RANGE = 1 << 20
+_KEYS_PER_RANGE = 1 << 19
 # The first pass divides the keys of each range by all ranges, so more would make many small pieces.
-# Above a billion examples, the ranges become larger instead.
+# Above half a billion examples, the ranges become larger instead.
 _MAX_RANGES = 1024
 _DROPPED = np.dtype([("hash", "<u8"), ("run", "<u4"), ("row", "<u8")])
 
@@ -68,7 +68,10 @@ def compare_ids(task: RangeTask, assignment: Assignment, work_dir: epath.Path) -
     Raises:
       WorkError: a run is damaged.
     """
-    if reports.load(_file(IDS, task.number, "json", work_dir), RangeReport.from_json):
+    key_file = _file(IDS, task.number, "keys", work_dir)
+    done = reports.load(_file(IDS, task.number, "json", work_dir), RangeReport.from_json)
+    # A failure of the machine may have damaged a file that was complete.
+    if done and key_file.exists() and key_table.checksum(key_file) == done.checksum:
         return {}
     runs = listing.read_runs(work_dir)
     examples = _Examples(key_table.read_runs(runs, work_dir, task.hash_range), runs, assignment)
@@ -80,10 +83,8 @@ def compare_ids(task: RangeTask, assignment: Assignment, work_dir: epath.Path) -
     table = examples.table.take(examples.without(dropped)) if dropped else examples.table
     # The upper half of a digest, so that the product fits 64 bits.
     ranges = (table.keys["digest"][:, 0] >> 32) * np.uint64(task.ranges) >> 32
-    key_table.write(
-        _file(IDS, task.number, "keys", work_dir), table, ranges.astype(np.uint16), task.ranges
-    )
-    _finish(IDS, task, examples, dropped, [], work_dir)
+    checksum = key_table.write(key_file, table, ranges.astype(np.uint16), task.ranges)
+    _finish(IDS, task, examples, dropped, [], work_dir, checksum=checksum)
     return {}
 
 
@@ -104,8 +105,10 @@ def compare_pixels(
     if reports.load(_file(PIXELS, task.number, "json", work_dir), RangeReport.from_json):
         return {}
     table = key_table.concatenate(
-        key_table.read_bucket(_file(IDS, number, "keys", work_dir), task.number, task.ranges)
-        for number in range(task.ranges)
+        [
+            key_table.read_bucket(_file(IDS, number, "keys", work_dir), task.number, task.ranges)
+            for number in range(task.ranges)
+        ]
     )
     examples = _Examples(table, listing.read_runs(work_dir), assignment)
     groups = [sorted(group, key=examples.priority) for group in duplicates.same_pixels(table)]
@@ -255,6 +258,8 @@ def _finish(
     dropped: Mapping[int, tuple[Reason, str]],
     groups: Iterable[Sequence[int]],
     work_dir: epath.Path,
+    *,
+    checksum: int = 0,
 ) -> None:
     """Writes what a task has found, and its report last."""
     indices = np.array(list(dropped), np.int64)
@@ -285,6 +290,7 @@ def _finish(
         rejected=tallies,
         duplicates=dict(Counter(map(_splits_of, described))),
         first=described[0][:3] if described else [],
+        checksum=checksum,
     )
     reports.write(_file(folder, task.number, "json", work_dir), report.as_json())
 

@@ -165,7 +165,7 @@ def test_the_first_duplicates_of_a_range_are_in_its_report(work_dir):
 
 
 @pytest.mark.parametrize(
-    ("examples", "ranges"), [(0, 1), (1 << 20, 1), ((1 << 20) + 1, 2), (10**9, 954), (10**12, 1024)]
+    ("examples", "ranges"), [(0, 1), (1 << 19, 1), ((1 << 19) + 1, 2), (10**8, 191), (10**12, 1024)]
 )
 def test_the_number_of_ranges_grows_with_the_examples_up_to_a_bound(examples, ranges):
     assert deduplication.num_ranges(examples) == ranges
