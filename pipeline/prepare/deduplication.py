@@ -21,15 +21,15 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from components.base import artifacts, files, json_lines
+from components.base import json_lines
 from components.base.arithmetic import ceil_div
 from components.data.examples import SPLITS
 from components.ingest import duplicates, key_table
 from components.ingest.key_table import KeyTable
 from components.ingest.ledger import InputTally
 from components.ingest.rejection import Reason, Rejected
-from components.ingest.sorted_runs import NUM_HASHES, SortedRun
-from pipeline.prepare import listing, rejections, reports
+from components.ingest.sorted_runs import SortedRun
+from pipeline.prepare import dropped_rows, listing, rejections, reports
 from pipeline.prepare.assignment import Assignment, SplitShards
 from pipeline.prepare.messages import CountReport, RangeReport, RangeTask
 
@@ -46,7 +46,6 @@ _KEYS_PER_RANGE = 1 << 19
 # The first pass divides the keys of each range by all ranges, so more would make many small pieces.
 # Above half a billion examples, the ranges become larger instead.
 _MAX_RANGES = 1024
-_DROPPED = np.dtype([("hash", "<u8"), ("run", "<u4"), ("row", "<u8")])
 
 
 def num_ranges(num_examples: int) -> int:
@@ -139,40 +138,23 @@ def count_examples(
     if reports.load(report_file, CountReport.from_json):
         return {}
     runs = listing.read_runs(work_dir)
-    same_ids = _read_dropped(IDS, task.number, work_dir)
-    same_pixels = np.concatenate(
-        [
-            _within(task.hash_range, _read_dropped(PIXELS, number, work_dir))
-            for number in range(task.ranges)
-        ]
+    same_ids = dropped_rows.read(_file(IDS, task.number, "dropped", work_dir))
+    found = (
+        dropped_rows.read(_file(PIXELS, number, "dropped", work_dir))
+        for number in range(task.ranges)
     )
-    _write_dropped(COUNTS, task.number, np.concatenate([same_ids, same_pixels]), work_dir)
+    same_pixels = np.concatenate([dropped_rows.within(task.hash_range, rows) for rows in found])
+    path = _file(COUNTS, task.number, "dropped", work_dir)
+    dropped_rows.write(path, np.concatenate([same_ids, same_pixels]))
+    # Those with the id of another one are not among these keys.
     keys = key_table.read_keys(_file(IDS, task.number, "keys", work_dir), task.ranges)
-    counts = [_count(keys, part, runs) - _count(same_pixels, part, runs) for part in shards]
+    counts = []
+    for part in shards:
+        is_in_split = np.array([run.split == part.source_split for run in runs])
+        kept, gone = (dropped_rows.count(each, part, is_in_split) for each in (keys, same_pixels))
+        counts.append(kept - gone)
     reports.write(report_file, CountReport.of(task.number, counts).as_json())
     return {}
-
-
-def dropped_rows(
-    hash_range: tuple[int, int], ranges: int, work_dir: epath.Path
-) -> dict[str, frozenset[int]]:
-    """The rows of the sorted runs that are in no shard, by the file of their run.
-
-    Args:
-      hash_range: the first hash, and the end of the hashes.
-      ranges: the number of ranges of `count_examples`.
-      work_dir: the work directory.
-    """
-    low, high = hash_range
-    rows: dict[int, set[int]] = {}
-    for number in range(low * ranges // NUM_HASHES, ceil_div(high * ranges, NUM_HASHES)):
-        found = _within(hash_range, _read_dropped(COUNTS, number, work_dir))
-        for _, run, row in found.tolist():
-            rows.setdefault(run, set()).add(row)
-    if not rows:
-        return {}
-    runs = listing.read_runs(work_dir)
-    return {runs[run].file: frozenset(members) for run, members in rows.items()}
 
 
 def load_reports(folder: str, work_dir: epath.Path) -> list[RangeReport]:
@@ -183,6 +165,11 @@ def load_reports(folder: str, work_dir: epath.Path) -> list[RangeReport]:
 def counts_folder(shards: Sequence[SplitShards], work_dir: epath.Path) -> epath.Path:
     """The folder for the reports of `count_examples`."""
     return work_dir / COUNTS / "-".join(str(part.number) for part in shards)
+
+
+def dropped_files(ranges: int, work_dir: epath.Path) -> list[epath.Path]:
+    """The files of `dropped_rows` that `count_examples` wrote, in the order of the ranges."""
+    return [_file(COUNTS, number, "dropped", work_dir) for number in range(ranges)]
 
 
 def rejected_files(ranges: int, work_dir: epath.Path) -> list[epath.Path]:
@@ -263,11 +250,8 @@ def _finish(
 ) -> None:
     """Writes what a task has found, and its report last."""
     indices = np.array(list(dropped), np.int64)
-    keys = examples.table.keys[indices]
-    rows = np.empty(len(keys), _DROPPED)
-    for name in ("hash", "run", "row"):
-        rows[name] = keys[name]
-    _write_dropped(folder, task.number, rows, work_dir)
+    path = _file(folder, task.number, "dropped", work_dir)
+    dropped_rows.write(path, examples.table.keys[indices])
     tallies: dict[str, InputTally] = {}
     rejected = []
     for index, why in dropped.items():
@@ -307,41 +291,11 @@ def _count_splits(examples: _Examples, dropped: Iterable[int]) -> dict[str, int]
     counts = Counter(map(examples.split_of, dropped))
     counts = Counter({split: -count for split, count in counts.items()})
     for source_split in sorted({run.split for run in examples.runs}):
+        is_in_split = np.array([run.split == source_split for run in examples.runs])
         for split, hash_range in examples.assignment.ranges(source_split).items():
             part = SplitShards(split, source_split, *hash_range, number=1)
-            counts[split] += int(_count(keys, part, examples.runs).sum())
+            counts[split] += int(dropped_rows.count(keys, part, is_in_split).sum())
     return dict(counts)
-
-
-def _count(keys: np.ndarray, shards: SplitShards, runs: Sequence[SortedRun]) -> np.ndarray:
-    """The number of keys in each shard of a split: int64, shape [shards]."""
-    is_in_split = np.array([run.split == shards.source_split for run in runs], bool)[keys["run"]]
-    hashes = _within((shards.low, shards.high), keys[is_in_split])["hash"]
-    # The outer bounds are left out: the last one may be 2**64, which is not a uint64.
-    inner = np.array(shards.bounds[1:-1], np.uint64)
-    return np.bincount(np.searchsorted(inner, hashes, "right"), minlength=shards.number)
-
-
-def _within(hash_range: tuple[int, int], keys: np.ndarray) -> np.ndarray:
-    """The keys with hashes in a range."""
-    low, high = hash_range
-    if low >= high:
-        return keys[:0]
-    # By the last hash of the range, since its end may be 2**64, which is not a uint64.
-    return keys[(keys["hash"] >= np.uint64(low)) & (keys["hash"] <= np.uint64(high - 1))]
-
-
-def _write_dropped(folder: str, number: int, rows: np.ndarray, work_dir: epath.Path) -> None:
-    path = _file(folder, number, "dropped", work_dir)
-    with artifacts.atomic_write(path) as temporary, temporary.open("wb") as file:
-        file.write(rows.tobytes())
-        if len(rows):
-            files.flush(path, file)
-
-
-def _read_dropped(folder: str, number: int, work_dir: epath.Path) -> np.ndarray:
-    with files.open_regular(_file(folder, number, "dropped", work_dir)) as file:
-        return np.frombuffer(file.read(), _DROPPED)
 
 
 def _file(folder: str, number: int, kind: str, work_dir: epath.Path) -> epath.Path:

@@ -30,7 +30,7 @@ from components.ingest.run_file import new_run, open_run
 from components.ingest.sorted_runs import SortedRun
 from components.ingest.statistics import Statistics
 from components.sources.source import FirstFrames, Source
-from pipeline.prepare import deduplication, listing, rejections, reports
+from pipeline.prepare import deduplication, dropped_rows, listing, rejections, reports
 from pipeline.prepare.messages import (
     MergeTask,
     QuarantineTask,
@@ -213,7 +213,8 @@ def write_shard(
     size = 0
     hash_range = (task.low, task.high)
     runs = [run for run in listing.read_runs(work_dir) if run.split == task.source_split]
-    dropped = deduplication.dropped_rows(hash_range, form.ranges, work_dir)
+    dropped_files = deduplication.dropped_files(form.ranges, work_dir)
+    dropped = dropped_rows.by_file(hash_range, dropped_files, work_dir)
     parts = sorted_runs.merged(runs, work_dir, hash_range, dropped=dropped)
     with artifacts.atomic_write(path) as temporary, temporary.open("wb") as file:
         for part in parts:

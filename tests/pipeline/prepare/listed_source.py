@@ -15,9 +15,9 @@ from components.base.manifest import Input
 from components.data.examples import ExampleBatch, hash_ids
 from components.ingest.ledger import InputTally
 from components.ingest.rejection import Reason, Rejected
-from components.ingest.sorted_runs import SortedRun
+from components.ingest.sorted_runs import NUM_HASHES, SortedRun
 from components.sources.source import Slice
-from pipeline.prepare import deduplication, execution, shard_plan, workers
+from pipeline.prepare import deduplication, dropped_rows, execution, shard_plan, workers
 from pipeline.prepare.assignment import Assignment
 from pipeline.prepare.messages import ReadReport, ReadTask
 from pipeline.prepare.shard_plan import ShardPlan
@@ -148,3 +148,12 @@ def listed_duplicates(plan: ShardPlan, directory: Path) -> list[list[dict[str, s
     path = epath.Path(directory) / "duplicates.jsonl"
     deduplication.write_groups(path, plan.ranges, epath.Path(directory))
     return list(json_lines.read(path))
+
+
+def dropped_by_file(
+    plan: ShardPlan, directory: Path, hash_range: tuple[int, int] = (0, NUM_HASHES)
+) -> dict[str, frozenset[int]]:
+    """The rows of the runs that are in no shard, as the writers of shards read them."""
+    work_dir = epath.Path(directory)
+    paths = deduplication.dropped_files(plan.ranges, work_dir)
+    return dropped_rows.by_file(hash_range, paths, work_dir)

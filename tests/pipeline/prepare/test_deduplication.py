@@ -16,6 +16,7 @@ from pipeline.prepare.messages import CountReport, RangeReport, RangeTask
 from tests.pipeline.prepare.listed_source import (
     SHAPE,
     ListedSource,
+    dropped_by_file,
     listed_duplicates,
     plan_runs,
     read_all,
@@ -61,10 +62,7 @@ def test_the_result_does_not_depend_on_the_number_of_ranges(drop_duplicates, wor
         assert {split: tally.total for split, tally in plan.rejected.items()} == dict(
             Counter(item.split for item in rejected)
         )
-        dropped = [
-            deduplication.dropped_rows((task.low, task.high), plan.ranges, work_dir)
-            for task in plan.tasks
-        ]
+        dropped = [dropped_by_file(plan, work_dir, (task.low, task.high)) for task in plan.tasks]
         results.append(
             (
                 dataclasses.replace(plan, ranges=0),
@@ -169,3 +167,14 @@ def test_the_first_duplicates_of_a_range_are_in_its_report(work_dir):
 )
 def test_the_number_of_ranges_grows_with_the_examples_up_to_a_bound(examples, ranges):
     assert deduplication.num_ranges(examples) == ranges
+
+
+def test_a_file_of_keys_that_a_failure_of_the_machine_has_damaged_is_written_again(work_dir):
+    runs = read_runs(work_dir)
+    plan_runs(runs, work_dir)
+    path = work_dir / deduplication.IDS / "0000.keys"
+    expected = path.read_bytes()
+    for damaged in (bytes(len(expected)), expected[:-1], None):
+        path.unlink() if damaged is None else path.write_bytes(damaged)
+        deduplication.compare_ids(RangeTask(0, 1), Assignment(0.0, 1 << 20), work_dir)
+        assert path.read_bytes() == expected

@@ -12,11 +12,15 @@ from components.ingest import sorted_runs
 from components.ingest.ledger import InputTally
 from components.ingest.rejection import Reason
 from components.ingest.sorted_runs import NUM_HASHES, SortedRun
-from pipeline.prepare import deduplication
 from pipeline.prepare.messages import ReadReport
 from pipeline.prepare.shard_plan import ShardPlan, common_shape
 from tests.components.ingest.runs import read_run
-from tests.pipeline.prepare.listed_source import listed_duplicates, plan_runs, rejected_examples
+from tests.pipeline.prepare.listed_source import (
+    dropped_by_file,
+    listed_duplicates,
+    plan_runs,
+    rejected_examples,
+)
 
 SHAPE = (4, 5, 1)
 IMAGE_BYTES = 20
@@ -41,7 +45,7 @@ def ids_by_shard(plan: ShardPlan, runs, directory) -> dict[str, list[str]]:
     shards = {}
     for task in plan.tasks:
         ids = shards.setdefault(task.file, [])
-        dropped_rows = deduplication.dropped_rows((task.low, task.high), plan.ranges, directory)
+        dropped_rows = dropped_by_file(plan, directory, (task.low, task.high))
         for run in runs:
             if run.split == task.source_split:
                 rows = read_run(directory / run.file, SHAPE, 0, NUM_HASHES)
@@ -225,7 +229,7 @@ def test_duplicates_are_listed_even_if_they_are_kept(tmp_path):
     listed = listed_duplicates(plan, tmp_path)
     assert plan.rejected == {}
     assert rejected_examples(plan, tmp_path) == []
-    assert deduplication.dropped_rows((0, NUM_HASHES), plan.ranges, tmp_path) == {}
+    assert dropped_by_file(plan, tmp_path) == {}
     assert sum(task.examples for task in plan.tasks) == 8
     dropping = plan_runs(runs, tmp_path, drop_duplicates=True)
     assert listed_duplicates(dropping, tmp_path) == listed
