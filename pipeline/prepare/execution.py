@@ -8,6 +8,7 @@ from typing import Any
 
 from etils import epath
 
+from components.base import files
 from components.base.errors import UserError
 from components.ingest.ledger import InputTally
 from components.ingest.sorted_runs import SortedRun
@@ -57,12 +58,13 @@ def open_work(work_dir: epath.Path) -> None:
 
 
 def close_work(work_dir: epath.Path) -> None:
-    """Removes a work directory: reports before the files that they say are there.
+    """Removes a work directory: all reports before the files that they say are there.
 
     So work that is interrupted meanwhile can be done again.
     """
-    for name in (workers.READ, workers.MERGED):
-        (work_dir / name).rmtree()
+    for path in files.walk_files(work_dir):
+        if path.suffix == ".json":
+            path.unlink()
     work_dir.rmtree()
 
 

@@ -98,9 +98,9 @@ def prepare(
     again = " again, and the examples that were kept" if retry else ""
     console.say(f"prepare: reading {num_inputs} of {source.name}{again}")
     work_dir = execution.work_directory(plan.draft_directory, reads.work_key(plan))
-    goes_on = work_dir.is_dir()
-    with plan.publish(resume=goes_on, overwrite=overwrite, rebuild=retry is not None) as draft:
-        if goes_on:
+    continues = work_dir.is_dir()
+    with plan.publish(resume=continues, overwrite=overwrite, rebuild=retry is not None) as draft:
+        if continues:
             console.say("prepare: continuing the work of an earlier run")
         dataset_counts, counters, findings = _write_artifact(
             draft,

@@ -73,7 +73,7 @@ def stop_in(phase: str, root: Path, output: Path, stop: Callable[[subprocess.Pop
 PHASES = ("read", "merged", "written")
 
 
-def test_prepare_goes_on_after_it_is_killed_in_each_phase(tmp_path):
+def test_prepare_continues_after_it_is_killed_in_each_phase(tmp_path):
     root, output = tree(tmp_path / "pets"), tmp_path / "examples"
 
     def kill_worker(process: subprocess.Popen) -> None:
@@ -119,6 +119,6 @@ def test_work_on_another_source_is_not_used(tmp_path, capsys):
     stop_in("written", root, output, subprocess.Popen.kill)
     (root / "train/cat/new.png").write_bytes(png((6, 5), 3))
     prepare_tree(root, output, shard_bytes=SHARD_BYTES)
-    assert "going on" not in capsys.readouterr().err
+    assert "continuing the work" not in capsys.readouterr().err
     prepare_tree(root, tmp_path / "expected", shard_bytes=SHARD_BYTES)
     assert published_files(output) == published_files(tmp_path / "expected")
