@@ -1,3 +1,5 @@
+import functools
+
 import pytest
 from etils import epath
 
@@ -5,7 +7,8 @@ from components.base import files
 from components.base.errors import WorkError
 from components.ingest.sorted_runs import NUM_HASHES
 from pipeline.beam import worker_pool
-from pipeline.prepare import deduplication, execution, merge_plan, read_plan, workers
+from pipeline.prepare import deduplication, execution, merge_plan, read_plan, shard_plan, workers
+from pipeline.prepare.assignment import Assignment
 from pipeline.prepare.messages import QuarantineTask, ShardFormat, WriteTask
 from tests.pipeline.prepare.listed_source import SHAPE, ListedSource, examples, plan_runs
 
@@ -109,3 +112,28 @@ def test_all_pipelines_report_their_results_and_their_progress(
     assert [report.quarantined.total for report in quarantined] == [0]
     assert counters == {"kept": 170, "bytes": 170 * 30}
     assert capsys.readouterr().err == "prepare: wrote 170 of 170 images, 2 shards\n"
+
+
+@pytest.mark.parametrize(("per_range", "ranges"), [(1000, 1), (30, 6)])
+def test_several_ranges_of_keys_are_compared_by_a_pipeline(
+    per_range, ranges, work_dir, monkeypatch, capsys
+):
+    monkeypatch.setattr(deduplication, "_KEYS_PER_RANGE", per_range)
+    found, _ = execution.read_slices(reads(170, per_slice=100), work_dir, {})
+    capsys.readouterr()
+    plan = shard_plan.plan_shards(
+        [run for report in found for run in report.runs],
+        work_dir,
+        assignment=Assignment(0.0, 1000),
+        drop_duplicates=False,
+        dataset="cats",
+        run_ranges=functools.partial(execution.compare, options={}),
+    )
+    assert plan.ranges == ranges
+    assert sum(task.examples for task in plan.tasks) == 170
+    lines = [
+        f"prepare: compared the {what} of {ranges} of {ranges} ranges\n"
+        for what in ("ids", "pixels")
+    ]
+    lines.append(f"prepare: counted the images of {ranges} of {ranges} ranges\n")
+    assert capsys.readouterr().err == ("".join(lines) if ranges > 1 else "")
