@@ -106,7 +106,8 @@ def read_slices(
     )
     tasks = listing.write(reads.tasks, work_dir)
     with report_progress.shown(work, work_dir / workers.READ, "*.json"):
-        counters = run_tasks(tasks, workers.read_slice, reads.sources, work_dir, **options)
+        read = (workers.read_slice, reads.sources, work_dir)
+        counters = run_tasks(tasks, listing.with_task, work_dir, *read, **options)
     return reports.load_all(work_dir / workers.READ, ReadReport.from_json), counters
 
 

@@ -1,6 +1,7 @@
 """The tasks and the reports of prepare's workers: plain values that any runner can transport.
 
-Tasks are pickled. Reports are JSON values, which workers leave as files.
+Tasks are pickled; those of reading are in a file, see `pipeline.prepare.listing`. Reports are JSON
+values, which workers leave as files.
 """
 
 import dataclasses
@@ -23,18 +24,14 @@ class ReadTask:
     Attributes:
       number: number of the slice among all slices that are read.
       source: index of the slice's source.
-      part: the slice; without its files, if they are in the listing.
-      wanted_ids: ids of the inputs to read; None for all inputs of the slice, or if they are in the
-        listing.
-      listed: place and size, in bytes, of the task's line in the listing; None if the task has
-        none. See `pipeline.prepare.listing`.
+      part: the slice.
+      wanted_ids: ids of the inputs to read; None for all inputs of the slice.
     """
 
     number: int
     source: int
     part: Slice
     wanted_ids: frozenset[str] | None = None
-    listed: tuple[int, int] | None = None
 
     @property
     def max_inputs(self) -> int:

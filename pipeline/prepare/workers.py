@@ -70,7 +70,6 @@ def read_slice(task: ReadTask, sources: Sequence[Source], work_dir: epath.Path) 
     done = reports.load(report_file, ReadReport.from_json)
     if done and _are_whole(done.runs, work_dir):
         return _count_read(done)
-    task = listing.complete(task, work_dir)
     split = task.part.split
     report = ReadReport(task.number, split, InputTally(), InputTally(), [])
     rejected: list[Rejected] = []
