@@ -61,7 +61,7 @@ def write(tasks: Iterable[ReadTask], work_dir: epath.Path) -> range:
         # TensorFlow creates a remote file only when something is written to it.
         file.write(b"")
         for task in tasks:
-            part = [getattr(task.part, name) for name in _PART]
+            part = {name: getattr(task.part, name) for name in _PART}
             wanted = None if task.wanted_ids is None else sorted(task.wanted_ids)
             # In ASCII: a file's name need not be valid UTF-8.
             line = f"{json.dumps([task.source, part, wanted])}\n".encode()
@@ -84,9 +84,9 @@ def read(number: int, work_dir: epath.Path) -> ReadTask:
         place, end = np.frombuffer(file.read(2 * _PLACE.itemsize), _PLACE).tolist()
     with (work_dir / LISTING).open("rb") as file:
         file.seek(place)
-        source, (*part, names), wanted = json.loads(file.read(end - place))
+        source, part, wanted = json.loads(file.read(end - place))
     wanted_ids = None if wanted is None else frozenset(wanted)
-    return ReadTask(number, source, Slice(*part, files=tuple(names)), wanted_ids)
+    return ReadTask(number, source, Slice(**{**part, "files": tuple(part["files"])}), wanted_ids)
 
 
 def with_task(
