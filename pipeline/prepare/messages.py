@@ -5,7 +5,7 @@ values, which workers leave as files.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components.base.manifest import OutputRecord
@@ -17,7 +17,7 @@ from components.ingest.statistics import Statistics
 from components.sources.source import Slice
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class ReadTask:
     """The task of reading one slice of a source.
 
@@ -62,6 +62,11 @@ class ReadReport:
     runs: list[SortedRun]
     first_frames: int = 0
 
+    @property
+    def num_inputs(self) -> int:
+        """Number of inputs that were read."""
+        return self.inputs.total
+
     def as_json(self) -> dict[str, Any]:
         """The report as a JSON value."""
         return {
@@ -82,6 +87,25 @@ class ReadReport:
             [SortedRun.from_json(run) for run in value["runs"]],
             value["first_frames"],
         )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SliceSummary:
+    """What the driver keeps of the ReadReport of each slice.
+
+    Attributes:
+      number: number of the slice.
+      split: the source's split that the slice belongs to.
+      num_inputs: number of inputs that were read.
+      rejected: tally of the inputs that could not become examples.
+      runs: the sorted runs that hold the other inputs.
+    """
+
+    number: int
+    split: str
+    num_inputs: int
+    rejected: InputTally
+    runs: Sequence[SortedRun]
 
 
 @dataclasses.dataclass(frozen=True)

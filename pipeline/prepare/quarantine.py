@@ -12,14 +12,14 @@ from etils import epath
 from components.base import json_lines
 from components.base.shapes import Shape
 from pipeline.prepare import rejections
-from pipeline.prepare.messages import QuarantineReport, QuarantineTask, ReadReport
+from pipeline.prepare.messages import QuarantineReport, QuarantineTask, SliceSummary
 from pipeline.prepare.shard_plan import ShardPlan
 
 QUARANTINE = "quarantine/quarantine.jsonl"
 
 
 def tasks(
-    reports: Sequence[ReadReport], shard_plan: ShardPlan, shape: Shape
+    reports: Sequence[SliceSummary], shard_plan: ShardPlan, shape: Shape
 ) -> Iterator[QuarantineTask]:
     """Yields one task for each slice with inputs that are in no shard.
 

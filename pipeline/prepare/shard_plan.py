@@ -22,7 +22,7 @@ from components.ingest import duplicates, sorted_runs
 from components.ingest.duplicates import Duplicate
 from components.ingest.rejection import Reason, Rejected
 from components.ingest.sorted_runs import NUM_HASHES, SortedRun
-from pipeline.prepare.messages import ReadReport, WriteTask
+from pipeline.prepare.messages import SliceSummary, WriteTask
 
 # The split that keeps an image that is in several splits. Duplicates are dropped from train first,
 # so that the evaluation sets stay complete.
@@ -73,7 +73,7 @@ class ShardPlan:
     duplicates: list[list[dict[str, str]]]
 
 
-def common_shape(reports: Sequence[ReadReport]) -> Shape | None:
+def common_shape(reports: Sequence[SliceSummary]) -> Shape | None:
     """The most common shape of the images; the largest one of equally common shapes.
 
     Returns:

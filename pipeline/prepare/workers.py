@@ -130,7 +130,7 @@ def _are_whole(runs: Sequence[SortedRun], work_dir: epath.Path) -> bool:
 
 def _count_read(report: ReadReport) -> dict[str, int]:
     frames = {FIRST_FRAMES: report.first_frames} if report.first_frames else {}
-    return {"read": report.inputs.total, **frames}
+    return {"read": report.num_inputs, **frames}
 
 
 def _wanted(
