@@ -7,11 +7,13 @@ killed.
 
 import concurrent.futures
 import contextlib
+import functools
 import gc
 import itertools
 import multiprocessing
 import multiprocessing.forkserver
 import os
+import pickle
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -82,6 +84,31 @@ class WorkerPool:
 
 def _pool_numbered(number: int) -> WorkerPool:
     return _pools[number]
+
+
+class Shared:
+    """Arguments that many calls in a pool have in common, such as a source with many files.
+
+    They are pickled once, and each worker unpickles them once.
+
+    Attributes:
+      values: the arguments.
+    """
+
+    def __init__(self, values: Sequence[Any]):
+        self.values = values
+
+    @functools.cached_property
+    def _pickled(self) -> bytes:
+        return pickle.dumps(self.values)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickled, (self._pickled,)
+
+
+@functools.lru_cache(maxsize=1)
+def _unpickled(values: bytes) -> Shared:
+    return Shared(pickle.loads(values))
 
 
 def start_server() -> None:
