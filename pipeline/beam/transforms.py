@@ -15,7 +15,7 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 
 from pipeline.beam import user_errors
-from pipeline.beam.worker_pool import Shared, TaskRunner, explain_crashes
+from pipeline.beam.worker_pool import Shared, TaskRunner, call, explain_crashes
 
 COUNTERS = "tasks"
 
@@ -63,7 +63,7 @@ class RunTasks(beam.DoFn):
     def process(self, tasks) -> None:
         with user_errors.encoded(), explain_crashes():
             for task in tasks:
-                future = self._task_runner.submit(_call, self._function, task, self._shared)
+                future = self._task_runner.submit(call, self._function, task, self._shared)
                 self._num_running += 1
                 future.add_done_callback(self._finished.put)
                 while self._num_running == _MAX_RUNNING or not self._finished.empty():
@@ -80,9 +80,3 @@ class RunTasks(beam.DoFn):
         self._num_running -= 1
         for name, count in counters.items():
             Metrics.counter(COUNTERS, name).inc(count)
-
-
-def _call(
-    function: Callable[..., Mapping[str, int]], task: Any, arguments: Shared
-) -> Mapping[str, int]:
-    return user_errors.call(function, task, *arguments.values)

@@ -24,6 +24,7 @@ from typing import Any, Protocol
 
 from components.base import child_processes, console
 from components.base.errors import WorkError
+from pipeline.beam import user_errors
 
 # Modules that the workers need. The server imports them once, before it forks the workers.
 _PRELOADED = ["pipeline.prepare.workers", "tensorflow_datasets.proto"]
@@ -109,6 +110,14 @@ class Shared:
 @functools.lru_cache(maxsize=1)
 def _unpickled(values: bytes) -> Shared:
     return Shared(pickle.loads(values))
+
+
+def call(function: Callable[..., Any], task: Any, shared: Shared) -> Any:
+    """Calls `function(task, *shared.values)`, and explains file errors.
+
+    It is here because workers must not import Beam, which takes a second.
+    """
+    return user_errors.call(function, task, *shared.values)
 
 
 def start_server() -> None:

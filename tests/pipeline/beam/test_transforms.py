@@ -134,6 +134,12 @@ def test_tasks_run_in_the_worker_pool(tmp_path, monkeypatch):
         monkeypatch.setattr(sorted_runs, "write", fail)
         counted = run_tasks(tasks, workers.read_slice, [source], tmp_path, task_runner=pool)
         assert counted == {"read": 70}
+        # Importing Beam would take each worker a second.
+        imported = [
+            pool.submit(eval, f"{name!r} in __import__('sys').modules").result()
+            for name in (workers.__name__, "apache_beam")
+        ]
+        assert imported == [True, False]
     assert len(list((tmp_path / workers.READ).iterdir())) == 2
 
 
