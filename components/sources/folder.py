@@ -11,7 +11,7 @@ from etils import epath
 
 from components.base import files
 from components.base.errors import ConfigError
-from components.base.manifest import Input, fingerprint
+from components.base.manifest import Input, fingerprint_of_all
 from components.data.examples import SPLITS, ExampleBatch
 from components.ingest.conversion import AS_IS, Conversion
 from components.ingest.decode import decode
@@ -118,7 +118,7 @@ class FolderSource:
 
     def _check_names_of_files(self) -> None:
         """Raises ConfigError if images that would all become train are held out by their names."""
-        held_out = set(split_files.find_held_out(file.name for file in self._listing))
+        held_out = set(split_files.find_held_out([file.name for file in self._listing]))
         if held_out and self._has_image([file for file in self._listing if file.name in held_out]):
             found = listed(map(split_path, held_out), kind="files")
             raise ConfigError(
@@ -168,12 +168,10 @@ class FolderSource:
             inputs = sorted(
                 itertools.chain.from_iterable(self._splits.values()), key=lambda file: file.name
             )
-        return fingerprint(
-            [
-                (file.name, file.size, file.modified)
-                for file in inputs
-                if not ids or escape(file.name) not in ids
-            ]
+        return fingerprint_of_all(
+            (file.name, file.size, file.modified)
+            for file in inputs
+            if not ids or escape(file.name) not in ids
         )
 
     @property
@@ -198,7 +196,7 @@ class FolderSource:
         """A short text for people: the splits, their classes, and what is ignored."""
         return folder_outline.describe(
             {
-                split: [file.name.rpartition("/")[0] for file in members]
+                split: (file.name.rpartition("/")[0] for file in members)
                 for split, members in self._splits.items()
             },
             self._layout,

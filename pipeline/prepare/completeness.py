@@ -11,11 +11,11 @@ from components.base.shapes import Shape, format_shape
 from components.ingest.rejection import Reason
 from components.sources.source import Source
 from pipeline.prepare import deduplication, rejections, shard_plan
-from pipeline.prepare.messages import ReadReport
+from pipeline.prepare.messages import SliceSummary
 from pipeline.prepare.shard_plan import ShardPlan
 
 
-def common_shape(source: Source, reports: Sequence[ReadReport], work_dir: epath.Path) -> Shape:
+def common_shape(source: Source, reports: Sequence[SliceSummary], work_dir: epath.Path) -> Shape:
     """The shape of the images of the dataset, which at least half of the decoded images have.
 
     Args:
@@ -37,21 +37,21 @@ def common_shape(source: Source, reports: Sequence[ReadReport], work_dir: epath.
 
 
 def _no_usable_image(
-    source: Source, reports: Sequence[ReadReport], work_dir: epath.Path
+    source: Source, reports: Sequence[SliceSummary], work_dir: epath.Path
 ) -> WorkError:
     rejected = (
         item for report in reports for item in rejections.rejected_inputs(report.number, work_dir)
     )
     if (first := next(rejected, None)) is None:
         return WorkError(f"{source.name} is empty; choose a dataset with images")
-    num_inputs = sum(report.inputs.total for report in reports)
+    num_inputs = sum(report.num_inputs for report in reports)
     return WorkError(
         f"no usable image in {source.name}: all {num_inputs:,} inputs were rejected, the first "
         f"({first.id}) because: {first.detail}"
     )
 
 
-def check_common_shape(dataset: str, reports: Sequence[ReadReport], shape: Shape) -> None:
+def check_common_shape(dataset: str, reports: Sequence[SliceSummary], shape: Shape) -> None:
     """Checks that at least half of the decoded images have the dataset's shape.
 
     Args:
@@ -83,7 +83,7 @@ def check_common_shape(dataset: str, reports: Sequence[ReadReport], shape: Shape
 
 def check_splits(
     source: Source,
-    reports: Sequence[ReadReport],
+    reports: Sequence[SliceSummary],
     shards: ShardPlan,
     *,
     shape: Shape,
@@ -123,14 +123,14 @@ def check_splits(
 def _empty_split(
     dataset: str,
     split: str,
-    reports: Sequence[ReadReport],
+    reports: Sequence[SliceSummary],
     shards: ShardPlan,
     shape: Shape,
     work_dir: epath.Path,
 ) -> WorkError:
     """The error for a split of the source that has no image in a shard."""
     reports = [report for report in reports if report.split == split]
-    num_inputs = sum(report.inputs.total for report in reports)
+    num_inputs = sum(report.num_inputs for report in reports)
     if not num_inputs:
         return WorkError(
             f"the split {split} of {dataset} is empty; add images to it, or remove it from the "
@@ -145,7 +145,7 @@ def _empty_split(
 
 def _reasons(
     split: str,
-    reports: Sequence[ReadReport],
+    reports: Sequence[SliceSummary],
     shards: ShardPlan,
     shape: Shape,
     work_dir: epath.Path,

@@ -12,13 +12,13 @@ from components.data.examples import SPLITS
 from components.ingest import ledger
 from components.ingest.ledger import InputTally
 from components.sources.source import Source
-from pipeline.prepare.messages import ReadReport, WriteReport
+from pipeline.prepare.messages import WriteReport
 
 
 def add_up(
     source: Source,
     *,
-    read: Sequence[ReadReport],
+    inputs: dict[str, InputTally],
     written: Sequence[WriteReport],
     quarantined: Iterable[tuple[str, InputTally]],
     image_shape: Shape,
@@ -30,7 +30,7 @@ def add_up(
 
     Args:
       source: the source.
-      read: the reports of all slices.
+      inputs: the tally of all inputs, by split of the source; empty for any other split.
       written: the reports of all shards.
       quarantined: tallies of the inputs in quarantine, each with the source's split.
       image_shape: (height, width, channels) of every image.
@@ -42,7 +42,6 @@ def add_up(
       WorkError: the number of inputs is not the one that the source declares, or an input is
         neither in a shard nor in quarantine.
     """
-    inputs = _total_by_split((report.split, report.inputs) for report in read)
     kept = _total_by_split((report.source_split, report.kept) for report in written)
     set_aside = _total_by_split(quarantined)
     _check_num_inputs(source, inputs)

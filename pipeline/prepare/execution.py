@@ -1,7 +1,9 @@
 """Runs prepare's Beam pipelines, and collects the reports of their workers."""
 
+import collections
 import contextlib
 import json
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -29,6 +31,7 @@ from pipeline.prepare.messages import (
     RangeTask,
     ReadReport,
     ShardFormat,
+    SliceSummary,
     WriteReport,
     WriteTask,
 )
@@ -94,7 +97,7 @@ def beam_options(reads: ReadPlan, beam_args: Sequence[str]) -> Iterator[dict[str
 
 def read_slices(
     reads: ReadPlan, work_dir: epath.Path, options: dict[str, Any]
-) -> tuple[list[ReadReport], Counter[str]]:
+) -> tuple[list[SliceSummary], dict[str, InputTally], Counter[str]]:
     """Reads slices into sorted runs in `work_dir`.
 
     Args:
@@ -103,7 +106,8 @@ def read_slices(
       options: the options of `beam_options`.
 
     Returns:
-      The reports, in the order of the slices, and the sums of the workers' counters.
+      The summaries of the slices, in their order; the tally of all inputs, by the source's split,
+      which is empty for any other split; and the sums of the workers' counters.
     """
     total = reads.max_inputs
     work = report_progress.Work(
@@ -118,8 +122,27 @@ def read_slices(
     )
     tasks = listing.write(reads.tasks, work_dir)
     with report_progress.shown(work, work_dir / workers.READ, "*.json"):
-        counters = run_tasks(tasks, workers.read_slice, reads.sources, work_dir, **options)
-    return reports.load_all(work_dir / workers.READ, ReadReport.from_json), counters
+        read = (workers.read_slice, reads.sources, work_dir)
+        counters = run_tasks(tasks, listing.with_task, work_dir, *read, **options)
+    return (*_summaries(work_dir), counters)
+
+
+def _summaries(work_dir: epath.Path) -> tuple[list[SliceSummary], dict[str, InputTally]]:
+    """The summaries of all slices, and the tally of their inputs, by the source's split.
+
+    There may be a hundred thousand slices. A tally has an entry for each class, so the tallies are
+    added up while the reports are read, and most slices share one that is empty.
+    """
+    nothing = InputTally()
+    inputs: dict[str, InputTally] = collections.defaultdict(InputTally)
+    slices = []
+    for report in reports.load_each(work_dir / workers.READ, ReadReport.from_json):
+        split = sys.intern(report.split)
+        inputs[split] += report.inputs
+        rejected = report.rejected if report.rejected.total else nothing
+        runs = tuple(report.runs)
+        slices.append(SliceSummary(report.number, split, report.num_inputs, rejected, runs))
+    return slices, inputs
 
 
 def merged(

@@ -1,6 +1,7 @@
 """The tasks and the reports of prepare's workers: plain values that any runner can transport.
 
-Tasks are pickled. Reports are JSON values, which workers leave as files.
+Tasks are pickled; those of reading are in a file, see `pipeline.prepare.listing`. Reports are JSON
+values, which workers leave as files.
 """
 
 import dataclasses
@@ -17,25 +18,21 @@ from components.ingest.statistics import Statistics
 from components.sources.source import Slice
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class ReadTask:
     """The task of reading one slice of a source.
 
     Attributes:
       number: number of the slice among all slices that are read.
       source: index of the slice's source.
-      part: the slice; without its files, if they are in the listing.
-      wanted_ids: ids of the inputs to read; None for all inputs of the slice, or if they are in the
-        listing.
-      listed: place and size, in bytes, of the task's line in the listing; None if the task has
-        none. See `pipeline.prepare.listing`.
+      part: the slice.
+      wanted_ids: ids of the inputs to read; None for all inputs of the slice.
     """
 
     number: int
     source: int
     part: Slice
     wanted_ids: frozenset[str] | None = None
-    listed: tuple[int, int] | None = None
 
     @property
     def max_inputs(self) -> int:
@@ -66,6 +63,11 @@ class ReadReport:
     runs: list[SortedRun]
     first_frames: int = 0
 
+    @property
+    def num_inputs(self) -> int:
+        """Number of inputs that were read."""
+        return self.inputs.total
+
     def as_json(self) -> dict[str, Any]:
         """The report as a JSON value."""
         return {
@@ -86,6 +88,25 @@ class ReadReport:
             [SortedRun.from_json(run) for run in value["runs"]],
             value["first_frames"],
         )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SliceSummary:
+    """What the driver keeps of the ReadReport of each slice.
+
+    Attributes:
+      number: number of the slice.
+      split: the source's split that the slice belongs to.
+      num_inputs: number of inputs that were read.
+      rejected: tally of the inputs that could not become examples.
+      runs: the sorted runs that hold the other inputs.
+    """
+
+    number: int
+    split: str
+    num_inputs: int
+    rejected: InputTally
+    runs: Sequence[SortedRun]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,12 +10,12 @@ from etils import epath
 from components.base import json_lines
 from components.base.shapes import Shape
 from pipeline.prepare import deduplication, rejections
-from pipeline.prepare.messages import QuarantineReport, QuarantineTask, ReadReport
+from pipeline.prepare.messages import QuarantineReport, QuarantineTask, SliceSummary
 
 QUARANTINE = "quarantine/quarantine.jsonl"
 
 
-def tasks(reports: Sequence[ReadReport], shape: Shape) -> Iterator[QuarantineTask]:
+def tasks(reports: Sequence[SliceSummary], shape: Shape) -> Iterator[QuarantineTask]:
     """Yields one task for each slice with inputs that cannot be in a shard.
 
     Args:

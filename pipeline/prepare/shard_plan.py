@@ -20,7 +20,13 @@ from components.ingest.sorted_runs import SortedRun
 from pipeline.prepare import deduplication, listing, reports
 from pipeline.prepare.assignment import Assignment, SplitShards
 from pipeline.prepare.deduplication import IDS, PIXELS
-from pipeline.prepare.messages import CountReport, RangeReport, RangeTask, ReadReport, WriteTask
+from pipeline.prepare.messages import (
+    CountReport,
+    RangeReport,
+    RangeTask,
+    SliceSummary,
+    WriteTask,
+)
 
 # In smaller shards the number of examples varies widely, and some shards would have none.
 _MIN_SHARD_EXAMPLES = 16
@@ -48,7 +54,7 @@ class ShardPlan:
     first: list[dict[str, str]]
 
 
-def common_shape(reports: Sequence[ReadReport]) -> Shape | None:
+def common_shape(reports: Sequence[SliceSummary]) -> Shape | None:
     """The most common shape of the images; the largest one of equally common shapes.
 
     Returns:

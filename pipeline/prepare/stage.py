@@ -40,7 +40,7 @@ from pipeline.prepare import (
 )
 from pipeline.prepare.assignment import Assignment
 from pipeline.prepare.config import PrepareConfig
-from pipeline.prepare.messages import ReadReport, ShardFormat
+from pipeline.prepare.messages import ShardFormat, SliceSummary
 from pipeline.prepare.read_plan import ReadPlan
 from pipeline.prepare.shard_plan import ShardPlan
 from pipeline.prepare.summary import DUPLICATES
@@ -197,7 +197,7 @@ def _write_artifact(
     directory = draft.path
     execution.open_work(work_dir)
     with execution.beam_options(reads, beam_args) as options:
-        read, counters = execution.read_slices(reads, work_dir, options)
+        read, inputs, counters = execution.read_slices(reads, work_dir, options)
         with execution.removed_after_user_errors(work_dir):
             shape = completeness.common_shape(source, read, work_dir)
         runs = [run for report in read for run in report.runs if run.shape == shape]
@@ -217,7 +217,7 @@ def _write_artifact(
         quarantine.write(set_aside, shards.ranges, work_dir, directory)
         dataset_counts = counts.add_up(
             source,
-            read=read,
+            inputs=inputs,
             written=written,
             quarantined=[
                 *((report.split, report.quarantined) for report in set_aside),
@@ -238,7 +238,7 @@ def _write_artifact(
 def _plan_shards(
     config: PrepareConfig,
     source: Source,
-    reports: Sequence[ReadReport],
+    slices: Sequence[SliceSummary],
     runs: Sequence[SortedRun],
     work_dir: epath.Path,
     *,
@@ -250,7 +250,7 @@ def _plan_shards(
     Args:
       config: the settings.
       source: the source.
-      reports: the reports of all slices.
+      slices: what was read of all slices.
       runs: the sorted runs of images of the dataset's shape.
       work_dir: the work directory.
       needs_splits: whether every split needs images.
@@ -278,7 +278,7 @@ def _plan_shards(
     if needs_splits:
         completeness.check_splits(
             source,
-            reports,
+            slices,
             shards,
             shape=runs[0].shape,
             validation_fraction=validation_fraction,

@@ -70,7 +70,6 @@ def read_slice(task: ReadTask, sources: Sequence[Source], work_dir: epath.Path) 
     done = reports.load(report_file, ReadReport.from_json)
     if done and _are_whole(done.runs, work_dir):
         return _count_read(done)
-    task = listing.complete(task, work_dir)
     split = task.part.split
     report = ReadReport(task.number, split, InputTally(), InputTally(), [])
     rejected: list[Rejected] = []
@@ -131,7 +130,7 @@ def _are_whole(runs: Sequence[SortedRun], work_dir: epath.Path) -> bool:
 
 def _count_read(report: ReadReport) -> dict[str, int]:
     frames = {FIRST_FRAMES: report.first_frames} if report.first_frames else {}
-    return {"read": report.inputs.total, **frames}
+    return {"read": report.num_inputs, **frames}
 
 
 def _wanted(

@@ -19,7 +19,7 @@ def sent(error: Exception) -> Exception:
     "passed_on",
     [
         lambda error: error,
-        lambda error: type(error)(f"{error} [while running 'ParDo(RunTask)']"),
+        lambda error: type(error)(f"{error} [while running 'ParDo(RunTasks)']"),
         lambda error: RuntimeError(f"Traceback:\n  File x\nCrossingError: {error}\n\nmore"),
     ],
     ids=["unchanged", "with_more_text", "as_a_traceback"],

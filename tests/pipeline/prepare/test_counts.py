@@ -10,17 +10,13 @@ from components.data.dataset_counts import DatasetCounts, DuplicateCounts, Shard
 from components.ingest.rejection import Reason, Rejected
 from components.ingest.statistics import Statistics
 from pipeline.prepare import counts
-from pipeline.prepare.messages import ReadReport, WriteReport
+from pipeline.prepare.messages import WriteReport
 from tests.pipeline.prepare.listed_source import SHAPE, ListedSource, examples, tally_of
 
 BAD = Rejected("bad", "train", 2, Reason.EMPTY, "no bytes")
 TRAIN = examples(9)
 TEST = examples(3, split="test")
 SOURCE = ListedSource({"train": [*TRAIN, BAD], "test": TEST})
-
-
-def read_report(split: str, items) -> ReadReport:
-    return ReadReport(0, split, tally_of(items), tally_of([]), [])
 
 
 def shard(split: str, source_split: str, number: int, items) -> WriteReport:
@@ -37,8 +33,7 @@ def shard(split: str, source_split: str, number: int, items) -> WriteReport:
     )
 
 
-READ = [read_report("train", [*TRAIN[:4], BAD]), read_report("train", TRAIN[4:])]
-READ.append(read_report("test", TEST))
+INPUTS = {"train": tally_of([*TRAIN, BAD]), "test": tally_of(TEST)}
 WRITTEN = [
     shard("test", "test", 0, TEST),
     shard("train", "train", 0, TRAIN[3:5]),
@@ -50,7 +45,7 @@ DUPLICATES = DuplicateCounts(images=3, by_splits={"train": 2, "train+test": 1})
 
 
 def count(**changes) -> DatasetCounts:
-    arguments = {"read": READ, "written": WRITTEN, "quarantined": QUARANTINED} | changes
+    arguments = {"inputs": INPUTS, "written": WRITTEN, "quarantined": QUARANTINED} | changes
     return counts.add_up(
         SOURCE,
         **arguments,
@@ -89,7 +84,7 @@ def test_counts_are_restored_from_the_manifest():
 
 def test_a_source_with_other_inputs_than_it_declares_is_an_error():
     with pytest.raises(WorkError, match="cats declares 10 inputs in train, but 5 were read"):
-        count(read=[READ[0], READ[2]])
+        count(inputs=INPUTS | {"train": tally_of(TRAIN[:5])})
 
 
 def test_a_lost_input_is_an_error():

@@ -1,4 +1,5 @@
 import functools
+import pickle
 
 import pytest
 from etils import epath
@@ -10,7 +11,14 @@ from pipeline.beam import worker_pool
 from pipeline.prepare import deduplication, execution, merge_plan, read_plan, shard_plan, workers
 from pipeline.prepare.assignment import Assignment
 from pipeline.prepare.messages import QuarantineTask, ShardFormat, WriteTask
-from tests.pipeline.prepare.listed_source import SHAPE, ListedSource, examples, plan_runs
+from tests.pipeline.prepare.listed_source import (
+    SHAPE,
+    Item,
+    ListedSource,
+    examples,
+    plan_runs,
+    tally_of,
+)
 
 
 def reads(num_inputs: int, per_slice: int) -> read_plan.ReadPlan:
@@ -80,15 +88,34 @@ def test_worker_processes_are_used_only_for_enough_work(num_inputs, per_slice, b
         assert isinstance(options.get("task_runner"), worker_pool.WorkerPool) == has_pool
 
 
+def test_what_the_driver_holds_of_a_slice_does_not_grow_with_the_classes(work_dir, monkeypatch):
+    sizes = []
+    for num_classes in (3, 300):
+        source = ListedSource({"train": many_classes(3000, num_classes)}, per_slice=300)
+        slices, inputs, _ = execution.read_slices(read_plan.plan_all(source), work_dir, {})
+        assert len(inputs["train"].by_label) == num_classes
+        assert len({id(part.rejected) for part in slices}) == 1
+        sizes.append(len(pickle.dumps(slices)))
+        execution.close_work(work_dir)
+        execution.open_work(work_dir)
+    assert sizes[0] == sizes[1] < 200 * 10
+
+
+def many_classes(count: int, num_classes: int) -> list[Item]:
+    return [(key, image, n % num_classes) for n, (key, image, _) in enumerate(examples(count))]
+
+
 def test_all_pipelines_report_their_results_and_their_progress(
     work_dir, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(merge_plan, "MAX_MERGED", 2)
-    reports, counters = execution.read_slices(reads(170, per_slice=30), work_dir, {})
-    assert [report.number for report in reports] == [0, 1, 2, 3, 4, 5]
+    slices, inputs, counters = execution.read_slices(reads(170, per_slice=30), work_dir, {})
+    assert [part.number for part in slices] == [0, 1, 2, 3, 4, 5]
+    assert [part.num_inputs for part in slices] == [30, 30, 30, 30, 30, 20]
+    assert inputs == {"train": tally_of(examples(170))}
     assert counters == {"read": 170}
     assert capsys.readouterr().err == "prepare: read 170 of 170 images, kept 170, quarantined 0\n"
-    runs = [run for report in reports for run in report.runs]
+    runs = [run for part in slices for run in part.runs]
     merged = execution.merged(runs, work_dir, {})
     assert capsys.readouterr().err == (
         "prepare: merged 6 of 6 sorted runs\nprepare: merged 2 of 2 sorted runs\n"
@@ -119,7 +146,7 @@ def test_several_ranges_of_keys_are_compared_by_a_pipeline(
     per_range, ranges, work_dir, monkeypatch, capsys
 ):
     monkeypatch.setattr(deduplication, "_KEYS_PER_RANGE", per_range)
-    found, _ = execution.read_slices(reads(170, per_slice=100), work_dir, {})
+    found, _, _ = execution.read_slices(reads(170, per_slice=100), work_dir, {})
     capsys.readouterr()
     plan = shard_plan.plan_shards(
         [run for report in found for run in report.runs],

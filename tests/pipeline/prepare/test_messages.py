@@ -39,7 +39,7 @@ def through_json(report):
     "task",
     [
         ReadTask(0, 0, Slice("train", "listed", 0, 5), frozenset({"a"})),
-        ReadTask(0, 0, Slice("train", "listed", 0, 5), None, (10, 20)),
+        ReadTask(0, 0, Slice("train", "folder", 0, 1, ("folder/a",))),
         MergeTask(1, (RUN,)),
         WriteTask("train", "train", "shard", 0, 2**64, 4),
         QuarantineTask(0, "train", [RUN]),
