@@ -131,6 +131,12 @@ def external_worker_pool(
         yield ExternalWorkerPool(process, address)
 
 
+def unused_address() -> str:
+    """An address at which nothing listens."""
+    with socket.create_server(("localhost", 0)) as server:
+        return f"localhost:{server.getsockname()[1]}"
+
+
 def beam_args(job_endpoint: str, environment: str) -> list[str]:
     """Beam's options for a job service and a worker pool."""
     return [

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from tests.conftest import ROOT, module_command
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
-CODE = probe.versions()["vae-pipeline"]
+CODE = probe.versions([])["vae-pipeline"]
 # A worker imports this module first.
 ANOTHER_BEAM = "import apache_beam\napache_beam.__version__ = '2.76.0'\n"
 
@@ -52,15 +51,9 @@ def refusal(job_endpoint: str, environment: str, output: Path, *options: str) ->
     return line
 
 
-def unused_address() -> str:
-    """An address at which nothing listens."""
-    with socket.create_server(("localhost", 0)) as server:
-        return f"localhost:{server.getsockname()[1]}"
-
-
 def test_no_job_service(tmp_path):
-    address = unused_address()
-    line = refusal(address, unused_address(), tmp_path / "examples")
+    address = engines.unused_address()
+    line = refusal(address, engines.unused_address(), tmp_path / "examples")
     assert line.startswith(f"error: no job service of Beam answers at {address} (UNAVAILABLE: ")
     assert line.endswith("; start it, or correct --job_endpoint")
 
@@ -74,7 +67,7 @@ def test_a_worker_pool_instead_of_a_job_service(tmp_path):
 
 
 def test_no_worker_pool(job_endpoint, tmp_path):
-    address = unused_address()
+    address = engines.unused_address()
     line = refusal(job_endpoint, address, tmp_path / "examples")
     assert line.startswith(f"error: the workers of {address} cannot run a small job (")
     assert line.endswith(
