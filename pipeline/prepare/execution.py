@@ -3,7 +3,7 @@
 import contextlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from etils import epath
@@ -91,7 +91,7 @@ def read_slices(
       options: the options of `beam_options`.
 
     Returns:
-      The reports, in the order of the slices, and the sums of the workers' counters.
+      The reports, in the order of the slices, and the sums of their counters.
     """
     total = reads.max_inputs
     work = report_progress.Work(
@@ -106,8 +106,9 @@ def read_slices(
     )
     tasks = listing.write(reads.tasks, work_dir)
     with report_progress.shown(work, work_dir / workers.READ, "*.json"):
-        counters = run_tasks(tasks, workers.read_slice, reads.sources, work_dir, **options)
-    return reports.load_all(work_dir / workers.READ, ReadReport.from_json), counters
+        run_tasks(tasks, workers.read_slice, reads.sources, work_dir, **options)
+    read = reports.load_all(work_dir / workers.READ, ReadReport.from_json)
+    return read, _sums(map(workers.read_counters, read))
 
 
 def merged(
@@ -164,8 +165,8 @@ def write_shards(
       options: the options of `beam_options`.
 
     Returns:
-      The reports of the shards and of the parts, in the order of their names, and the sums of the
-      workers' counters.
+      The reports of the shards and of the parts, in the order of their names, and the sums of
+      their counters.
     """
     total = sum(task.examples for task in tasks if isinstance(task, WriteTask))
     work = report_progress.Work(
@@ -178,20 +179,24 @@ def write_shards(
         ),
     )
     with report_progress.shown(work, work_dir / workers.WRITTEN, "*.json"):
-        counters = run_tasks(tasks, workers.write, form, work_dir, directory, **options)
-    return (
-        reports.load_all(work_dir / workers.WRITTEN, WriteReport.from_json),
-        reports.load_all(work_dir / rejections.QUARANTINED, QuarantineReport.from_json),
-        counters,
-    )
+        run_tasks(tasks, workers.write, form, work_dir, directory, **options)
+    written = reports.load_all(work_dir / workers.WRITTEN, WriteReport.from_json)
+    quarantined = reports.load_all(work_dir / rejections.QUARANTINED, QuarantineReport.from_json)
+    counters = _sums(map(workers.written_counters, written))
+    return written, quarantined, counters + _sums(map(workers.written_counters, quarantined))
 
 
-def run_tasks(*arguments: Any, **options: Any) -> Counter[str]:
+def _sums(counters: Iterable[Mapping[str, int]]) -> Counter[str]:
+    """Adds up the counters of reports; those of an engine may lack tasks, or count one twice."""
+    return sum(map(Counter, counters), Counter())
+
+
+def run_tasks(*arguments: Any, **options: Any) -> None:
     """Calls `launch.run_tasks`."""
     # Importing Beam takes a second, in which the worker processes start.
     from pipeline.beam import launch
 
-    return launch.run_tasks(*arguments, **options)
+    launch.run_tasks(*arguments, **options)
 
 
 def _count_read(path: epath.Path) -> dict[str, int]:

@@ -33,6 +33,7 @@ from components.sources.source import FirstFrames, Source
 from pipeline.prepare import listing, rejections, reports
 from pipeline.prepare.messages import (
     MergeTask,
+    QuarantineReport,
     QuarantineTask,
     ReadReport,
     ReadTask,
@@ -69,7 +70,7 @@ def read_slice(task: ReadTask, sources: Sequence[Source], work_dir: epath.Path) 
     report_file = work_dir / READ / f"{task.number:06d}.json"
     done = reports.load(report_file, ReadReport.from_json)
     if done and _are_whole(done.runs, work_dir):
-        return _count_read(done)
+        return read_counters(done)
     task = listing.complete(task, work_dir)
     split = task.part.split
     report = ReadReport(task.number, split, InputTally(), InputTally(), [])
@@ -108,7 +109,7 @@ def read_slice(task: ReadTask, sources: Sequence[Source], work_dir: epath.Path) 
     rejections.write_rejected(task.number, rejected, work_dir)
     report = dataclasses.replace(report, first_frames=first_frames)
     reports.write(report_file, report.as_json())
-    return _count_read(report)
+    return read_counters(report)
 
 
 def _are_whole(runs: Sequence[SortedRun], work_dir: epath.Path) -> bool:
@@ -129,7 +130,8 @@ def _are_whole(runs: Sequence[SortedRun], work_dir: epath.Path) -> bool:
     return True
 
 
-def _count_read(report: ReadReport) -> dict[str, int]:
+def read_counters(report: ReadReport) -> dict[str, int]:
+    """The counters of a slice that was read: `read`, and `first_frames` if there are any."""
     frames = {FIRST_FRAMES: report.first_frames} if report.first_frames else {}
     return {"read": report.inputs.total, **frames}
 
@@ -187,12 +189,22 @@ def write(
       directory: directory to write shards to.
 
     Returns:
-      The counters `kept` and `bytes` of a shard; a counter `quarantined_REASON` for each reason.
+      Its counters, see `written_counters`.
     """
     if isinstance(task, QuarantineTask):
-        quarantined = rejections.write_quarantine(task, form.shape, work_dir).quarantined
-        return {f"quarantined_{reason}": n for reason, n in quarantined.by_reason.items()}
-    report = write_shard(task, form, work_dir, directory)
+        return written_counters(rejections.write_quarantine(task, form.shape, work_dir))
+    return written_counters(write_shard(task, form, work_dir, directory))
+
+
+def written_counters(report: WriteReport | QuarantineReport) -> dict[str, int]:
+    """The counters of a shard, or of a slice's part of the quarantine.
+
+    Returns:
+      `kept` and `bytes` of a shard; `quarantined_REASON` for each reason of a part.
+    """
+    if isinstance(report, QuarantineReport):
+        reasons = report.quarantined.by_reason
+        return {f"quarantined_{reason}": count for reason, count in reasons.items()}
     return {"kept": report.kept.total, "bytes": report.pixel_bytes}
 
 
