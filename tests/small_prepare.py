@@ -1,6 +1,6 @@
-"""Runs prepare as its command does, but with few files in a slice and few runs in a merge.
+"""Runs a command that prepares images, but with few files in a slice and few runs in a merge.
 
-Arguments: the most runs of a merge, and the arguments of `python -m pipeline prepare`.
+Arguments: the most runs of a merge, and the arguments of `python -m pipeline`.
 """
 
 import sys
@@ -12,6 +12,5 @@ from pipeline.prepare import merge_plan
 
 if __name__ == "__main__":
     folder.FILES_PER_SLICE = 5
-    merge_plan.MAX_MERGED = int(sys.argv[1])
-    sys.argv[1:2] = ["prepare"]
+    merge_plan.MAX_MERGED = int(sys.argv.pop(1))
     command_line.run(__main__.main)

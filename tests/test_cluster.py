@@ -90,7 +90,7 @@ def commands(shared, model_dir) -> dict[str, list[object]]:
         "prepare": ["pipeline", "prepare", *synthetic],
         "prepare_folder": ["pipeline", "prepare", "--dataset", images, "--duplicates", "drop"],
         # So many slices that their runs are merged in levels.
-        "prepare_in_small_tasks": ["tests.small_prepare", FEW_RUNS, "--dataset", many],
+        "prepare_in_small_tasks": ["tests.small_prepare", FEW_RUNS, "prepare", "--dataset", many],
         "embed": ["pipeline", "embed", *model, "--input", examples],
         "embed_source": ["pipeline", "embed", *model, "--input", images],
     }
