@@ -1,4 +1,4 @@
-"""`prepare`, `embed` and `denoise` on an engine outside of this process: the bytes of a run on this machine.
+"""`prepare`, `embed` and `denoise` on an engine give the bytes of a run on this machine alone.
 
 `make cluster` runs these tests on Prism; see `tests/engines.py` for other engines.
 """
