@@ -1,7 +1,7 @@
 """Prepare from and to a remote URL, through TensorFlow's file system, as epath reads gs://.
 
 The bucket is a local folder. So all bytes pass through the remote code path, but how a real object
-store renames or lists files is not tested.
+store lists files is not tested; see `test_object_store.py`.
 """
 
 import contextlib
@@ -21,8 +21,10 @@ from PIL import Image
 from components.base import files
 from components.base.errors import ConfigError, WorkError
 from components.data.examples import ExampleBatch, hash_ids
+from components.data.prepared_dataset import PreparedDataset
 from components.ingest import run_file, sorted_runs
 from components.ingest.sorted_runs import NUM_HASHES
+from pipeline.prepare import sidecars
 from pipeline.prepare.stage import prepare
 from tests.components.ingest.runs import read_run
 from tests.conftest import tiny_prepare_config
@@ -112,7 +114,8 @@ def test_remote_and_local_prepare_publish_the_same_files(bucket, tmp_path, capsy
     write_images(bucket.root / "images")
     local = prepare(prepare_config(bucket.root / "images"), output=tmp_path / "local")
     remote = prepare(prepare_config(f"{URL}/images"), output=f"{URL}/out/examples")
-    assert {"open", "rename", "replace", "remove", "rmtree", "walk"} <= bucket.calls
+    assert {"open", "stat", "listdir", "remove", "rmtree"} <= bucket.calls
+    assert not {"rename", "replace", "copy"} & bucket.calls
     assert list(Path.cwd().iterdir()) == []
     assert [path.name for path in (bucket.root / "out").iterdir()] == ["examples"]
     published = contents(bucket.root / "out/examples")
@@ -146,17 +149,50 @@ def test_a_remote_artifact_is_replaced_and_damage_is_detected(bucket, tmp_path):
         prepare(prepare_config(f"{URL}/other"), output=out)
 
 
-def test_the_remote_draft_of_a_failed_run_is_removed(bucket, tmp_path):
+def test_the_remains_of_a_failed_remote_run_are_removed(bucket, tmp_path):
     write_images(bucket.root / "images")
-    draft = bucket.root / "examples.draft"
+    draft = bucket.root / "examples"
     (draft / "work/read").mkdir(parents=True)
     plan = {"stage": "prepare", "config": "another"}
     (draft / "plan.json").write_text(json.dumps(plan))
     (draft / "work/read/000000.json").write_text("{}")
+    with pytest.raises(ConfigError, match="not a finished artifact"):
+        PreparedDataset.open(f"{URL}/examples")
     prepare(prepare_config(f"{URL}/images"), output=f"{URL}/examples")
     prepare(prepare_config(bucket.root / "images"), output=tmp_path / "local")
     assert contents(bucket.root / "examples") == contents(tmp_path / "local")
-    assert not draft.exists()
+    assert [path.name for path in draft.iterdir() if path.is_dir()] == ["quarantine"]
+
+
+def test_a_remote_quarantine_is_retried(bucket, tmp_path, monkeypatch):
+    write_images(bucket.root / "images")
+    out = f"{URL}/examples"
+    prepare(prepare_config(f"{URL}/images"), output=out)
+    mended = Image.fromarray(np.full(SHAPE, 7, np.uint8))
+    mended.save(bucket.root / "images/train/a/broken.png")
+    os.utime(bucket.root / "images/train/a/broken.png", (0, 1_500_000_000))
+
+    in_process = ("--runner=FnApiRunner",)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        patch.setattr(sidecars, "write_sidecars", fail)
+        prepare(
+            prepare_config(f"{URL}/images"),
+            output=out,
+            retry_quarantined=True,
+            beam_args=in_process,
+        )
+    assert PreparedDataset.open(out).counts.quarantined == 3
+    prepare(
+        prepare_config(f"{URL}/images"), output=out, retry_quarantined=True, beam_args=in_process
+    )
+    prepare(prepare_config(bucket.root / "images"), output=tmp_path / "local")
+    assert PreparedDataset.open(out).counts.quarantined == 2
+    assert contents(bucket.root / "examples") == contents(tmp_path / "local")
+    assert {path.name for path in bucket.root.iterdir()} == {"images", "examples"}
 
 
 def test_a_remote_file_has_the_digest_of_its_bytes(bucket):

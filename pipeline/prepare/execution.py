@@ -52,8 +52,9 @@ def close_work(work_dir: epath.Path) -> None:
     So work that is interrupted meanwhile can be done again.
     """
     for name in (workers.READ, workers.MERGED):
-        (work_dir / name).rmtree()
-    work_dir.rmtree()
+        # On an object store, an empty directory does not exist.
+        (work_dir / name).rmtree(missing_ok=True)
+    work_dir.rmtree(missing_ok=True)
 
 
 @contextlib.contextmanager
