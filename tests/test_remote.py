@@ -24,13 +24,18 @@ from components.data.examples import ExampleBatch, hash_ids
 from components.data.prepared_dataset import PreparedDataset
 from components.ingest import run_file, sorted_runs
 from components.ingest.sorted_runs import NUM_HASHES
+from pipeline.apply.config import EmbedConfig
+from pipeline.apply.embed import embed
 from pipeline.prepare import sidecars
 from pipeline.prepare.stage import prepare
 from tests.components.ingest.runs import read_run
-from tests.conftest import tiny_prepare_config
+from tests.conftest import tiny_prepare_config, tiny_train_config
+from trainer import stage
 
 URL = "s3://bucket"
 SHAPE = (12, 10, 3)
+# Other processes do not know the bucket.
+IN_PROCESS = ("--runner=FnApiRunner",)
 
 
 class Bucket:
@@ -172,8 +177,6 @@ def test_a_remote_quarantine_is_retried(bucket, tmp_path, monkeypatch):
     mended.save(bucket.root / "images/train/a/broken.png")
     os.utime(bucket.root / "images/train/a/broken.png", (0, 1_500_000_000))
 
-    in_process = ("--runner=FnApiRunner",)
-
     def fail(*_: object) -> None:
         raise RuntimeError
 
@@ -183,11 +186,11 @@ def test_a_remote_quarantine_is_retried(bucket, tmp_path, monkeypatch):
             prepare_config(f"{URL}/images"),
             output=out,
             retry_quarantined=True,
-            beam_args=in_process,
+            beam_args=IN_PROCESS,
         )
     assert PreparedDataset.open(out).counts.quarantined == 3
     prepare(
-        prepare_config(f"{URL}/images"), output=out, retry_quarantined=True, beam_args=in_process
+        prepare_config(f"{URL}/images"), output=out, retry_quarantined=True, beam_args=IN_PROCESS
     )
     prepare(prepare_config(bucket.root / "images"), output=tmp_path / "local")
     assert PreparedDataset.open(out).counts.quarantined == 2
@@ -254,3 +257,30 @@ def test_only_the_requested_part_of_a_remote_sorted_run_is_read(bucket, monkeypa
     keys, part = (file.num_bytes for file in opened)
     assert keys < 4000 * 42 + 500
     assert part < len(rows.examples) * 768 + 2 * 1024 * 42 + 500
+
+
+def test_a_model_is_trained_and_applied_remotely(bucket, capsys):
+    write_images(bucket.root / "images")
+    examples, model, output = f"{URL}/examples", f"{URL}/model", f"{URL}/embeddings"
+    prepare(prepare_config(f"{URL}/images"), output=examples)
+    stage.run("mlp", tiny_train_config(), examples=examples, output=model)
+    stage.run("mlp", tiny_train_config(epochs=3), examples=examples, output=model, extend=True)
+    assert "resuming from step" in capsys.readouterr().err
+    config = EmbedConfig(columns="mean,rate", format="npy")
+    (bucket.root / "examples/manifest.json").rename(bucket.root / "manifest.json")
+    (bucket.root / "examples/plan.json").touch()
+    for read in (
+        lambda: embed(config, model=model, pattern=examples, output=output),
+        lambda: prepare(prepare_config(examples), output=f"{URL}/again"),
+    ):
+        with pytest.raises(ConfigError, match=f"{examples} is not finished: it has plan.json"):
+            read()
+    (bucket.root / "examples/plan.json").unlink()
+    (bucket.root / "manifest.json").rename(bucket.root / "examples/manifest.json")
+    artifact = embed(config, model=model, pattern=examples, output=output, beam_args=IN_PROCESS)
+    assert artifact.manifest.counts["rows"] == 200
+    assert artifact.is_intact()
+    assert not {"rename", "replace"} & bucket.calls
+    folders = {"images", "examples", "model", "embeddings"}
+    assert {path.name for path in bucket.root.iterdir()} == folders
+    assert list(bucket.root.glob("model/tensorboard/*/events*"))

@@ -61,6 +61,22 @@ def read_plan(directory: epath.Path) -> dict[str, Any]:
     return plan
 
 
+def check_finished(directory: epath.Path) -> None:
+    """Checks that a directory, which is to be read whatever it holds, is not a draft.
+
+    Only on an object store does a draft have the name of the artifact to come.
+
+    Raises:
+      ConfigError: it is one.
+    """
+    is_draft = files.is_remote(directory) and (directory / PLAN).exists()
+    if is_draft and not (directory / MANIFEST).exists():
+        raise ConfigError(
+            f"{directory} is not finished: it has {PLAN}, but no {MANIFEST}; run the command that "
+            "writes it again"
+        )
+
+
 def can_resume(
     directory: epath.Path,
     existing: Mapping[str, Any],

@@ -74,3 +74,18 @@ def test_the_remains_of_an_interrupted_run_are_removed(tmp_path):
     (tmp_path / "link").symlink_to("file")
     with pytest.raises(ConfigError, match="link is a link, which no unfinished work has"):
         drafts.discard_remains(epath.Path(tmp_path))
+
+
+def test_a_directory_of_an_object_store_with_a_plan_and_no_manifest_is_not_finished(object_store):
+    directory = epath.Path("s3://bucket/shards")
+    drafts.check_finished(directory)
+    object_store.objects["bucket/shards/plan.json"] = b"{}"
+    with pytest.raises(ConfigError, match=r"s3://bucket/shards is not finished: it has plan\.json"):
+        drafts.check_finished(directory)
+    object_store.objects["bucket/shards/manifest.json"] = b"{}"
+    drafts.check_finished(directory)
+
+
+def test_a_local_file_named_like_a_plan_is_anybodys(tmp_path):
+    (tmp_path / "plan.json").touch()
+    drafts.check_finished(epath.Path(tmp_path))
