@@ -138,10 +138,13 @@ class ArtifactPlan:
         if (self._replaced_directory / _REPLACEMENT_MARK).exists():
             with files.directory_lock(self.rebuild_directory):
                 self._recover_replacement()
-        if files.is_remote(self.directory) and (self.rebuild_directory / MANIFEST).exists():
-            if (self.directory / MANIFEST).exists():
-                self._check_replaceable()
-            object_drafts.replace(self.directory, self.rebuild_directory)
+        if files.is_remote(self.directory):
+            draft = self.rebuild_directory
+            if (draft / MANIFEST).exists():
+                if (self.directory / MANIFEST).exists():
+                    self._check_replaceable()
+                object_drafts.replace(self.directory, draft)
+            object_drafts.finish_removal(draft)
 
     @contextlib.contextmanager
     def publish(

@@ -35,6 +35,22 @@ def written_locally(path: epath.PathLike) -> Iterator[epath.Path]:
 
 
 @contextlib.contextmanager
+def directory_written_locally(directory: epath.Path) -> Iterator[epath.Path]:
+    """Yields a local directory to write files in: the directory itself if it is local.
+
+    Otherwise the files are copied to the directory if the body succeeds.
+    """
+    if not files.is_remote(directory):
+        yield directory
+        return
+    with tempfile.TemporaryDirectory() as name:
+        local = epath.Path(name)
+        yield local
+        for path in files.walk_files(local):
+            copy(path, directory / path.relative_to(local).as_posix())
+
+
+@contextlib.contextmanager
 def local_copy(path: epath.PathLike) -> Iterator[epath.Path]:
     """Yields a local path to read a file at: the path itself if it is local."""
     path = epath.Path(path)

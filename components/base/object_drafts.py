@@ -122,6 +122,16 @@ def replace(directory: epath.Path, draft: epath.Path) -> None:
             local_files.copy(path, directory / _name(path, draft))
         Artifact(directory, manifest).check_sizes()
         files.write_durably(target, text)
+    _remove(draft)
+
+
+def finish_removal(draft: epath.Path) -> None:
+    """Removes a draft if its removal was interrupted."""
+    if drafts.read_plan(draft).get(_IS_CLEARED):
+        _remove(draft)
+
+
+def _remove(draft: epath.Path) -> None:
     _clear(draft, drafts.read_plan(draft))
     draft.rmtree()
 

@@ -4,7 +4,12 @@ import pytest
 from etils import epath
 
 from components.base.artifacts import atomic_write
-from components.base.local_files import copy, local_copy, written_locally
+from components.base.local_files import (
+    copy,
+    directory_written_locally,
+    local_copy,
+    written_locally,
+)
 
 PATH = "s3://bucket/model.keras"
 
@@ -46,6 +51,24 @@ def test_an_object_is_written_atomically_by_one_request(object_store):
     with atomic_write(PATH) as path:
         path.write_text("new")
     assert object_store.changes == [("PUT", "bucket/model.keras")]
+
+
+def test_a_directory_is_written_locally(object_store, tmp_path):
+    with directory_written_locally(epath.Path(tmp_path)) as directory:
+        assert directory == epath.Path(tmp_path)
+    remote = epath.Path("s3://bucket/model")
+    with pytest.raises(RuntimeError), directory_written_locally(remote) as directory:
+        (directory / "part").write_text("a part")
+        raise RuntimeError
+    assert object_store.objects == {}
+    with directory_written_locally(remote) as directory:
+        (directory / "variables").mkdir()
+        (directory / "variables/index").write_text("index")
+        (directory / "graph").write_text("graph")
+    assert object_store.below("s3://bucket/model") == {
+        "graph": b"graph",
+        "variables/index": b"index",
+    }
 
 
 def test_a_local_copy_is_removed_afterwards(object_store):

@@ -48,11 +48,11 @@ def test_reports_are_removed_before_the_files_that_they_describe(work_dir, monke
     removed = []
     rmtree = type(work_dir).rmtree
 
-    def interrupted(path):
+    def interrupted(path, **options):
         removed.append(path.name)
         if path == work_dir:
             raise KeyboardInterrupt
-        rmtree(path)
+        rmtree(path, **options)
 
     monkeypatch.setattr(type(work_dir), "rmtree", interrupted)
     with pytest.raises(KeyboardInterrupt):
