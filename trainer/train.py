@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from components.base import artifacts, console
+from components.base import artifacts, console, local_files
 from components.base.errors import Stopped, WorkError
 from components.data.prepared_dataset import PreparedDataset
 from components.model.corruption import parse_corruption
@@ -122,7 +122,8 @@ def _train_as_chief(
     kept, weights = recorder.select_model(run.loop.state_arrays())
     recorder.delete_unpublished_checkpoints()
     row.finish(kept)
-    run.model.in_float32(weights).save(str(draft.path / MODEL_FILE))
+    with local_files.written_locally(draft.path / MODEL_FILE) as model_file:
+        run.model.in_float32(weights).save(str(model_file))
     found = [
         finding.text
         for finding in (

@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 from etils import epath
 
+from components.base import local_files
 from components.base.errors import WorkError
 from components.model import model_file
 
@@ -58,7 +59,8 @@ def restore(
         raise model_file.invalid(path, "its weights are not those of its config")
     model = build(saved.config)
     try:
-        model.load_weights(os.fspath(path))
+        with local_files.local_copy(path) as local:
+            model.load_weights(os.fspath(local))
     except ValueError as error:
         raise model_file.invalid(path, "its weights are not those of its config") from error
     # All that they compute would be no numbers, and images that are none look black.

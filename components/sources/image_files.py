@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from etils import epath
 
-from components.base import file_errors, files
+from components.base import file_errors, file_listing, files
 from components.ingest.decode import MAX_ENCODED_BYTES, START_BYTES, is_image
 from components.ingest.rejection import Reason, UnusableError
 
@@ -25,7 +25,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def has_image(root: str, members: Sequence[files.ListedFile], *, is_remote: bool) -> bool:
+def has_image(root: str, members: Sequence[file_listing.ListedFile], *, is_remote: bool) -> bool:
     """Whether at least one of some files is an image, by its first bytes.
 
     Args:

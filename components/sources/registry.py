@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from etils import epath
 
-from components.base import file_types, files
+from components.base import drafts, file_types, files
 from components.base.errors import ConfigError, WorkError
 from components.base.memory import LOAD_BYTES
 from components.ingest.conversion import AS_IS, Conversion
@@ -123,6 +123,7 @@ def _open_path(request: SourceRequest) -> "Source":
     from components.sources.tfrecords import FeatureMap, TfrecordsSource
 
     path = dataset_names.expand_user(request.dataset)
+    drafts.check_finished(path)
     layout = AxisLayout.parse(request.layout) if request.layout else None
     is_array = not request.features and not (path / "dataset_info.json").exists()
     is_array = is_array and (idx.is_idx(path) or is_numpy(path))

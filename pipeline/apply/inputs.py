@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from etils import epath
 
-from components.base import artifacts, console, files
+from components.base import artifacts, console, drafts, files
 from components.base.errors import ConfigError, WorkError
 from components.base.manifest import Artifact, Input, fingerprint, published_config
 from components.base.shapes import Shape, format_shape
@@ -319,9 +319,11 @@ def _open_directory(
       The prepared dataset; None if the directory has no manifest, as a copy of some shards.
 
     Raises:
-      ConfigError: the model was trained on images of another shape.
+      ConfigError: the model was trained on images of another shape, or the directory is not
+        finished.
       WorkError: a file of a prepared dataset is missing or truncated.
     """
+    drafts.check_finished(directory)
     if published_config(directory):
         dataset = PreparedDataset.open(directory)
         check_image_shape(model, dataset.image_shape, where=directory)

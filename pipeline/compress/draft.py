@@ -37,7 +37,7 @@ def opened(output: epath.Path, plan: Mapping[str, Any], *, overwrite: bool) -> I
     directory = output.parent / f"{output.name}{DRAFT_SUFFIX}"
     with files.directory_lock(directory):
         plan_file = directory / _PLAN
-        children = list(directory.iterdir())
+        children = files.entries(directory)
         if children and not plan_file.exists():
             raise ConfigError(
                 f"{directory} is in the way and is not unfinished work of compress (it has no "

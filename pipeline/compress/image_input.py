@@ -8,7 +8,7 @@ import numpy as np
 from etils import epath
 from PIL import Image
 
-from components.base import files
+from components.base import file_listing, files
 from components.base.errors import ConfigError, WorkError, one_line
 from components.base.manifest import MANIFEST, Artifact, Input, fingerprint, read_manifest
 from components.base.shapes import Shape
@@ -100,7 +100,7 @@ class ImageFolder:
     def __init__(self, directory: epath.Path, image_shape: Shape):
         self._directory = directory
         self._shape = image_shape
-        listing = files.list_files(directory)
+        listing = file_listing.list_files(directory)
         found = [file for file in listing.files if file.name != MANIFEST]
         self._names = [file.name for file in found]
         entries = [[ascii(file.name), file.size, file.modified] for file in found]

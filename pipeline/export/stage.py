@@ -2,7 +2,7 @@
 
 from etils import epath
 
-from components.base import artifacts, console, tensorflow_setup
+from components.base import artifacts, console, local_files, tensorflow_setup
 from components.base.errors import UserError
 from components.base.manifest import Artifact, load_artifact
 from components.data.prepared_dataset import PreparedDataset
@@ -56,7 +56,8 @@ def export(
 
         trained_vae = vae.load(trained.verified(MODEL_FILE))
         card = model_card.render(trained, trained_vae.architecture, dataset)
-        exported = writer.write(config, trained_vae, draft.path, card)
+        with local_files.directory_written_locally(draft.path) as directory:
+            exported = writer.write(config, trained_vae, directory, card)
         draft.counts = {"differences": {each.name: each.difference for each in exported}}
         draft.notes = trained.manifest.notes
     console.show(writer.table(exported))

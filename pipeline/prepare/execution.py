@@ -67,7 +67,8 @@ def close_work(work_dir: epath.Path) -> None:
     for path in files.walk_files(work_dir):
         if path.suffix == ".json":
             path.unlink()
-    work_dir.rmtree()
+    # On an object store, an empty directory does not exist.
+    work_dir.rmtree(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -89,3 +89,13 @@ def test_without_a_place_for_the_file_there_is_one_warning(tmp_path, capsys):
     board.close()
     (warning,) = capsys.readouterr().err.splitlines()
     assert "cannot be written (Not a directory)" in warning
+
+
+def test_a_remote_file_appears_when_it_is_closed(object_store, tmp_path):
+    file = EventFile(epath.Path("s3://bucket/run"), resumed_step=0, name="1")
+    file.write(10, [scalar_pb("loss", 3.0)])
+    assert object_store.objects == {}
+    file.close()
+    ((key, content),) = object_store.objects.items()
+    (tmp_path / epath.Path(key).name).write_bytes(content)
+    assert points(tmp_path) == [(10, 3.0)]
