@@ -18,7 +18,7 @@ from benchmarks.rows import BenchmarkRow
 from benchmarks.tables import at_least
 from benchmarks.turns import comparison_table, measure
 from components.base import command_line
-from pipeline.apply.config import ENCODER_COLUMNS, EmbedConfig
+from pipeline.embed.config import ENCODER_COLUMNS, EmbedConfig
 
 IMAGES = 60_000
 _MLP_RATE = 150_000

@@ -40,7 +40,7 @@ def replica_memory(
     precision: str,
     steps_per_call: int,
     image_shape: Shape,
-) -> costs.Memory:
+) -> costs.MemoryEstimate:
     """An estimate of the memory of one replica.
 
     Args:
@@ -117,7 +117,7 @@ def check(
     console.warn(message)
 
 
-def shortage(need: costs.Memory, *, sharing: int, available: int) -> tuple[str, int] | None:
+def shortage(need: costs.MemoryEstimate, *, sharing: int, available: int) -> tuple[str, int] | None:
     """Compares the memory that replicas need with what there is.
 
     Args:

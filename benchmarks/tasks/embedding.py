@@ -27,9 +27,9 @@ def embed_ours(examples: str, model: str, columns: list[str], output: str) -> Re
     from components.base.manifest import load_artifact
     from components.data.prepared_dataset import PreparedDataset
     from pipeline.apply import engine
-    from pipeline.apply.embedding_tables import EmbeddingTables
     from pipeline.apply.inputs import dataset_tasks
-    from pipeline.apply.reference import Reference
+    from pipeline.embed.embedding_tables import EmbeddingTables
+    from pipeline.embed.reference import Reference
 
     trained = load_artifact(model, stage="train")
     tables = EmbeddingTables.of(

@@ -15,7 +15,7 @@ from components.compression.blocks import CodedBlock, LabeledImages, batch_sizes
 from components.compression.coded_model import CodedModel
 from components.compression.grid_normal import RangeError
 from components.compression.mixture import PixelMixture
-from components.compression.tables import PRECISION
+from components.compression.quantized_cdf import PRECISION
 
 _SEED = 0
 # Of which an encoder computes the probabilities at once.

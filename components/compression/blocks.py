@@ -6,6 +6,7 @@ latents; the bits of the images before pay for the latents of each later batch.
 
 import dataclasses
 import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -66,3 +67,28 @@ def batch_sizes(count: int, image_shape: Shape) -> list[int]:
 def num_lanes(count: int, image_shape: Shape) -> int:
     """The number of lanes that a block of `count` images ends with."""
     return max(batch_sizes(count, image_shape), default=0)
+
+
+def divide(batches: Iterator[LabeledImages], size: int) -> Iterator[LabeledImages]:
+    """Yields images in blocks of `size`; the last block may be smaller."""
+    pending: list[LabeledImages] = []
+    count = 0
+    for batch in batches:
+        first = 0
+        while first < len(batch.images):
+            part = slice(first, first + size - count)
+            pending.append(LabeledImages(batch.images[part], batch.labels[part]))
+            taken = len(pending[-1].images)
+            first, count = first + taken, count + taken
+            if count == size:
+                yield _joined(pending)
+                pending, count = [], 0
+    if count:
+        yield _joined(pending)
+
+
+def _joined(parts: Sequence[LabeledImages]) -> LabeledImages:
+    return LabeledImages(
+        np.concatenate([part.images for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+    )

@@ -55,7 +55,7 @@ class LatentCoder(Protocol):
         """
 
 
-class Steps(Protocol):
+class PixelSteps(Protocol):
     """The outputs at the pixels of N images, in order: row by row, and each from the left."""
 
     def outputs(self, row: int, columns: range) -> np.ndarray:
@@ -79,12 +79,12 @@ class FactorizedSteps:
         self._features = features
 
     def outputs(self, row: int, columns: range) -> np.ndarray:
-        """See `Steps.outputs`."""
+        """See `PixelSteps.outputs`."""
         outputs = self._features[:, row, columns.start : columns.stop]
         return outputs.astype(np.float64).transpose(1, 0, 2)
 
     def set(self, row: int, columns: range, levels: np.ndarray) -> None:
-        """See `Steps.set`."""
+        """See `PixelSteps.set`."""
 
 
 class CodedModel:
@@ -111,7 +111,7 @@ class CodedModel:
         if isinstance(vae.head, CausalHead):
             self._head = CausalWeights(vae.head, vae.architecture.activation)
 
-    def steps(self, features: np.ndarray) -> Steps:
+    def steps(self, features: np.ndarray) -> PixelSteps:
         """The pixels in turn, given the decoder's features."""
         if self._head is None:
             return FactorizedSteps(features)

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from components.compression import tables
+from components.compression import quantized_cdf
 from components.compression.ans import Message
-from components.compression.tables import NORMAL, PRECISION
+from components.compression.quantized_cdf import NORMAL, PRECISION
 
 # Half the window of a variable, in deviations. All symbols of a window have a count, so that a wide
 # one would now and then draw a latent that is unlikely under every distribution.
@@ -53,7 +53,7 @@ class GridNormal:
     def pop(self, message: Message) -> np.ndarray:
         """Takes variables from the first N lanes, in steps, int64 [N]."""
         positions = message.positions(len(self._means), PRECISION)
-        symbols, starts, sizes = tables.find(self._below, self._counts, positions)
+        symbols, starts, sizes = quantized_cdf.find(self._below, self._counts, positions)
         message.pop(starts, sizes, PRECISION)
         return symbols + self._first
 
@@ -73,7 +73,7 @@ class GridNormal:
         """The cumulative counts of symbols [N], int64."""
         edges = ((symbols + self._first) - 0.5) * self._step
         mass = NORMAL((edges - self._means) / self._deviations)
-        return tables.cumulative(mass, symbols, self._counts)
+        return quantized_cdf.cumulative(mass, symbols, self._counts)
 
 
 def half_windows(deviations: np.ndarray, step: float) -> np.ndarray:

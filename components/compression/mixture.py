@@ -8,8 +8,8 @@ table become integers.
 
 import numpy as np
 
-from components.compression import tables
-from components.compression.tables import LOGISTIC, TOTAL
+from components.compression import quantized_cdf
+from components.compression.quantized_cdf import LOGISTIC, TOTAL
 
 LEVELS = 256
 _STEP = 1 / (LEVELS - 1)
@@ -53,7 +53,7 @@ class PixelMixture:
 
     def below(self, levels: np.ndarray) -> np.ndarray:
         """The cumulative counts of levels from 0 to 256 of the channel in turn, int64 [N]."""
-        return tables.cumulative(self._mass(levels), levels, LEVELS)
+        return quantized_cdf.cumulative(self._mass(levels), levels, LEVELS)
 
     def interval(self, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The starts and the sizes of the intervals of levels [N], each int64 [N]."""
@@ -64,9 +64,9 @@ class PixelMixture:
         """The levels whose intervals hold positions [N], their starts and their sizes."""
 
         def below(levels: np.ndarray) -> np.ndarray:
-            return tables.inner_counts(self._mass(levels), levels, LEVELS)
+            return quantized_cdf.inner_counts(self._mass(levels), levels, LEVELS)
 
-        return tables.find(below, LEVELS, positions)
+        return quantized_cdf.find(below, LEVELS, positions)
 
     def condition(self, levels: np.ndarray) -> None:
         """Goes on to the next channel, given the levels [N] of the one in turn."""

@@ -14,7 +14,7 @@ LOG_VARIANCE_BOUND = 20.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Inference:
+class PosteriorDraws:
     """Draws of z from q(z|x), one or more for each image.
 
     Attributes:
@@ -73,7 +73,7 @@ class LatentModel(Protocol):
         condition: tf.Tensor | None = None,
         samples: int = 1,
         stop_posterior: bool = False,
-    ) -> Inference:
+    ) -> PosteriorDraws:
         """Draws from q(z|x).
 
         Args:
@@ -137,7 +137,7 @@ class OneLevel:
         condition: tf.Tensor | None = None,
         samples: int = 1,
         stop_posterior: bool = False,
-    ) -> Inference:
+    ) -> PosteriorDraws:
         posterior = self.posterior(x)
         if samples > 1:
             posterior = Normal(
@@ -154,7 +154,7 @@ class OneLevel:
             closed_form = self._prior.kl_by_dimension(
                 Normal(_centered(posterior.mean, prior_mean), posterior.log_variance)
             )
-        return Inference(
+        return PosteriorDraws(
             z=z,
             features=self.decode(z, condition),
             log_posterior=density.log_prob(z)[:, tf.newaxis],

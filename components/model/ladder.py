@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from components.model.distributions import Normal, standard_normal_like
-from components.model.inference import Inference, bounded_normal
+from components.model.inference import PosteriorDraws, bounded_normal
 from components.model.networks.network import NetworkSettings, grid
 from components.model.networks.residual import (
     convolution,
@@ -156,7 +156,7 @@ class Ladder:
         condition: tf.Tensor | None = None,
         samples: int = 1,
         stop_posterior: bool = False,
-    ) -> Inference:
+    ) -> PosteriorDraws:
         del condition  # There is none: a VAE with levels has no classes.
         # The gradient of log q(z_l | x, z_<l) through z_<l would be lost with its parameters.
         if stop_posterior:
@@ -171,7 +171,7 @@ class Ladder:
 
         maps = self._encode(x, samples=samples)
         features = self._descend(maps, tf.shape(noise)[0], draw)
-        return Inference(
+        return PosteriorDraws(
             z=tf.concat([z for z, _, _ in draws], axis=-1),
             features=features,
             log_posterior=tf.stack([q.log_prob(z) for z, _, q in draws], axis=-1),

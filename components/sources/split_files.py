@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-from components.sources.split_names import Mark, read_siblings
+from components.sources.split_names import SplitCandidate, read_siblings
 
 # In the place of digits, so that numbered files have few different names.
 _WITHOUT_DIGITS = str.maketrans(dict.fromkeys("0123456789", "_"))
@@ -27,15 +27,15 @@ def find_held_out(names: Iterable[str]) -> list[str]:
       names: paths of files relative to the dataset.
     """
     forms = {name: _form(name) for name in names}
-    marks = read_siblings(filter(_CANDIDATE.search, set(forms.values())))
-    held_out = {form for form, mark in marks.items() if _is_held_out(mark)}
+    candidates = read_siblings(filter(_CANDIDATE.search, set(forms.values())))
+    held_out = {form for form, candidate in candidates.items() if _is_held_out(candidate)}
     return [name for name, form in forms.items() if form in held_out]
 
 
-def _is_held_out(mark: Mark) -> bool:
+def _is_held_out(candidate: SplitCandidate) -> bool:
     # Single letters are as likely in names that were drawn at random: `286VAL56G1p.jpg`.
-    is_plain = mark.reading.is_plain and all(len(word) > 1 for word in mark.reading.rest)
-    return mark.reading.split != "train" and (mark.has_partner or is_plain)
+    is_plain = candidate.reading.is_plain and all(len(word) > 1 for word in candidate.reading.rest)
+    return candidate.reading.split != "train" and (candidate.has_partner or is_plain)
 
 
 def _form(name: str) -> str:

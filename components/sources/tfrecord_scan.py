@@ -37,7 +37,7 @@ class InputFile:
 
 
 @dataclasses.dataclass(frozen=True)
-class Scan:
+class RecordScan:
     """What is known only after reading the records.
 
     Attributes:
@@ -77,7 +77,7 @@ def scan_files(
     *,
     pattern: str,
     load_bytes: int,
-) -> Scan:
+) -> RecordScan:
     """Scans files.
 
     Args:
@@ -112,7 +112,7 @@ def scan_files(
         split_sizes[split] += scan.records
         labels.update(scan.labels)
     if features.label is None:
-        return Scan(input_files, [UNLABELLED], {})
+        return RecordScan(input_files, [UNLABELLED], {})
     if not labels:
         problem = next(scan.label_problem for scan in scans.values() if scan.label_problem)
         raise ConfigError(
@@ -120,7 +120,7 @@ def scan_files(
             "leave it out"
         )
     class_names, indices = _classes(labels, features, pattern)
-    return Scan(input_files, class_names, indices)
+    return RecordScan(input_files, class_names, indices)
 
 
 def _scan_records(records: Iterable[bytes], features: FeatureMap, pattern: str) -> _FileScan:

@@ -3,10 +3,8 @@
 import collections
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 
-import numpy as np
 from etils import epath
 
 from components.base import artifacts, console, files
@@ -15,17 +13,16 @@ from components.base.manifest import Artifact, fingerprint, load_artifact
 from components.base.memory import format_bytes
 from components.base.progress import Progress
 from components.base.shapes import Shape
-from components.compression import archive_format, suitability
+from components.compression import archive_format, blocks, suitability
 from components.compression.archive import Archive
 from components.compression.archive_format import ArchiveHeader, BlockRecord
-from components.compression.blocks import LabeledImages
 from components.model import model_file
 from components.model.registry import MODEL_FILE
 from pipeline.beam import worker_pool
-from pipeline.compress import draft, estimate, image_input, work
+from pipeline.compress import block_worker, draft, estimate, image_input
+from pipeline.compress.block_worker import ModelPath
 from pipeline.compress.config import CompressConfig
 from pipeline.compress.image_input import CompressInput
-from pipeline.compress.work import ModelPath
 
 
 def compress(
@@ -135,7 +132,7 @@ def _encode(
 ) -> int:
     """Encodes the blocks that are missing, and returns the number of all blocks."""
     model = ModelPath(str(trained.path / MODEL_FILE), trained.output(MODEL_FILE).sha256)
-    work.limit_threads()
+    block_worker.limit_threads()
     processes = worker_pool.num_cores()
     running: collections.deque[Future[int]] = collections.deque()
     count = done = 0
@@ -156,14 +153,21 @@ def _encode(
                 line=f"compress: compressed {done:,} images",
             )
 
-        for count, block in enumerate(blocks(source.batches(), config.block_images), start=1):
+        for count, block in enumerate(
+            blocks.divide(source.batches(), config.block_images), start=1
+        ):
             file = block_file(directory, count - 1)
-            found = work.read_block_file(file)
-            if found is not None and found[0].pixels == work.pixels_digest(block.images):
+            found = block_worker.read_block_file(file)
+            if found is not None and found[0].pixels == block_worker.pixels_digest(block.images):
                 continue
             running.append(
                 pool.submit(
-                    work.encode_block, model, block, config.latent_bits, check_blocks, str(file)
+                    block_worker.encode_block,
+                    model,
+                    block,
+                    config.latent_bits,
+                    check_blocks,
+                    str(file),
                 )
             )
             # As many blocks wait as are being encoded, so that memory is bounded.
@@ -202,7 +206,7 @@ def _write(
 
 
 def _block(directory: epath.Path, number: int) -> tuple[BlockRecord, bytes]:
-    found = work.read_block_file(block_file(directory, number))
+    found = block_worker.read_block_file(block_file(directory, number))
     if found is None:
         raise WorkError(
             f"{block_file(directory, number)} was damaged while it was in use; run the same "
@@ -214,28 +218,3 @@ def _block(directory: epath.Path, number: int) -> tuple[BlockRecord, bytes]:
 def block_file(directory: epath.Path, number: int) -> epath.Path:
     """The file of a block in the draft."""
     return directory / f"block-{number:06}"
-
-
-def blocks(batches: Iterator[LabeledImages], size: int) -> Iterator[LabeledImages]:
-    """Yields images in blocks of `size`, of which the last may be smaller."""
-    pending: list[LabeledImages] = []
-    count = 0
-    for batch in batches:
-        first = 0
-        while first < len(batch.images):
-            part = slice(first, first + size - count)
-            pending.append(LabeledImages(batch.images[part], batch.labels[part]))
-            taken = len(pending[-1].images)
-            first, count = first + taken, count + taken
-            if count == size:
-                yield _joined(pending)
-                pending, count = [], 0
-    if count:
-        yield _joined(pending)
-
-
-def _joined(parts: Sequence[LabeledImages]) -> LabeledImages:
-    return LabeledImages(
-        np.concatenate([part.images for part in parts]),
-        np.concatenate([part.labels for part in parts]),
-    )

@@ -16,9 +16,9 @@ from components.compression.archive import Archive
 from components.model import model_file
 from components.model.registry import MODEL_FILE
 from pipeline.beam import worker_pool
-from pipeline.compress import index, restored, work
+from pipeline.compress import block_worker, index, restored
+from pipeline.compress.block_worker import ModelPath
 from pipeline.compress.index import FolderIndex, ShardsIndex
-from pipeline.compress.work import ModelPath
 
 _PIXELS = "pixels"
 
@@ -137,7 +137,7 @@ def _decode(
     lost: dict[int, str] = {}
     if not missing:
         return lost
-    work.limit_threads()
+    block_worker.limit_threads()
     blocks, done = compressed.header.blocks, 0
     ends = np.cumsum([block.images for block in blocks])
     with (
@@ -147,7 +147,7 @@ def _decode(
     ):
         running = {
             number: pool.submit(
-                work.decode_block,
+                block_worker.decode_block,
                 model,
                 str(compressed.path),
                 number,
@@ -179,7 +179,7 @@ def _pixels(compressed: Archive, directory: epath.Path, number: int) -> np.ndarr
     if not path.exists():
         return None
     images = np.frombuffer(path.read_bytes(), np.uint8)
-    if work.pixels_digest(images) != record.pixels:
+    if block_worker.pixels_digest(images) != record.pixels:
         return None
     return images.reshape(record.images, *compressed.header.image_shape)
 

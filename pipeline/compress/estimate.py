@@ -9,7 +9,7 @@ from etils import epath
 from components.base import console, tensorflow_setup
 from components.base.memory import format_bytes
 from components.base.shapes import Shape
-from components.compression import archive_format
+from components.compression import archive_format, blocks
 from pipeline.compress.image_input import CompressInput
 
 _NOISE_SEED = 0
@@ -60,12 +60,11 @@ def estimate(path: epath.Path, source: CompressInput) -> SizeEstimate:
     tensorflow_setup.load()
     from components.model import vae
     from components.model.encode import encode_and_score
-    from pipeline.compress.compress import blocks
 
     model = vae.load(path).in_float32()
     noise = np.random.default_rng(_NOISE_SEED)
     nats, count = 0.0, 0
-    for block in blocks(source.batches(), _BLOCK_IMAGES):
+    for block in blocks.divide(source.batches(), _BLOCK_IMAGES):
         draws = noise.standard_normal((len(block.images), model.latents), np.float32)
         scored = encode_and_score(model, block.images, draws, block.labels)
         nats -= float(scored.elbo.astype(np.float64).sum())

@@ -16,7 +16,7 @@ from components.metrics.nearest_images import nearest_images
 from components.model.decode import decode, reconstruct
 from components.model.latent_plane import Plane
 from pipeline.evaluate.metrics import METRICS
-from pipeline.evaluate.report.subject import ComparedImages, LatentPlane, Strip
+from pipeline.evaluate.report.subject import ComparedImages, DecodedPlane, Strip
 from pipeline.evaluate.scores import Scores
 from trainer.recording.epoch_metrics import EpochMetrics
 
@@ -65,7 +65,7 @@ class FigureWriter:
         self._class_names = [names[label] for label in self._order]
         self._positions = np.argsort(self._order)
 
-    def draw_latent_space(self, means: np.ndarray, labels: np.ndarray) -> LatentPlane:
+    def draw_latent_space(self, means: np.ndarray, labels: np.ndarray) -> DecodedPlane:
         """Draws the embeddings, and images decoded from a grid in the same plane.
 
         Args:
@@ -102,7 +102,7 @@ class FigureWriter:
             ),
             path=self._files("latent_grid"),
         )
-        return LatentPlane(plane, _GRID_QUANTILES, images, label=int(self._order[0]))
+        return DecodedPlane(plane, _GRID_QUANTILES, images, label=int(self._order[0]))
 
     def draw_samples(self, *, seed: int) -> list[Strip]:
         """Draws images decoded from the prior; of a conditional model, a row for each class.

@@ -239,9 +239,9 @@ def _embed(
 ) -> dict[str, list[epath.Path]]:
     """Writes the embeddings of all splits; returns the paths of the tables of each split."""
     from pipeline.apply import engine
-    from pipeline.apply.config import ENCODER_COLUMNS
-    from pipeline.apply.embedding_tables import EmbeddingTables
     from pipeline.apply.inputs import dataset_tasks
+    from pipeline.embed.config import ENCODER_COLUMNS
+    from pipeline.embed.embedding_tables import EmbeddingTables
 
     directory.mkdir(parents=True, exist_ok=True)
     tasks = dataset_tasks(dataset, directory)

@@ -17,7 +17,7 @@ from pipeline.generate.config import (
 from pipeline.generate.given_image import GivenImage
 from pipeline.generate.given_tasks import InterpolationTask, TraversalTask, VariationTask
 from pipeline.generate.sample_task import SampleTask
-from pipeline.generate.task import GenerationTask, Subjects
+from pipeline.generate.task import GenerationContext, GenerationTask
 from pipeline.generate.training_set import TrainingSet
 
 
@@ -58,8 +58,8 @@ def generate(
     label = None
     if class_name is not None:
         label = training_set.label_of(class_name, model_file.num_classes(file))
-    subjects = Subjects(config, trained, training_set, label)
-    kind, task = _task(subjects, near=near, interpolate=interpolate, traverse=traverse)
+    context = GenerationContext(config, trained, training_set, label)
+    kind, task = _task(context, near=near, interpolate=interpolate, traverse=traverse)
     plan = artifacts.ArtifactPlan(
         stage="generate",
         directory=epath.Path(output),
@@ -84,7 +84,7 @@ def generate(
 
 
 def _task(
-    subjects: Subjects,
+    context: GenerationContext,
     *,
     near: str | None,
     interpolate: tuple[str, str] | None,
@@ -92,13 +92,13 @@ def _task(
 ) -> tuple[str, GenerationTask]:
     """What is asked for, by its key in `SETTINGS`, as a task."""
     if near is not None:
-        return VARIATIONS, VariationTask(subjects, GivenImage("--near", near))
+        return VARIATIONS, VariationTask(context, GivenImage("--near", near))
     if interpolate is not None:
         first, last = (GivenImage("--interpolate", text) for text in interpolate)
-        return INTERPOLATION, InterpolationTask(subjects, (first, last))
+        return INTERPOLATION, InterpolationTask(context, (first, last))
     if traverse:
-        return TRAVERSAL, TraversalTask(subjects)
-    task = SampleTask(subjects)
-    if subjects.config.sampler != task.sampler:
+        return TRAVERSAL, TraversalTask(context)
+    task = SampleTask(context)
+    if context.config.sampler != task.sampler:
         console.say(f"generate: the sampler is {task.sampler}; --sampler chooses another")
     return SAMPLES, task

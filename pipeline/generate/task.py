@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class Subjects:
+class GenerationContext:
     """What images are generated with.
 
     Attributes:

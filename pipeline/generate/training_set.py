@@ -7,10 +7,10 @@ import numpy as np
 
 from components.base.errors import ConfigError, WorkError, nearest
 from components.base.manifest import Artifact
+from components.data import training_examples
 from components.data.prepared_dataset import PreparedDataset
 from components.model.embeddings import Embeddings
 from components.model.samplers import FIT_EXAMPLES
-from pipeline.apply.reference import find_training_examples
 
 if TYPE_CHECKING:
     from components.model.vae import VAE
@@ -52,7 +52,7 @@ class TrainingSet:
         Raises:
           ConfigError: `directory` holds another dataset.
         """
-        return TrainingSet(model, find_training_examples(model, directory))
+        return TrainingSet(model, training_examples.find(model, directory))
 
     @property
     def class_names(self) -> list[str]:

@@ -41,7 +41,7 @@ class Match:
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class SearchResult:
     """What a search found.
 
     Attributes:
@@ -73,7 +73,7 @@ class EmbeddingSearch(Protocol):
     @property
     def inputs(self) -> Mapping[str, Input]: ...
 
-    def run(self, rows: EmbeddingRows) -> Found:
+    def run(self, rows: EmbeddingRows) -> SearchResult:
         """Searches in tables."""
 
 
@@ -99,7 +99,7 @@ class NearestSearch:
         """See `EmbeddingSearch`."""
         return self.query.inputs
 
-    def run(self, rows: EmbeddingRows) -> Found:
+    def run(self, rows: EmbeddingRows) -> SearchResult:
         """See `EmbeddingSearch.run`; memory does not grow with the tables."""
         rows.require("mean")
         point = self.query.locate(rows)
@@ -116,7 +116,7 @@ class NearestSearch:
             own = Match({DISTANCE: 0.0, "id": self.query.name}, None, point.pixels)
         else:
             (own,) = _matches(rows, [point.row], {DISTANCE: [0.0]})
-        return Found(
+        return SearchResult(
             f"nearest neighbors of {self.query.name}",
             f"{console.counted(len(found), 'neighbor')} of {len(rows):,} rows, by the distance of "
             "the posterior means; the query is first",
@@ -141,7 +141,7 @@ class OutlierSearch:
         """See `EmbeddingSearch`."""
         return {"search": "outliers"}
 
-    def run(self, rows: EmbeddingRows) -> Found:
+    def run(self, rows: EmbeddingRows) -> SearchResult:
         """See `EmbeddingSearch.run`; memory does not grow with the tables.
 
         Raises:
@@ -159,7 +159,7 @@ class OutlierSearch:
                 "again with --training_examples and the dataset that the model was trained on"
             )
         found = _matches(rows, smallest.numbers, {OUTLIER_SCORE: -smallest.values}, *_SCORES)
-        return Found(
+        return SearchResult(
             "most unlikely images",
             f"{len(found):,} of {len(rows):,} rows, by the outlier score: about 0 for a typical "
             "image of the training set",
@@ -187,7 +187,7 @@ class DuplicateSearch:
         """See `EmbeddingSearch`."""
         return {"search": "duplicates", "threshold": self.threshold}
 
-    def run(self, rows: EmbeddingRows) -> Found:
+    def run(self, rows: EmbeddingRows) -> SearchResult:
         """See `EmbeddingSearch.run`; memory grows with the number of rows.
 
         Raises:
@@ -202,7 +202,7 @@ class DuplicateSearch:
         # A member may have its link from another one; its distance is that to its nearest.
         members = np.concatenate([*groups, np.empty(0, np.int64)]).astype(np.int64)
         matches = iter(_matches(rows, members, {DISTANCE: distances[members]}))
-        return Found(
+        return SearchResult(
             "near duplicates",
             f"{console.counted(len(groups), 'group')} with {len(members):,} of the "
             f"{len(rows):,} rows, each at most {threshold:.3g} times the posterior standard "

@@ -10,9 +10,9 @@ from pipeline.neighbours.config import NeighboursConfig
 from pipeline.neighbours.searches import (
     DuplicateSearch,
     EmbeddingSearch,
-    Found,
     NearestSearch,
     OutlierSearch,
+    SearchResult,
 )
 from pipeline.neighbours.tables import EmbeddingRows
 
@@ -110,7 +110,9 @@ def _search(
     return NearestSearch(found, config.count)
 
 
-def _write(found: Found, text: str, count: int, rows: EmbeddingRows, directory: epath.Path) -> None:
+def _write(
+    found: SearchResult, text: str, count: int, rows: EmbeddingRows, directory: epath.Path
+) -> None:
     """Writes what was found as text, as records and, if the images are at hand, as a picture."""
     (directory / TABLE).write_text(text + "\n")
     json_lines.write(directory / RECORDS, presentation.records(found))

@@ -30,7 +30,7 @@ _SCALES = (0.1, 0.2, 0.4)
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class DenoisingResult:
     """A method at a corruption.
 
     Attributes:
@@ -113,7 +113,7 @@ def compared(corruption: Corruption) -> list[Corruption]:
     return found
 
 
-def _compare(subject: Subject, clean: np.ndarray, corruption: Corruption) -> list[Row]:
+def _compare(subject: Subject, clean: np.ndarray, corruption: Corruption) -> list[DenoisingResult]:
     """The rows of a corruption: the noisy images, the model, and the methods by their PSNR."""
     noisy = to_unit(corrupt_for_evaluation(clean, corruption))
     tuning = _tuning_images(subject.dataset)
@@ -130,7 +130,7 @@ def _compare(subject: Subject, clean: np.ndarray, corruption: Corruption) -> lis
     ]
 
 
-def _own_row(subject: Subject, clean: np.ndarray, corruption: Corruption) -> Row:
+def _own_row(subject: Subject, clean: np.ndarray, corruption: Corruption) -> DenoisingResult:
     from components.model.denoise import denoise
 
     noisy = corrupt_for_evaluation(clean, corruption)
@@ -145,10 +145,12 @@ def _row(
     parameter: float | None,
     denoised: np.ndarray,
     clean: np.ndarray,
-) -> Row:
+) -> DenoisingResult:
     originals = to_unit(clean)
     psnr, similarity = psnr_of(denoised, originals), ssim(denoised, originals)
-    return Row(corruption, method, parameter, Mean.of(psnr), Mean.of(similarity), denoised)
+    return DenoisingResult(
+        corruption, method, parameter, Mean.of(psnr), Mean.of(similarity), denoised
+    )
 
 
 def _tuning_images(dataset: PreparedDataset) -> np.ndarray:
@@ -160,7 +162,7 @@ def _tuning_images(dataset: PreparedDataset) -> np.ndarray:
     return dataset.head(split, _TUNING_EXAMPLES).images
 
 
-def _as_json(row: Row) -> dict[str, object]:
+def _as_json(row: DenoisingResult) -> dict[str, object]:
     values = {
         name: {"mean": mean.value, "half_width_95": mean.half_width}
         for name, mean in (("psnr", row.psnr), ("ssim", row.ssim))
@@ -173,7 +175,9 @@ def _as_json(row: Row) -> dict[str, object]:
     }
 
 
-def _compared_images(subject: Subject, clean: np.ndarray, table: Sequence[Row]) -> ComparedImages:
+def _compared_images(
+    subject: Subject, clean: np.ndarray, table: Sequence[DenoisingResult]
+) -> ComparedImages:
     """Clean, noisy and denoised images at the strongest corruption."""
     corruption = table[-1].corruption
     # The noisy images, the model, and the best of the other methods, if there are any.

@@ -11,7 +11,7 @@ from components.base import console, json_types
 from components.base.manifest import damaged
 from components.base.shapes import format_shape
 from components.data.prepared_dataset import PreparedDataset
-from components.figures.embedded import Picture, tiles
+from components.figures.page_pictures import Picture, tiles
 
 MAX_CLASSES = 20  # A page with more would be all data.
 _PICTURED = 8

@@ -8,8 +8,8 @@ from typing import Protocol
 import numpy as np
 
 from components.data.class_names import display_order
-from components.figures.embedded import Picture, tiles
 from components.figures.mosaic import to_bytes
+from components.figures.page_pictures import Picture, tiles
 from components.metrics.mean import Mean
 from components.model.decode import reconstruct
 from pipeline.evaluate.report.explorer import even_by_class

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from components.data.examples import ExampleBatch
-from components.figures.embedded import Sprite, sprite
+from components.figures.page_pictures import Sprite, sprite
 from components.figures.scatter import hex_colors, robust_limits
-from pipeline.evaluate.report.subject import LatentPlane, ReportSubject, shown
+from pipeline.evaluate.report.subject import DecodedPlane, ReportSubject, shown
 
 if TYPE_CHECKING:
     from components.model.vae import VAE
@@ -104,7 +104,7 @@ def _grid(images: np.ndarray) -> dict[str, Any]:
     return {"sprite": dataclasses.asdict(picture), "side": side}
 
 
-def _dense_decoder(vae: "VAE", space: LatentPlane) -> dict[str, Any] | None:
+def _dense_decoder(vae: "VAE", space: DecodedPlane) -> dict[str, Any] | None:
     """The decoder as layers over coordinates in the plane, if the page can compute it.
 
     It can if the decoder is a small multilayer perceptron whose outputs are the logits of pixels.

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from components.figures.embedded import dots, tiles
+from components.figures.page_pictures import dots, tiles
 from pipeline.evaluate import web_page
 from pipeline.evaluate.report import commands, texts
 from pipeline.evaluate.report.data_section import data_section

@@ -45,7 +45,7 @@ class ReportedFinding(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class LatentPlane:
+class DecodedPlane:
     """What is drawn of the latent space.
 
     Attributes:
@@ -134,7 +134,7 @@ class ReportSubject:
     examples: ExampleBatch
     means: np.ndarray
     elbo: np.ndarray
-    space: LatentPlane
+    space: DecodedPlane
     samples: Sequence[Strip]
     reconstructions: Sequence[Strip]
     comparisons: Sequence[ComparedImages]

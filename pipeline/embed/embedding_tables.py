@@ -14,8 +14,8 @@ from components.ingest import image_file
 from components.model import embeddings
 from components.model.registry import MODEL_FILE
 from pipeline.apply.engine import mapped_ahead
-from pipeline.apply.reference import Reference
 from pipeline.apply.shard_task import ShardTask
+from pipeline.embed.reference import Reference
 
 if TYPE_CHECKING:
     from components.model.vae import VAE

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from components.api.user_images import UserImages, numbers
 from components.base.errors import ConfigError
 from components.base.manifest import load_artifact
 from components.base.shapes import Shape
-from components.library.user_images import UserImages, numbers
 from components.metrics.elbo import estimate_elbo
 from components.metrics.importance import log_likelihoods
 from components.model import interpolation, vae
