@@ -2,9 +2,9 @@
 
 Each run is a separate process, on the CPU. The first pass over the images is not timed, so nothing
 is loaded or compiled while the clock runs; Beam's RunInference has one pass, which loads the model.
-Our rows are what one worker does, from shards to Parquet files. Keras's `predict` neither reads nor
-writes: its images are in memory as float32. Figures of one call can be compared; figures of
-different machines or hours only as ratios.
+Our rows measure the work of one worker, from shards to Parquet files. Keras's `predict` neither
+reads nor writes: its images are in memory as float32. Figures of one call can be compared; figures
+of different machines or hours only as ratios.
 """
 
 import argparse

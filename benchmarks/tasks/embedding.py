@@ -63,7 +63,7 @@ def keras_predict(examples: str, model: str) -> Report:
 
 
 def run_inference(examples: str, model: str, output: str) -> Report:
-    """Beam's RunInference with a model handler of one's own, as its documentation describes.
+    """Beam's RunInference with a custom model handler, as its documentation describes.
 
     From shards to Parquet files, with one element per image.
     """

@@ -43,7 +43,7 @@ def use_script(names: Mapping[str, str]) -> None:
 
 
 def as_started(text: str) -> str:
-    """A text in which commands have the names that the process was started by."""
+    """The text, with each command named as the user starts it."""
     for module, name in _script_names.items():
         text = text.replace(module, name)
     return text
@@ -95,7 +95,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def _unexpected_values(arguments: Sequence[str], unknown: Sequence[str]) -> ConfigError:
-    """The error for arguments that no option takes: mostly a pattern that the shell expanded.
+    """The error for arguments that no option takes, usually a pattern that the shell expanded.
 
     Args:
       arguments: all arguments.
@@ -142,7 +142,7 @@ def run(command: Callable[[], None]) -> NoReturn:
     line or the config is wrong, and 75 if a signal stopped the work.
     """
     console.open_streams()
-    # gRPC and Beam log so much that the one line that matters would be lost.
+    # gRPC and Beam log so much that the user would miss the one line that matters.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     logging.basicConfig(level=logging.ERROR)
     try:

@@ -1,7 +1,7 @@
 """Zip archives whose members are stored uncompressed, as NumPy and Keras write them.
 
 A compressed member can be a thousand times larger than its file: 4 MB may unpack to 4 GB. A stored
-member is not larger than the file, so that reading it needs no other limit.
+member is not larger than the file, so reading it needs no other limit.
 """
 
 import os

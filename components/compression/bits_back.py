@@ -1,9 +1,9 @@
 """Bits-back coding of images with a VAE (Townsend, Bird and Barber, 2019).
 
-To put an image on a message, its latents are taken from the message under the posterior, its pixels
-are put on it under the likelihood, and then the latents under the prior. That takes rate +
-distortion, the negative ELBO, since the latents' bits come back: a decoder takes the latents and
-the pixels, computes the posterior, and puts the latents' bits back.
+To encode an image, its latents are popped from the message under the posterior, its pixels are
+pushed under the likelihood, and then the latents are pushed under the prior. The message grows by
+rate + distortion, the negative ELBO, because the bits of the latents come back: a decoder pops the
+latents and the pixels, computes the posterior, and pushes the latents under it.
 """
 
 import hashlib
@@ -18,12 +18,12 @@ from components.compression.mixture import PixelMixture
 from components.compression.quantized_cdf import PRECISION
 
 _SEED = 0
-# Of which an encoder computes the probabilities at once.
+# An encoder computes the probabilities of this many pixels at once.
 _PIXELS_AT_ONCE = 2048
 
 
 class OtherComputationError(Exception):
-    """The model computes here other numbers than where the images were encoded."""
+    """The model computes different numbers here than where the images were encoded."""
 
 
 def encode(model: CodedModel, block: LabeledImages, latent_bits: int) -> CodedBlock:
@@ -69,7 +69,7 @@ def decode(
       latent_bits: as `encode` got it.
 
     Raises:
-      OtherComputationError: the model computes other numbers here than the encoder did.
+      OtherComputationError: the model computes different numbers here than for the encoder.
     """
     message, step = Message(block.words, block.states), 2.0**-latent_bits
     images = np.empty((block.images, *model.image_shape), np.uint8)

@@ -1,4 +1,4 @@
-"""A trained VAE as the coder needs it: its latents on a message, and its pixels in turn.
+"""A trained VAE as the entropy coder sees it: coders of its latents and of its pixels.
 
 All networks run on the CPU in float32, in batches whose sizes the format fixes.
 """
@@ -69,7 +69,7 @@ class PixelSteps(Protocol):
 
 
 class FactorizedSteps:
-    """The steps of a factorized head, whose outputs do not depend on pixels.
+    """The steps of a factorized head, whose outputs do not depend on other pixels.
 
     Args:
       features: of the decoder, shape [N, height, width, outputs].

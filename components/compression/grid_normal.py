@@ -6,8 +6,8 @@ from components.compression import quantized_cdf
 from components.compression.ans import Message
 from components.compression.quantized_cdf import NORMAL, PRECISION
 
-# Half the window of a variable, in deviations. All symbols of a window have a count, so that a wide
-# one would now and then draw a latent that is unlikely under every distribution.
+# Half the window of a variable, in deviations. Every symbol in a window can be drawn, so a wide
+# window would occasionally give a latent that is unlikely under every distribution.
 _REACH = 5.5
 # Half the window of a variable with tails. The distance of values beyond it is coded in digits, all
 # equally likely: images that the model does not fit may have such latents.
@@ -20,7 +20,7 @@ _LEAST_STEPS = 0.1
 
 
 class RangeError(Exception):
-    """Latents are so far from all that the prior knows that they cannot be coded."""
+    """Latents are too unlikely under the prior to be coded."""
 
 
 class GridNormal:

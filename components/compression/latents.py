@@ -4,8 +4,8 @@ Latents are multiples of a step. A posterior draws them, and the flow of the pri
 variables that are standard normal. The flow does not map the grid to itself, so each coupling,
 which is y = x e^s + t given the other half, is coded by local bits-back coding (Ho, Lohn and
 Abbeel, 2019): y is taken from the message, near the value for x; then x is put on it, near the
-value for y. What that takes in the mean is the logarithm of the density's change, -s, exactly: a
-coupling is linear in x.
+value for y. The mean cost is exactly -s, the logarithm of the change of density, since a coupling
+is linear in x.
 """
 
 from typing import Protocol

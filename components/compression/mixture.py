@@ -1,9 +1,8 @@
 """The intervals of pixels under a mixture of discretized logistics, for the entropy coder.
 
-The parameters are those of `components.model.likelihoods.logistic_mixture`, whose formulas these
-are. They are computed in float64: its operations are fixed to the last bit, but for the exponential
-function and the hyperbolic tangent, whose last bits are lost when the weights and the places in the
-table become integers.
+Parameters and formulas are those of `components.model.likelihoods.logistic_mixture`, computed in
+float64. IEEE 754 fixes all operations to the last bit, except for the exponential function and the
+hyperbolic tangent; their last bits are lost when weights and table indices become integers.
 """
 
 import numpy as np
@@ -14,7 +13,7 @@ from components.compression.quantized_cdf import LOGISTIC, TOTAL
 LEVELS = 256
 _STEP = 1 / (LEVELS - 1)
 _LOG_SCALE_START, _LOG_SCALE_LOW, _LOG_SCALE_HIGH = -2.5, -8.0, 0.0
-# The table has no smaller mass, and a component is never ruled out by one channel.
+# The resolution of the table. No mass is 0, so one channel never rules out a component.
 _LEAST_MASS = 1 / TOTAL
 # Locations, in units of the table, are cut off where they are beyond it for every level.
 _FARTHEST = 2.0**40
@@ -52,7 +51,7 @@ class PixelMixture:
         self._start_channel()
 
     def below(self, levels: np.ndarray) -> np.ndarray:
-        """The cumulative counts of levels from 0 to 256 of the channel in turn, int64 [N]."""
+        """The cumulative counts of levels from 0 to 256 of the current channel, int64 [N]."""
         return quantized_cdf.cumulative(self._mass(levels), levels, LEVELS)
 
     def interval(self, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -69,7 +68,7 @@ class PixelMixture:
         return quantized_cdf.find(below, LEVELS, positions)
 
     def condition(self, levels: np.ndarray) -> None:
-        """Goes on to the next channel, given the levels [N] of the one in turn."""
+        """Moves on to the next channel, given the levels [N] of the current one."""
         lower = np.where(levels == 0, 0, self._logistics(levels))
         upper = np.where(levels == LEVELS - 1, TOTAL, self._logistics(levels + 1))
         masses = np.maximum((upper - lower) / TOTAL, _LEAST_MASS)

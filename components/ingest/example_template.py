@@ -124,9 +124,9 @@ class ExampleTemplate(NamedTuple):
 def _template_from(record: bytes, image_key: str, label_key: str | None) -> ExampleTemplate | None:
     """Makes a template of a record that protobuf has parsed.
 
-    None if the record is encoded in an unusual way: a feature name occurs twice, a message is split
-    into several that protobuf merges, a field is unknown, or the label is not packed or takes
-    several bytes.
+    Returns None if the record is encoded in an unusual way: a feature name occurs twice, a message
+    is split into several that protobuf merges, a field is unknown, or the label is not packed or
+    takes several bytes.
     """
     keys = [key.encode() for key in (image_key, label_key) if key is not None]
     features: dict[bytes, _Span] = {}

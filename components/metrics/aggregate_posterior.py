@@ -1,12 +1,12 @@
-"""What the latents know of the images: the mutual information of an example and its latents.
+"""What the latents tell about the images: the mutual information of an example and its latents.
 
 The aggregate posterior q(z) is the mean of the posteriors q(z|x) of N examples. The mean rate has
 two parts (Hoffman and Johnson 2016, "ELBO surgery"):
 
   E_x KL(q(z|x) || p(z)) = I(x; z) + KL(q(z) || p(z))
 
-The mutual information I is what z tells of which of the N examples it was drawn for. The marginal
-divergence is how far q(z) is from the prior, from which samples are drawn.
+The mutual information I says how well z identifies which of the N examples it was drawn for. The
+marginal divergence is how far q(z) is from the prior, from which samples are drawn.
 """
 
 import dataclasses
@@ -92,7 +92,7 @@ def information_at(
         densities = powers @ _coefficients(means[part], log_variances[part])
         densities += _offsets(means[part], log_variances[part])
         total = np.logaddexp(total, _log_sum_exp(densities))
-    # No value is larger than log N, but by rounding, where posteriors are very narrow.
+    # Only rounding makes a value larger than log N, where posteriors are very narrow.
     limit = math.log(len(means))
     return np.minimum(own - total + limit, limit)
 

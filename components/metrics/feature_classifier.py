@@ -1,8 +1,8 @@
-"""A small convolutional classifier, in whose features sets of images are compared.
+"""A small convolutional classifier, whose features serve to compare sets of images.
 
 The Fréchet and the kernel inception distance take the features of a network that was trained on
-photographs. For other images, such as drawings in gray, features that tell the classes of these
-images apart are more telling, and need no downloaded weights.
+photographs. For other images, such as gray drawings, features that separate the classes of these
+images say more, and need no downloaded weights.
 """
 
 import dataclasses
@@ -193,7 +193,7 @@ def _fit(
     for number in range(steps):
         position = number % epoch_steps * size
         if not position:
-            # The examples that do not fill the last batch are others in every epoch.
+            # A new order, so that the examples after the last full batch are others in every epoch.
             order = rng.permutation(len(images))
         rows = order[position : position + size]
         step(tf.constant(images[rows]), tf.constant(labels[rows]))

@@ -1,8 +1,8 @@
 """The kernel distance between sets of feature vectors: the kernel inception distance (KID).
 
 Bińkowski et al. (2018), "Demystifying MMD GANs": the squared maximum mean discrepancy (MMD) with
-the kernel k(x, y) = (x·y / dimensions + 1)^3. Its estimate is unbiased at any number of vectors,
-which that of the Fréchet distance is not, and it does not assume normal distributions.
+the kernel k(x, y) = (x·y / dimensions + 1)^3. Unlike the Fréchet distance, its estimate is unbiased
+for any number of vectors, and it does not assume normal distributions.
 """
 
 import dataclasses

@@ -22,7 +22,7 @@ _MAX_PRODUCTS = 1 << 28
 
 @dataclasses.dataclass(frozen=True)
 class LinearProbe:
-    """A fitted classifier: the label of the largest of linear functions of standardized vectors.
+    """A fitted classifier: one linear function of standardized vectors per label; the largest wins.
 
     Attributes:
       classes: the labels that it knows, ascending, integers, shape [classes].
@@ -51,8 +51,8 @@ def fit(
     """Fits a probe.
 
     It minimizes the mean of -log p(label|vector) in nats plus half the penalty times the squared
-    weights, without those of the constant input. The function is convex, so that the result does
-    not depend on the order of the examples nor on the start.
+    weights, without those of the constant input. The function is convex, so the result does not
+    depend on the order of the examples or on the start.
 
     Args:
       examples: at least one. Of many, evenly spaced ones are taken, to bound the time.

@@ -13,7 +13,7 @@ import numpy as np
 
 # Distances that are held at once, of a block of queries to all points: 32 MiB.
 _BLOCK_DISTANCES = 1 << 23
-# Points of whose distances to a query first only the smallest is looked at.
+# Points in a group; of a group, the search first compares only the smallest distance to a query.
 _GROUP_POINTS = 64
 
 
@@ -81,9 +81,9 @@ def _most_votes(votes: np.ndarray) -> np.ndarray:
 def nearest(points: np.ndarray, queries: np.ndarray, *, k: int) -> np.ndarray:
     """The numbers of the points at the smallest Euclidean distances to each query, nearest first.
 
-    They are exact; of points at the same distance, the one of the lower number is the nearer. The
-    memory beside the arguments, the result and a copy of the points has a bound, unless the
-    distances of a single query exceed it.
+    The result is exact; of points at the same distance, the one with the lower number counts as
+    nearer. The memory beside the arguments, the result and a copy of the points has a bound, unless
+    the distances of a single query exceed it.
 
     Args:
       points: finite, float32, shape [N, dimensions].

@@ -22,9 +22,9 @@ def psnr(
     """The PSNR of the reconstruction of each of some images: -10 log10(mean squared error).
 
     The reconstruction is the likelihood's mean at the embedding. It is compared with the
-    intensities in [0, 1], also if the model is of binarized pixels, whose probabilities of a 1 are
-    a picture of the intensities. An error of less than half a level counts as half a level, so the
-    PSNR is at most 54.15 dB, and that of an image that is reconstructed exactly is not infinite.
+    intensities in [0, 1], even if the model is of binarized pixels: its probabilities of a 1 then
+    estimate the intensities. An error of less than half a level counts as half a level, so the PSNR
+    is at most 54.15 dB, and that of an image that is reconstructed exactly is not infinite.
 
     Args:
       vae: the model.

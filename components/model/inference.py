@@ -107,7 +107,7 @@ class OneLevel:
       decoder: maps latents, followed by the condition if there is one, to features.
       prior_means: maps a condition y to the mean m(y) of the latents, [batch, latents]: the prior
         p(z|y) is then `prior`, given y, at z - m(y). If the prior did not depend on the label, the
-        latents alone would say what an image shows, and the decoder would not learn to use the
+        latents alone would describe what an image shows, and the decoder would not learn to use the
         label.
     """
 

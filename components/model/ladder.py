@@ -28,7 +28,7 @@ def ladder_encoder(settings: NetworkSettings) -> keras.Model:
 
 
 class LadderDecoder(keras.layers.Layer):
-    """The layers of all levels, and those from the last level to the decoder's features.
+    """The layers of all levels, followed by those from the last level to the decoder's features.
 
     Args:
       settings: its latents are the channels of each level's map.
@@ -157,8 +157,8 @@ class Ladder:
         samples: int = 1,
         stop_posterior: bool = False,
     ) -> PosteriorDraws:
-        del condition  # There is none: a VAE with levels has no classes.
-        # The gradient of log q(z_l | x, z_<l) through z_<l would be lost with its parameters.
+        del condition  # Always None: a VAE with levels has no classes.
+        # Constant parameters would also lose the gradient of log q(z_l | x, z_<l) through z_<l.
         if stop_posterior:
             raise ValueError("the posterior of a hierarchy cannot be held constant")
         noises = tf.split(noise, self._sizes, axis=-1)

@@ -1,10 +1,10 @@
-"""A linear path beside an encoder and a decoder, which starts as the principal components.
+"""A linear path parallel to an encoder and a decoder, given by principal components.
 
 A network alone takes long to learn the mean of large images and their main variations.
 Probabilistic principal component analysis (Tipping and Bishop, 1999), which is the best linear VAE,
-gives both at once. Its encoder and decoder are added to those of the network, which learn what is
-left. They are not trained: the network can correct them, and the steps of an optimizer are far too
-large for their small weights.
+provides both from the start. Its encoder and decoder are added to those of the network, which learn
+what is left. They are not trained: the network can correct them, and the steps of an optimizer are
+far too large for their small weights.
 """
 
 import keras

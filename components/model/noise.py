@@ -64,9 +64,9 @@ def standard_normal(
 def binarize_for_evaluation(
     pixels: np.ndarray, *, first: int = 0, seed: int = EVALUATION_SEED
 ) -> np.ndarray:
-    """The one binarization of images of an evaluation set, float32 of 0 and 1.
+    """The fixed binarization of images of an evaluation set, float32 of 0 and 1.
 
-    A pixel is 1 with its intensity as the probability: where it is above its threshold.
+    A pixel is 1 with its intensity as the probability: its threshold is random.
 
     Args:
       pixels: consecutive images of a set, uint8, shape [N, height, width, channels].

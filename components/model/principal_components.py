@@ -8,7 +8,7 @@ import numpy as np
 from components.base.shapes import Shape
 
 # The images that the components are computed from: their number, and their bytes as float32. More
-# would change little, and take more than a few seconds.
+# images would change little and take longer than a few seconds.
 _MAX_IMAGES, _MAX_BYTES = 4096, 2**28
 _ITERATIONS = 10
 # The smallest mean squared error of an image that counts: that of half a level of 255. An image

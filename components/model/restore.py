@@ -48,7 +48,7 @@ def restore(
         with tf.Graph().as_default():
             expected = sorted((tuple(w.shape), w.dtype) for w in build(saved.config).weights)
     except _MISTAKES as error:
-        reason = "its config describes no model of this version"
+        reason = "its config does not describe a model of this version"
         raise model_file.invalid(path, reason) from error
     try:
         found = _stored_weights(saved.weights)
@@ -61,7 +61,7 @@ def restore(
         model.load_weights(os.fspath(path))
     except ValueError as error:
         raise model_file.invalid(path, "its weights are not those of its config") from error
-    # All that they compute would be no numbers, and images that are none look black.
+    # Every result would be NaN, and NaN images look black.
     if not all(np.isfinite(weight).all() for weight in model.get_weights()):
         raise WorkError(
             f"{path} has weights that are infinite or no numbers; restore the file, or train the "

@@ -1,4 +1,4 @@
-"""What latents are drawn from: the prior, the aggregate posterior, or the surroundings of an image.
+"""Distributions of latents: the prior, the aggregate posterior, or the neighborhood of an image.
 
 Temperatures and radii are factors of standard deviations.
 """
@@ -103,10 +103,10 @@ class AggregateSampler:
 
 @dataclasses.dataclass(frozen=True)
 class NearSampler:
-    """The surroundings of an embedding: z = mean + radius * standard deviation * noise.
+    """The neighborhood of an embedding: z = mean + radius * standard deviation * noise.
 
-    At radius 1, the draws are those of the posterior, which the model can hardly tell from the
-    image. A latent that the image determines well varies less than one that it leaves open.
+    At radius 1, the draws are those of the posterior. A latent that the image determines well
+    varies less than one that it leaves open.
 
     Attributes:
       mean: the embedding, float32, shape [latents].

@@ -1,7 +1,7 @@
 """Arrays in files, read batch by batch.
 
-The header of a file is not trusted: memory is bounded by what the file holds, not by the size that
-its header announces.
+The header of a file is not trusted: memory is bounded by the content of the file, not by the size
+that its header claims.
 """
 
 import contextlib
@@ -57,14 +57,14 @@ def open_stream(path: epath.Path, member: str = "") -> Iterator[io.BufferedIOBas
     try:
         check_regular(path)
         with contextlib.ExitStack() as stack:
-            # To read a system's own file without a size may wait: /proc/kmsg.
+            # A file of the system without a size, such as /proc/kmsg, may block reads.
             opened = path.open("rb") if files.stat(path).size else io.BytesIO()
             file = cast(io.BufferedIOBase, stack.enter_context(opened))
             if member:
                 archive = stack.enter_context(zipfile.ZipFile(cast(Any, file)))
                 yield stack.enter_context(_open_member(path, archive, member))
                 return
-            # The content decides: browsers decompress files and leave the .gz in their names.
+            # Not the name: browsers decompress files and leave the .gz in their names.
             is_gzipped = file.read(2) == _GZIP_MAGIC
             file.seek(0)
             yield stack.enter_context(gzip.GzipFile(fileobj=file)) if is_gzipped else file
@@ -140,7 +140,7 @@ class StoredArray:
         return math.prod(self.shape[1:]) * self.dtype.itemsize
 
     def check_size(self, num_bytes: int) -> None:
-        """Raises WorkError unless the file holds as many bytes of elements as its header announces.
+        """Raises WorkError unless the file holds as many bytes of elements as its header claims.
 
         Args:
           num_bytes: size of the file or member without its header.

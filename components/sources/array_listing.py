@@ -25,7 +25,7 @@ _NOTE_SUFFIXES = (".txt", ".md", ".json", ".csv")
 
 @dataclasses.dataclass(frozen=True)
 class ListedArray:
-    """An array in a file.
+    """An array in a file, which has not been read.
 
     Attributes:
       label: its name, for messages.
@@ -216,7 +216,7 @@ def _with_siblings(path: epath.Path, own: list[ListedArray]) -> list[ListedArray
 
 
 def _only_array(path: epath.Path) -> tuple[epath.Path, str]:
-    """The file and the archive member of the only array of a file.
+    """The file and the archive member of a file's only array.
 
     Raises:
       ConfigError: the file holds more or fewer arrays.

@@ -181,7 +181,8 @@ class ArraySource(IndivisibleFingerprint, abc.ABC):
     load_bytes: int = memory.LOAD_BYTES
 
     def __getstate__(self) -> dict[str, Any]:
-        # With these, a worker neither reads the headers nor searches all labels for the classes.
+        # These are pickled, so that workers need not read the headers or search all labels for
+        # classes.
         names = [field.name for field in dataclasses.fields(self)]
         return {name: getattr(self, name) for name in [*names, "_splits", "class_names"]}
 

@@ -1,4 +1,4 @@
-"""Splits of one array of images, as other arrays beside it state them.
+"""Splits of one array of images that other arrays divide.
 
 Either one array says for each image to which split it belongs, or an array per split says which
 rows are its images.

@@ -1,6 +1,6 @@
 """Finds files whose names say that they are held out: `test_040.png` beside `train_000.png`.
 
-Names of files make no split, so without folders of splits such images would join train.
+File names do not define splits, so without folders of splits such images would join train.
 """
 
 import re
@@ -11,7 +11,7 @@ from components.sources.split_names import SplitCandidate, read_siblings
 
 # In the place of digits, so that numbered files have few different names.
 _WITHOUT_DIGITS = str.maketrans(dict.fromkeys("0123456789", "_"))
-# Whatever has a word for a split, and little else: looking is faster than reading.
+# A fast filter: names that may have a word for a split.
 _CANDIDATE = re.compile(
     r"train|trn|te?st|val|dev|h[eo]ld|(?<![a-z])(?:t[ers]|va)(?![a-z])", re.IGNORECASE
 )

@@ -10,12 +10,12 @@ from components.sources.folder_names import Folder, listed, path_of, shortened
 from components.sources.split_names import SplitCandidate, is_fold, read_siblings, read_split
 from components.sources.split_option import format_splits
 
-# The names that may be those of splits, by level and name.
+# The names that may be names of splits, by level and name.
 _Candidates = dict[tuple[int, str], SplitCandidate]
 
 
 def find_splits(folders: Sequence[Folder]) -> FolderLayout:
-    """The layout of the splits that the names of folders say, before classes are looked for.
+    """The layout of the splits by the names of folders, before classes are searched for.
 
     Args:
       folders: the folders that hold images.
@@ -139,7 +139,7 @@ def _check_one_folder_per_split(names: dict[str, str], *, roots: str) -> None:
 
 
 def _check_parents(folders: Sequence[Folder], level: int, names: dict[str, str]) -> None:
-    """Raises ConfigError if the folders above those of the splits can be no classes."""
+    """Raises ConfigError if the folders above those of the splits cannot be classes."""
     splits = collections.defaultdict(set)
     for folder in folders:
         splits[folder[:level]].add(names[folder[level]])
@@ -181,7 +181,7 @@ def _incomplete(folders: Sequence[Folder], candidates: _Candidates) -> ConfigErr
 
 
 def _suggestion(folders: Iterable[Folder], candidates: _Candidates, level: int) -> str:
-    """The value of --splits for folders whose names say their splits."""
+    """The value of --splits for folders that are named after splits."""
     by_split: dict[str, Folder] = {}
     for folder in sorted(folders):
         by_split.setdefault(candidates[level, folder[level]].reading.split or "", folder)

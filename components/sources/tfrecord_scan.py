@@ -16,7 +16,7 @@ from components.sources.feature_map import FeatureMap, read_label
 from components.sources.source import MAX_LABEL, NO_LABEL, UNLABELLED
 
 _THREADS = 8
-# Among more different labels than these, the texts alone are more than there may be classes. They
+# With more different labels than this, the texts alone exceed the number of classes allowed. They
 # are not collected, because they would fill the memory.
 _MAX_SCANNED_LABELS = 2 * (MAX_LABEL + 1)
 
@@ -38,7 +38,7 @@ class InputFile:
 
 @dataclasses.dataclass(frozen=True)
 class RecordScan:
-    """What is known only after reading the records.
+    """The facts that are known only after all records have been read.
 
     Attributes:
       files: the files by name, sorted.

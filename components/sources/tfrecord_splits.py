@@ -9,7 +9,7 @@ from components.base.errors import ConfigError
 from components.sources.escaping import escape
 from components.sources.split_names import SplitCandidate, read_siblings, read_split
 
-# The names in one place of all paths, such as the second part of the file's name.
+# The names at one position of all paths, such as the second part of the file's name.
 _Candidates = Mapping[tuple[str, int], Mapping[str, SplitCandidate]]
 
 

@@ -1,4 +1,4 @@
-"""The residual network: residual blocks of convolutions, between which space becomes depth.
+"""The residual network: residual blocks of convolutions, and space-to-depth between them.
 
 The encoder moves 2 x 2 pixels into channels (space-to-depth) in place of a large strided kernel,
 and the decoder moves channels back into pixels (depth-to-space; Shi et al., 2016), so nearly all
