@@ -144,7 +144,7 @@ def _splits(
     """The images and labels of each split: uint8 [N, height, width, channels], and int64 [N].
 
     Raises:
-      ConfigError: they are not what `fit` takes.
+      ConfigError: `fit` does not take them.
     """
     given = {"images": (images, labels)}
     if validation is not None:
@@ -223,7 +223,7 @@ def _in_python(text: str) -> str:
 
 @contextlib.contextmanager
 def _nothing_kept() -> Iterator[None]:
-    """Says that a run without a directory cannot be continued when it is stopped."""
+    """When a run without a directory is stopped, says that it cannot be continued."""
     try:
         yield
     except Stopped:

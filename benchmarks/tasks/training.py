@@ -220,7 +220,7 @@ def _build(
 
     config = load_config(preset, overrides=overrides)
     dataset = PreparedDataset.open(examples)
-    devices = precision_choice.settle(build.devices_for(config, dataset), config, dataset)
+    devices = precision_choice.with_precision(build.devices_for(config, dataset), config, dataset)
     return build.build_run(config, dataset, devices=devices, cache_bytes=cache_bytes)
 
 

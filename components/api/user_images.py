@@ -84,7 +84,7 @@ def numbers(name: str, values: Any, dtype: Any = None) -> np.ndarray:
     """A user's values as an array.
 
     Args:
-      name: what they are, for the error message.
+      name: name of the values, for the error message.
       values: an array, a tensor, or nested sequences of numbers.
       dtype: type of the elements; None for the one that they have.
 

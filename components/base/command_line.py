@@ -29,7 +29,7 @@ from components.base import console, file_errors, stop_signals
 from components.base.errors import ConfigError, Stopped, UserError, WorkError, nearest
 
 _CLEANUP_SECONDS = 5
-# What a console script calls each `python -m MODULE`.
+# The name of each `python -m MODULE` in a console script.
 _script_names: dict[str, str] = {}
 
 
@@ -37,7 +37,7 @@ def use_script(names: Mapping[str, str]) -> None:
     """Makes help texts and errors name commands of a console script.
 
     Args:
-      names: what the script calls each `python -m MODULE`.
+      names: the script's name for each `python -m MODULE`.
     """
     _script_names.update(names)
 

@@ -93,7 +93,7 @@ class _Loader(yaml.BaseLoader):
 
 
 def _reason(error: Exception) -> str:
-    """What is wrong, and in which line if that is known."""
+    """The mistake, and its line if that is known."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
         parts = ", ".join(part for part in (error.context, error.problem) if part)
         return f"{one_line(parts, length=200)} in line {error.problem_mark.line + 1}"

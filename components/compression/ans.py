@@ -76,12 +76,14 @@ class Message:
         """
         shift, size = np.uint64(precision), sizes.astype(np.uint64)
         states = self.states[: len(starts)]
+        # A lane whose state would exceed 64 bits first moves its lower word to the stack.
         # Shifted in two steps: `size` can be 2^precision, which a shift by 64 - precision
         # overflows.
         is_full = states >> np.uint64(32) >= size << (np.uint64(32) - shift)
         if is_full.any():
             self._push_words(states[is_full])
             states[is_full] >>= _WORD_BITS
+        # state -> floor(state / size) 2^precision + start + state mod size (Duda, 2013)
         quotients = states // size
         remainders = states - quotients * size
         states[:] = (quotients << shift) + remainders + starts.astype(np.uint64)
@@ -103,6 +105,7 @@ class Message:
         offsets = self.positions(len(starts), precision) - starts
         states[:] = (states >> np.uint64(precision)) * sizes.astype(np.uint64)
         states += offsets.astype(np.uint64)
+        # As `push` moved a word to the stack if the state was full, the word now comes back.
         is_low = states < _LOWEST
         if is_low.any():
             words = self._pop_words(int(is_low.sum()))

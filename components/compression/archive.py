@@ -45,7 +45,7 @@ class Archive:
             start = file.read(len(MAGIC) + archive_format.LENGTH.size)
             if start[: len(MAGIC)] != MAGIC[: len(start)] or not start:
                 raise ConfigError(
-                    f"{self.path} is no file of compressed images, as `python -m pipeline "
+                    f"{self.path} is not a file of compressed images, as `python -m pipeline "
                     "compress` writes them; give --input such a file"
                 )
             if len(start) < len(MAGIC) + archive_format.LENGTH.size:

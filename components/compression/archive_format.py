@@ -105,7 +105,7 @@ def unpack_block(record: BlockRecord, data: bytes, image_shape: Shape) -> CodedB
     """A block from its bytes, whose digest the caller has compared with the record.
 
     Raises:
-      ValueError: the bytes are no block of that many images.
+      ValueError: the bytes are not a block of that many images.
     """
     state_bytes = 8 * num_lanes(record.images, image_shape)
     if len(data) < state_bytes or len(data) % 4:

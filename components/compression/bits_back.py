@@ -44,6 +44,7 @@ def encode(model: CodedModel, block: LabeledImages, latent_bits: int) -> CodedBl
         part = slice(first, first + size)
         batch, first = images[part], part.stop
         message.resize(max(size, len(message.states)))
+        # The latents first: the likelihood of the pixels needs them.
         z, features = model.latents.pop_posterior(message, batch, labels[part], step)
         _push_pixels(model, features, message, batch)
         model.latents.push_prior(message, z, labels[part], step)
@@ -76,11 +77,13 @@ def decode(
     sizes = batch_sizes(block.images, model.image_shape)
     last = block.images
     try:
+        # The message is a stack, so everything comes back in reverse order.
         for number in reversed(range(len(sizes))):
             size = sizes[number]
             part = slice(last - size, last)
             last = part.start
             z, features = model.latents.pop_prior(message, labels[part], step)
+            # Fail early: with other features, all following pixels would be wrong.
             if number == len(sizes) - 1 and _digest(features) != block.probe:
                 raise OtherComputationError
             _pop_pixels(model, features, message, images[part])
@@ -88,6 +91,8 @@ def decode(
             message.resize(max(sizes[:number], default=0))
     except (UnderflowError, RangeError):
         raise OtherComputationError from None
+    # The message must end as the encoder began it, and the pixels must have their digest: wrong
+    # images are never returned.
     is_initial = message.is_initial(block.borrowed, _SEED)
     if not is_initial or _digest(images) != block.pixels:
         raise OtherComputationError
@@ -118,6 +123,7 @@ def _push_pixels(
                 )
                 if channel < channels - 1:
                     mixture.condition(level.reshape(-1))
+    # Pushed in reverse, so that a decoder pops the pixels in their order.
     pairs = zip(starts.reshape(-1, len(images)), sizes.reshape(-1, len(images)), strict=True)
     for pair in reversed(list(pairs)):
         message.push(*pair, PRECISION)
@@ -129,7 +135,7 @@ def _pop_pixels(
     """Takes the pixels of images from a message, into the array `images`."""
     steps = model.steps(features)
     height, width, channels = model.image_shape
-    # The images last, so that the same pixel of all of them is one piece of memory.
+    # The images last, so that the same pixel of all of them is contiguous in memory.
     levels = np.empty((height, width, channels, len(images)), np.uint8)
     for row in range(height):
         for column in range(width):

@@ -113,7 +113,7 @@ class CausalSteps:
         self._pixels[row + RADIUS, :, at] = rounded(scaled)
 
     def _start_row(self, row: int) -> None:
-        """Computes what the pixels of a row get from the rows above it."""
+        """Computes the terms of a row that depend on the rows above it."""
         weights, columns = self._weights, range(self._width)
         self._above, self._current = self._current, self._above
         for current in self._current:

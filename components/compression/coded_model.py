@@ -107,6 +107,7 @@ class CodedModel:
             if isinstance(vae.latent_model, Ladder)
             else OneLevelLatents(vae)
         )
+        # A factorized head has no weights: the decoder's features are its outputs.
         self._head = None
         if isinstance(vae.head, CausalHead):
             self._head = CausalWeights(vae.head, vae.architecture.activation)

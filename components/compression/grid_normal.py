@@ -86,7 +86,7 @@ def _halves(reach: float, deviations: np.ndarray, step: float) -> np.ndarray:
 
 
 class TailedNormal:
-    """Normal variables on a grid of which any value can be coded.
+    """Normal variables on a grid, for any value.
 
     Args:
       means: float64 [N].

@@ -53,6 +53,7 @@ def push_prior(message: Message, z: np.ndarray, couplings: list[Coupling], step:
         scales, shifts = coupling.amounts(u * step)
         for number, index in enumerate(coupling.moved):
             pair = _Pair(scales[:, number], shifts[:, number], step)
+            # Popping y takes bits; pushing x given y returns them, except for -s.
             x = u[:, index].copy()
             u[:, index] = pair.y_given(x).pop(message)
             pair.x_given(u[:, index]).push(message, x)
@@ -94,6 +95,7 @@ class _Pair:
         self._x_deviations = noise * np.maximum(1.0, 1.0 / self._factor)
         self._y_deviations = self._x_deviations * self._factor
         self._y_halves = half_windows(self._y_deviations, step)
+        # Wide enough for every x whose y is in its window, after rounding at both ends.
         self._x_halves = np.ceil((self._y_halves + 2) / self._factor).astype(np.int64) + 2
 
     def y_given(self, x: np.ndarray) -> GridNormal:

@@ -29,7 +29,7 @@ class PixelMixture:
     """
 
     def __init__(self, outputs: np.ndarray, components: int, channels: int):
-        # The pixels last, so that what is computed for each of them is one piece of memory.
+        # The pixels last, so that the values for all pixels are contiguous in memory.
         by_output = np.ascontiguousarray(outputs.T)
 
         def block(number: int) -> np.ndarray:

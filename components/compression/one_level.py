@@ -114,6 +114,7 @@ class OneLevelLatents:
 
     def _in_parts(self, function: Callable[..., tf.Tensor], *inputs: np.ndarray) -> np.ndarray:
         """The results of a function of some images at once, joined."""
+        # The same parts for encoder and decoder: the last bits of a product may depend on its size.
         results, most = [], self._most_images
         with tf.device(CPU):
             for first in range(0, len(inputs[0]), most):

@@ -1,4 +1,4 @@
-"""Arrays in memory as a prepared dataset, for training on what a program has made.
+"""Writes arrays in memory as a prepared dataset, to train on them.
 
 Like prepare, it sorts the examples by a hash of their ids, so that the first ones are a random
 sample. Unlike prepare, it writes only what training reads: one shard for each split, without

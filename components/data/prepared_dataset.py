@@ -247,7 +247,7 @@ def _check_shard_counts(counts: DatasetCounts, manifest: Manifest) -> None:
     for shard in itertools.chain.from_iterable(counts.shards.values()):
         record = manifest.outputs.get(shard.file)
         if record is None or "/" in shard.file:
-            raise ValueError(f"counts.shards has {shard.file[:80]!r}, which is no output")
+            raise ValueError(f"counts.shards has {shard.file[:80]!r}, which is not an output")
         if shard.examples * pixels > record.bytes:
             raise ValueError(
                 f"{shard.file} cannot hold {shard.examples:,} examples in {record.bytes:,} bytes"

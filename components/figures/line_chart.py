@@ -17,7 +17,7 @@ class ChartCurve:
     """A curve of a chart.
 
     Attributes:
-      name: what it shows.
+      name: its name in the legend.
       path: the `d` attribute of its SVG path, in units of the chart; empty if no value is known.
       dots: (x, y) of its points, if they are few.
       last: the text of its last value, and where it is: (x, y, text); None if no value is known.

@@ -43,8 +43,8 @@ _READERS: dict[bytes, type[ImageFile.ImageFile]] = {
     b"BM": BmpImagePlugin.BmpImageFile,
 }
 
-# What Pillow raises on damaged files. The first four were seen in 300,000 damaged files; the others
-# are those that Pillow catches from its own readers, or documents.
+# The exceptions of Pillow for damaged files. The first four were seen in 300,000 damaged files;
+# Pillow catches the others from its own readers, or documents them.
 _DAMAGE_ERRORS = (
     OSError,
     SyntaxError,

@@ -1,6 +1,6 @@
 """Decides whether a JPEG file without an end marker holds all of its pixels.
 
-A decoder fills what is missing with gray and does not say where. Here the Huffman codes are counted
+A decoder fills missing parts with gray and does not say where. Here the Huffman codes are counted
 instead (ITU-T T.81, annex F), which is exact: the pixels are complete if and only if the codes of
 all blocks end before the file does.
 """

@@ -1,4 +1,4 @@
-"""What the latents tell about the images: the mutual information of an example and its latents.
+"""The information in the latents: the mutual information of an example and its latents.
 
 The aggregate posterior q(z) is the mean of the posteriors q(z|x) of N examples. The mean rate has
 two parts (Hoffman and Johnson 2016, "ELBO surgery"):
@@ -13,6 +13,8 @@ import dataclasses
 import math
 
 import numpy as np
+
+from components.metrics.subsets import evenly_spaced
 
 # At most this many posteriors make up q(z), and this many densities of a draw under a posterior are
 # computed, in about a second.
@@ -54,18 +56,12 @@ def example_information(
       The values of all examples or, of more than 5,000, those of some evenly spaced ones. q(z) is
       exact for up to 50,000 examples, and consists of as many evenly spaced ones beyond.
     """
-    kept = evenly_spaced_rows(len(means), _MAX_POSTERIORS)
+    kept = evenly_spaced(len(means), _MAX_POSTERIORS)
     means, log_variances = means[kept], log_variances[kept]
-    rows = evenly_spaced_rows(len(means), max(1, _MAX_DENSITIES // len(means)))
+    rows = evenly_spaced(len(means), max(1, _MAX_DENSITIES // len(means)))
     rng = np.random.default_rng(np.random.SeedSequence([seed, len(means)]))
     noise = rng.standard_normal((len(rows), means.shape[1]))
     return ExampleInformation(information_at(means, log_variances, rows, noise), len(means))
-
-
-def evenly_spaced_rows(count: int, largest: int) -> np.ndarray:
-    """The numbers of at most `largest` of `count` examples, ascending and evenly spaced."""
-    chosen = min(count, largest)
-    return np.arange(chosen) * count // chosen
 
 
 def information_at(

@@ -21,9 +21,9 @@ class ClassicalDenoiser:
 
     Attributes:
       name: of the method, in text.
-      parameter: what the parameter is, in text.
+      parameter: name of the parameter, in text.
       choices: values of the parameter to choose from.
-      modules: what it needs.
+      modules: the modules that it needs.
       function: from an image [height, width, channels] in [0, 1] and a parameter to an image.
     """
 

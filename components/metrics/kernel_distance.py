@@ -28,7 +28,7 @@ def kernel_distance(samples: np.ndarray, reference: np.ndarray) -> Mean:
 
     Returns:
       Without a unit. For two sets from one distribution, it is 0 on average, so it may be below 0.
-      With an infinite half-width if a set has less than three vectors.
+      With an infinite half-width if a set has fewer than three vectors.
     """
     x, y = samples.astype(np.float64), reference.astype(np.float64)
     (from_x, from_y), of_x, of_y = _sums(x, y), _sums(x, x)[0], _sums(y, y)[0]

@@ -11,6 +11,7 @@ import numpy as np
 
 from components.metrics.lbfgs import minimize
 from components.metrics.nearest_neighbors import LabeledVectors
+from components.metrics.subsets import evenly_spaced
 
 # From strong to weak. scikit-learn's C is 1 / (examples * penalty).
 PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
@@ -88,7 +89,7 @@ def _prepared(examples: LabeledVectors) -> tuple[LinearProbe, np.ndarray, np.nda
     dimensions = examples.vectors.shape[1]
     largest = max(len(classes), _MAX_PRODUCTS // ((dimensions + 1) * len(classes)))
     if len(examples) > largest:
-        examples = examples[np.arange(largest) * len(examples) // largest]
+        examples = examples[evenly_spaced(len(examples), largest)]
     center = examples.vectors.mean(axis=0, dtype=np.float64)
     deviation = examples.vectors.std(axis=0, dtype=np.float64)
     # A constant dimension says nothing: it becomes 0.

@@ -1,4 +1,4 @@
-"""What a VAE is: its parts, the Keras model in `vae.py`, and how many images are computed.
+"""The VAE: its parts, the Keras model in `vae.py`, and its computation for many images.
 
 `from components.model import VAE` gives the class for programs and notebooks, which loads a trained
 model: `TrainedVAE` in `components/api`.

@@ -50,7 +50,7 @@ class Noise:
 
 @dataclasses.dataclass(frozen=True)
 class Corruption:
-    """A corruption of one of several kinds, each of which an image gets with the same probability.
+    """A corruption that is of one of several kinds, with the same probability for each.
 
     Attributes:
       noises: the kinds.

@@ -84,6 +84,7 @@ class _Level(keras.layers.Layer):
         self.output_shape = (self.rows, self.columns, number)
         self.latent_shape = (self.rows, self.columns, settings.latents)
         self.size = self.rows * self.columns * settings.latents
+        # Levels at the same resolution follow one another directly; otherwise it doubles.
         if above is None or above == resolution:
             inputs = keras.Input(self.output_shape)
             hidden = residual_block(inputs, settings)
@@ -137,6 +138,7 @@ class Ladder:
         """The posterior of each level given the means of the levels above."""
         posteriors: list[Normal] = []
 
+        # A posterior depends on the latents of the levels above; their means stand in for draws.
         def mean(level: int, prior: Normal, posterior: Normal) -> tf.Tensor:
             del level, prior
             posteriors.append(posterior)
@@ -210,6 +212,7 @@ class Ladder:
         return self._descend(maps, tf.constant(draws), choose)
 
     def _encode(self, x: tf.Tensor, *, samples: int) -> list[tf.Tensor]:
+        # The scopes tell `costs` which part of the model an operation belongs to.
         with tf.name_scope("encoder"):
             maps = self._encoder(x)
         maps = maps if isinstance(maps, list) else [maps]
@@ -233,6 +236,7 @@ class Ladder:
                     prior = _flat(level.prior(hidden), level.size)
                 posterior = prior
                 if maps is not None:
+                    # Relative to the prior: a change of 0 gives a rate of 0.
                     change = _flat(level.posterior([hidden, maps[level.resolution]]), level.size)
                     posterior = Normal(
                         prior.mean + change.mean, prior.log_variance + change.log_variance

@@ -38,7 +38,9 @@ def beside_decoder(decoder: keras.Model, settings: NetworkSettings) -> keras.Mod
     )
 
 
-def start_as(encoder: keras.Model, decoder: keras.Model, components: PrincipalComponents) -> None:
+def set_principal_components(
+    encoder: keras.Model, decoder: keras.Model, components: PrincipalComponents
+) -> None:
     """Makes the linear paths of an encoder and a decoder those of principal components.
 
     Args:

@@ -12,6 +12,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from components.base.arithmetic import ceil_div
 from components.model.distributions import normal_quantiles
 
 # Random bits per number. The midpoints below are odd multiples of 2^-24 in (0, 1), which a float32
@@ -107,7 +108,7 @@ def evaluation_draws(
       first: number of the first of them in the set.
       seed: seed of the draws.
     """
-    skips = -(-size // _NUMBERS_PER_SKIP)
+    skips = ceil_div(size, _NUMBERS_PER_SKIP)
     bits = np.random.Philox(key=seed).advance(first * skips)
     # NumPy guarantees that `RandomState`, unlike `Generator`, computes the same draws of the same
     # bits in all of its versions.

@@ -20,7 +20,7 @@ from etils import epath
 from components.base.errors import WorkError
 from components.model import model_file
 
-# What constructors raise for arguments that they cannot use, and h5py for damaged files.
+# The exceptions of constructors for invalid arguments, and of h5py for damaged files.
 _MISTAKES = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, tf.errors.OpError)
 _DAMAGE = (ValueError, TypeError, LookupError, RuntimeError, OSError)
 

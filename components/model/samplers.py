@@ -127,7 +127,7 @@ class NearSampler:
         return self.mean + np.float32(self.radius) * self.standard_deviation * noise
 
 
-def drawn(
+def draw_blocks(
     sampler: Sampler, count: int, *, seed: int, labels: np.ndarray | None = None
 ) -> Iterator[np.ndarray]:
     """Yields draws in blocks of `BLOCK_ROWS`, float32 [rows, latents].
@@ -136,7 +136,7 @@ def drawn(
     ones.
 
     Args:
-      sampler: what is drawn from.
+      sampler: the distribution to draw from.
       count: number of draws.
       seed: seed of the draws.
       labels: see `Sampler.draw`; integers [count], or one for all draws.

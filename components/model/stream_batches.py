@@ -25,7 +25,7 @@ def stream_batch_size(vae: VAE) -> int:
     """The number of images in a batch of a long stream, on the device that TensorFlow has.
 
     A CPU takes batches that fit into its caches. A GPU computes many images in the time of a few,
-    so that it takes as many as its memory allows.
+    so it takes as many as its memory allows.
     """
     if not tf.config.list_physical_devices("GPU"):
         return forward_batch_size(vae.image_shape)

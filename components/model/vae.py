@@ -270,9 +270,9 @@ class VAE(keras.Model):
         for variable, value in zip(self.trainable_variables, weights, strict=True):
             variable.assign(value)
 
-    def start_as(self, components: PrincipalComponents) -> None:
+    def set_principal_components(self, components: PrincipalComponents) -> None:
         """Makes the linear path of the model that of principal components of its images."""
-        linear_path.start_as(self.encoder, self.decoder, components)
+        linear_path.set_principal_components(self.encoder, self.decoder, components)
 
 
 def is_convolutional(architecture: Architecture) -> bool:

@@ -31,7 +31,7 @@ class ListedArray:
       label: its name, for messages.
       path: the file.
       member: name of the archive's member; "" for an .npy file.
-      name: what its name, and the names of its file and folder, say; None if they say nothing.
+      name: the meaning of its name and of those of its file and folder; None if they have none.
     """
 
     label: str
@@ -161,7 +161,7 @@ def _split_of_file(path: epath.Path) -> str | None:
 
 
 def _with_split(array: str, split: str | None) -> ArrayName | None:
-    """What an array's name says, with a split if it says none."""
+    """The meaning of an array's name, completed by a split if the name has none."""
     name = parse_array_name(array)
     if name is None or name.split is not None or name.kind in (ArrayKind.COLUMN, ArrayKind.OTHER):
         return name

@@ -1,4 +1,4 @@
-"""Reads the names of arrays and of their files: what they hold, and of which split.
+"""Reads the names of arrays and of their files: their content, and their split.
 
 `x_train`, `train_images`, `kmnist-test-imgs` and `testLabels` are images or labels of a split.
 `split` says for each image to which split it belongs, and `train_idx` which images belong to train.
@@ -21,7 +21,7 @@ _SCHEMES = {"x": "xy", "y": "xy", "data": "data", "target": "data", "targets": "
 
 
 class ArrayKind(enum.Enum):
-    """What an array holds."""
+    """The content of an array."""
 
     IMAGES = "images"
     LABELS = "labels"
@@ -35,7 +35,7 @@ class ArrayName:
     """The name of an array, or of a file with one array.
 
     Attributes:
-      kind: what the array holds.
+      kind: the content of the array.
       split: the split in the name; None if there is none.
       text: the other words: those before the word for images, as `kmnist`, or those beside the word
         for labels, as `fine`; joined by hyphens.
@@ -49,12 +49,12 @@ class ArrayName:
 
     @property
     def role(self) -> str:
-        """The split and what the array holds, for messages."""
+        """The split and the content of the array, for messages."""
         return f"{self.split or 'train'} {self.kind.value}"
 
 
 def parse_array_name(name: str) -> ArrayName | None:
-    """Reads the name of an array; None if it says neither what it holds nor of which split."""
+    """Reads the name of an array; None if it names neither a content nor a split."""
     splits: set[str | None] = set()
     words: list[str] = []
     for token in re.split(r"[\W_]+", name):

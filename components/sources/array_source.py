@@ -15,8 +15,9 @@ from components.base.manifest import Input, fingerprint
 from components.data.examples import SPLITS, ExampleBatch
 from components.ingest.conversion import AS_IS, MAX_PIXELS, Conversion
 from components.ingest.rejection import Reason, Rejected
-from components.sources.array_file import ArrangedArray, StoredArray
+from components.sources.array_file import StoredArray
 from components.sources.array_splits import SelectedArray, SplitArrays
+from components.sources.array_views import ArrangedArray
 from components.sources.layout import ARRAY_CHANNELS, AxisLayout
 from components.sources.source import (
     BATCH_BYTES,

@@ -208,6 +208,6 @@ def _flat_layouts(shape: tuple[int, ...]) -> list[AxisLayout]:
 
 
 def _describe(layout: AxisLayout, shape: tuple[int, ...]) -> str:
-    """What an array of this shape holds in a layout: `200 images of 28x28`."""
+    """The content of an array of this shape in a layout: `200 images of 28x28`."""
     count, *image = layout.shape_after("", shape)
     return f"{count:,} image{'' if count == 1 else 's'} of {'x'.join(map(str, image))}"

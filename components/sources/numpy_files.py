@@ -90,7 +90,7 @@ class NumpySource(ArraySource):
 
     @functools.cached_property
     def _roles(self) -> _Roles:
-        """What the arrays hold, by their names.
+        """The contents of the arrays, by their names.
 
         Raises:
           ConfigError: two arrays have the same role, there are no images, or labels have no images.
@@ -122,7 +122,7 @@ class NumpySource(ArraySource):
         return roles
 
     def _prefix(self, prefixes: Iterable[str]) -> str:
-        """What the names of the arrays begin with, as `kmnist`.
+        """The prefix that the names of the arrays share, such as `kmnist`.
 
         Args:
           prefixes: those of the arrays of images.

@@ -49,7 +49,7 @@ _MAX_RECORDS_PER_BYTE = 65
 
 @dataclasses.dataclass(frozen=True)
 class _DatasetInfo:
-    """What TFDS knows about a dataset.
+    """The metadata of a dataset in TFDS.
 
     Attributes:
       image_key: name of the feature with the image.

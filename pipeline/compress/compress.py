@@ -43,7 +43,7 @@ def compress(
       model: directory of a trained model.
       pattern: a folder of images, the directory of a prepared dataset, or a path of its shards.
       output: the file.
-      only_estimate: say the size that the file will have, and write nothing.
+      only_estimate: print the expected size of the file, and write nothing.
       check_blocks: whether to decode each block before it is written.
       overwrite: whether to replace another file of compressed images, or unfinished work.
       verify: whether to check the digest of a file that is up to date.
@@ -51,7 +51,7 @@ def compress(
     Raises:
       ConfigError: images cannot be compressed with the model, an image has another shape, or
         `output` is something else.
-      WorkError: an input or the model is damaged, or a block is decoded to other images.
+      WorkError: an input or the model is damaged, or a block does not decode to its images.
     """
     trained = load_artifact(model, stage="train")
     path = trained.verified(MODEL_FILE)
@@ -70,7 +70,7 @@ def compress(
     if _is_up_to_date(target, plan, overwrite=overwrite, verify=verify):
         console.say(f"compress: up to date ({output})")
         return
-    with draft.opened(target, plan, overwrite=overwrite) as directory:
+    with draft.open_draft(target, plan, overwrite=overwrite) as directory:
         count = _encode(trained, source, config, directory, check_blocks=check_blocks)
         header = _write(target, plan, shape, source, directory, count)
     console.say(f"compress: {summary(target, header)}")
@@ -108,8 +108,8 @@ def _is_up_to_date(
             return True
     except ConfigError as error:
         raise ConfigError(
-            f"{target} exists and is no file of compressed images of this version; choose another "
-            "--output, or move it away"
+            f"{target} exists and is not a file of compressed images of this version; choose "
+            "another --output, or move it away"
         ) from error
     except WorkError:
         if not overwrite:
@@ -170,7 +170,7 @@ def _encode(
                     str(file),
                 )
             )
-            # As many blocks wait as are being encoded, so that memory is bounded.
+            # To bound memory, at most as many blocks wait as are being encoded.
             if len(running) > 2 * processes:
                 wait()
         while running:

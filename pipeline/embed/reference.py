@@ -1,4 +1,4 @@
-"""What embeddings are compared with: the training set of the model, or a random sample of it."""
+"""The data that embeddings are compared with: a random sample of the model's training set."""
 
 import dataclasses
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ _LOWER_QUANTILE = 0.1587
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """What embeddings are compared with.
+    """Statistics of the training set that embeddings are compared with.
 
     Attributes:
       median: median of the ELBOs of the training set, in nats; None if they are not known.
@@ -57,8 +57,8 @@ def measure(vae: "VAE", dataset: PreparedDataset | None) -> Reference:
 
     Args:
       vae: the model.
-      dataset: the dataset that it was trained on; None if that is not at hand, so that the score is
-        unknown, and the plane too unless it is the latent space itself.
+      dataset: the dataset that it was trained on; None if it is not available. Then the score is
+        unknown, and so is the plane, unless it is the latent space itself.
     """
     from components.model.encode import encode_and_score
 

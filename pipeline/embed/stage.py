@@ -114,7 +114,7 @@ def _training_input(training_set: PreparedDataset | None) -> dict[str, Input]:
 def _notes(
     model: Artifact, columns: Sequence[str], training_set: PreparedDataset | None
 ) -> list[str]:
-    """What a reader of the tables must know."""
+    """Notes for readers of the tables."""
     if training_set is not None or "outlier_score" not in columns:
         return []
     return [
@@ -126,7 +126,7 @@ def _notes(
 def _reference(
     model: Artifact, columns: Sequence[str], training_set: PreparedDataset | None
 ) -> Reference:
-    """What the columns are compared with."""
+    """The data that columns are compared with."""
     if not REFERENCE_COLUMNS & set(columns):
         return Reference()
     path = model.verified(MODEL_FILE)
@@ -137,10 +137,10 @@ def _reference(
 
 
 def _check_classes(model: Artifact, images: ImageSet, columns: Sequence[str]) -> None:
-    """Checks that a conditional model knows the labels of the images.
+    """Checks that the images have the labels of a conditional model.
 
     Raises:
-      ConfigError: it does not, and a column depends on them.
+      ConfigError: they do not, and a column depends on labels.
     """
     classes = model_file.num_classes(model.path / MODEL_FILE)
     found = 0 if images.class_names is None else len(images.class_names)

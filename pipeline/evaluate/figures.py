@@ -134,18 +134,18 @@ class FigureWriter:
     def draw_neighbors_of_samples(
         self, samples: Sequence[Strip], dataset: PreparedDataset, heldout: ExampleBatch
     ) -> ComparedImages:
-        """Draws samples above the training images that they are most like.
+        """Draws samples above the training images that are most similar to them.
 
-        A model that has memorized training images draws them again: its samples are much nearer to
+        A model that has memorized training images reproduces them: its samples are much nearer to
         them than images that it has not seen.
 
         Args:
           samples: what `draw_samples` returned.
           dataset: the dataset with the training images.
-          heldout: examples that are not among them, in random order.
+          heldout: examples that are not training images, in random order.
 
         Returns:
-          What is drawn.
+          The images of the figure.
         """
         rows, columns = _NEIGHBOR_GRID
         shown = np.concatenate([strip.images for strip in samples])[:rows, :columns]
@@ -171,7 +171,7 @@ class FigureWriter:
         return compared
 
     def draw_comparison(self, name: str, compared: ComparedImages) -> None:
-        """Draws rows of images that are compared, to files of the given name."""
+        """Draws rows of compared images to files of the given name."""
         grids.image_grid(
             compared.images,
             row_names=compared.names,

@@ -31,7 +31,7 @@ def export(
     Raises:
       ConfigError: `model` is not an artifact of train, a package that a format needs is not
         installed, or `output` holds something else.
-      WorkError: the model is damaged, or a file does not compute what the model does.
+      WorkError: the model is damaged, or a file computes other results than the model.
     """
     trained = load_artifact(model, stage="train")
     plan = artifacts.ArtifactPlan(

@@ -23,7 +23,7 @@ class VariationTask:
     """Variations of an image.
 
     Attributes:
-      context: what they are generated with.
+      context: settings, model and data to generate from.
       image: the image.
     """
 
@@ -52,7 +52,7 @@ class VariationTask:
         config = self.context.config
         means, log_variances = encode(vae, self._loaded.pixels[np.newaxis])
         sampler = samplers.NearSampler(means[0], np.exp(0.5 * log_variances[0]), config.radius)
-        latents = samplers.drawn(sampler, config.count, seed=config.seed)
+        latents = samplers.draw_blocks(sampler, config.count, seed=config.seed)
         return self.context.images(vae, config.count, latents, self._label)
 
     def draw(self, images: GeneratedImages, directory: epath.Path, subtitle: str) -> None:
@@ -71,7 +71,7 @@ class InterpolationTask:
     """Images between two images.
 
     Attributes:
-      context: what it is generated with.
+      context: settings, model and data to generate from.
       ends: the two images.
     """
 
@@ -117,10 +117,10 @@ class InterpolationTask:
 
 @dataclasses.dataclass
 class TraversalTask:
-    """Traversals of the latents that tell most about an image.
+    """Traversals of the most informative latents.
 
     Attributes:
-      context: what they are generated with.
+      context: settings, model and data to generate from.
     """
 
     context: GenerationContext

@@ -21,7 +21,7 @@ class SampleTask:
     """Samples of a distribution over latents.
 
     Args:
-      context: what they are generated with.
+      context: settings, model and data to generate from.
 
     Raises:
       ConfigError: the distribution cannot be fitted, or a setting has no effect on it.
@@ -57,7 +57,7 @@ class SampleTask:
         labels = None
         if classes := self._subjects.classes:
             labels = np.arange(config.count) % classes if label is None else np.asarray(label)
-        latents = samplers.drawn(sampler, config.count, seed=config.seed, labels=labels)
+        latents = samplers.draw_blocks(sampler, config.count, seed=config.seed, labels=labels)
         return self._subjects.images(vae, config.count, latents, labels)
 
     def draw(self, images: GeneratedImages, directory: epath.Path, subtitle: str) -> None:

@@ -42,7 +42,7 @@ def generate(
       class_name: of a conditional model, the name of a class or the number of its label; None for
         all of them or, if an image is given, for its own.
       near: for variations, the path of an image file or the id of an example.
-      interpolate: for a way between two images, what `near` takes, twice.
+      interpolate: for images between two images, what `near` takes, twice.
       traverse: whether to vary one latent at a time.
       overwrite: whether to replace another or a damaged artifact in `output`, or unfinished work.
       verify: whether to read all files of an artifact that is up to date, to check their content.
@@ -90,7 +90,7 @@ def _task(
     interpolate: tuple[str, str] | None,
     traverse: bool,
 ) -> tuple[str, GenerationTask]:
-    """What is asked for, by its key in `SETTINGS`, as a task."""
+    """The task that is asked for, and its key in `SETTINGS`."""
     if near is not None:
         return VARIATIONS, VariationTask(context, GivenImage("--near", near))
     if interpolate is not None:

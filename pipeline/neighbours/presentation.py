@@ -1,4 +1,4 @@
-"""What a search found, as a table for people, as records for programs, and as tiles of a sheet."""
+"""Presents the result of a search: a table for people, records for programs, tiles of a sheet."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ _GROUP = "group"
 
 
 def shown(found: SearchResult, count: int) -> list[list[Match]]:
-    """The groups, and the rows of each, that people see: of groups, the first `count`."""
+    """The groups, and the rows of each, that people see: at most the first `count` groups."""
     if not found.is_grouped:
         return found.groups
     return [group[:_MAX_MEMBERS] for group in found.groups[:count]]
@@ -74,7 +74,7 @@ def _records(groups: Sequence[Sequence[Match]], is_grouped: bool) -> Iterator[di
 
 
 def _finite(value: Any) -> Any:
-    """A value that JSON has."""
+    """A value that JSON can represent."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -46,7 +46,7 @@ class Likelihood(Protocol):
 
 
 class Family(Protocol):
-    """What the outputs of a decoder mean. A family has no weights and is hashable."""
+    """The interpretation of a decoder's outputs. A family has no weights and is hashable."""
 
     @property
     def binarizes(self) -> bool:

@@ -97,8 +97,8 @@ def upsampled(
 def to_features(inputs: keras.KerasTensor, settings: NetworkSettings) -> keras.KerasTensor:
     """From half the image's resolution to the decoder's features or outputs at its own.
 
-    With a head that computes the outputs itself, the features are what it reads. Otherwise a last
-    1 x 1 convolution maps them to the outputs.
+    A head that computes the outputs itself reads the features. Otherwise a last 1 x 1 convolution
+    maps them to the outputs.
     """
     _, cropping = grid(settings.image_shape, len(settings.widths) - 1)
     hidden = upsampled(inputs, settings.features, settings)

@@ -1,4 +1,4 @@
-"""How well a model that was trained on corrupted images denoises, beside classical denoisers.
+"""Compares a model that was trained on corrupted images with classical denoisers.
 
 Writes `denoising.json`, a row for each corruption and method.
 """
@@ -15,13 +15,15 @@ from components.metrics.classical_denoisers import CLASSICAL_DENOISERS
 from components.metrics.mean import Mean
 from components.metrics.psnr import psnr_of
 from components.metrics.ssim import ssim
+from components.metrics.subsets import evenly_spaced
 from components.model.corruption import Corruption, Noise, corrupt_for_evaluation
 from components.model.pixels import to_unit
 from pipeline.evaluate.measures.measure import Measured, Subject
 from pipeline.evaluate.report.subject import ComparedImages
 
 TABLE, FIGURE = "denoising.json", "denoising"
-# BM3D takes a fifth of a second for an image of 28x28 pixels, and six times that for its parameter.
+# BM3D takes a fifth of a second for an image of 28x28 pixels, six times over to choose its
+# parameter.
 _EXAMPLES, _TUNING_EXAMPLES = 200, 16
 _SAMPLES = 64
 _COLUMNS = 12
@@ -61,7 +63,7 @@ class DenoisingMeasure:
         if subject.model.architecture.classes:
             return self._nothing("noisy images do not have the labels that are decoded")
         count = len(subject.examples)
-        rows = np.arange(min(count, _EXAMPLES)) * count // min(count, _EXAMPLES)
+        rows = evenly_spaced(count, _EXAMPLES)
         clean = subject.examples.images[rows]
         console.say(f"evaluate: denoising {console.counted(len(rows), 'example')}")
         own = _own_row(subject, clean, subject.corruption)

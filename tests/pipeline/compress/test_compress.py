@@ -33,7 +33,7 @@ def test_a_file_is_up_to_date_or_another_one(vaez, examples_dir, coded_model_dir
     with pytest.raises(WorkError, match="its header says"):
         compress(BLOCKS, **arguments)
     target.write_bytes(b"mine")
-    with pytest.raises(ConfigError, match="is no file of compressed images of this version"):
+    with pytest.raises(ConfigError, match="is not a file of compressed images of this version"):
         compress(BLOCKS, **arguments, overwrite=True)
     assert target.read_bytes() == b"mine"
 

@@ -112,15 +112,6 @@ def test_a_large_decoder_becomes_a_grid(example_set, model_dir, monkeypatch):
     assert (tile == subject.space.images[2, 1, ..., 0]).all()
 
 
-def test_rows_are_chosen_evenly_by_class():
-    labels = np.array([0] * 50 + [1] * 3 + [2] * 20)
-    rows = explorer.even_by_class(labels, 13)
-    assert np.bincount(labels[rows]).tolist() == [5, 3, 5]
-    assert rows.tolist() == [0, 1, 2, 3, 4, 50, 51, 52, 53, 54, 55, 56, 57]
-    assert explorer.even_by_class(labels, 2).tolist() == [0, 50]
-    assert explorer.even_by_class(labels, 100).tolist() == list(range(73))
-
-
 def test_images_of_noise_stay_within_the_limit(example_set, model_dir):
     rng = np.random.default_rng(0)
     subject = report_subject(example_set, model_dir)
