@@ -58,14 +58,14 @@ def train(
             # The model that is extended differs from the plan: publishing replaces it.
             with plan.publish(resume=True, overwrite=overwrite, rebuild=extends) as draft:
                 if extends:
-                    extension.fill(draft.path, plan)
-                devices = precision_choice.settle(devices, config, examples, draft.path)
+                    extension.copy_states(draft.path, plan)
+                devices = precision_choice.with_precision(devices, config, examples, draft.path)
                 row = HParamsRow(
                     draft.path / "tensorboard", {"dataset": examples.name, **plan.config}
                 )
                 _train_as_chief(draft, config, options, examples, devices, row)
         else:
-            devices = precision_choice.settle(devices, config, examples)
+            devices = precision_choice.with_precision(devices, config, examples)
             run = build.build_run(
                 config, examples, devices=devices, cache_bytes=options.cache_bytes
             )
@@ -117,7 +117,7 @@ def _train_as_chief(
         fingerprint=extension.state_fingerprint(config, examples),
     ) as recorder:
         if recorder.position.step == 0:
-            extension.forget(draft.path)
+            extension.remove_record(draft.path)
         _fit(run, recorder)
     kept, weights = recorder.select_model(run.loop.state_arrays())
     recorder.delete_unpublished_checkpoints()
@@ -127,7 +127,7 @@ def _train_as_chief(
     found = [
         finding.text
         for finding in (
-            *diagnosis.of_images(examples, build.TRAIN_SPLIT),
+            *diagnosis.image_findings(examples, build.TRAIN_SPLIT),
             *diagnosis.findings(
                 kept,
                 history=recorder.history,

@@ -23,7 +23,7 @@ _FEATURES = "name its features: --features image=FEATURE,label=FEATURE"
 
 @dataclasses.dataclass(frozen=True)
 class SourceRequest:
-    """A source as the user requests it.
+    """The source that a user requests, and how to read it.
 
     Attributes:
       dataset: the name of a TFDS dataset, `synthetic_garments`, `auto`, or a path.
@@ -101,7 +101,7 @@ def open_source(request: SourceRequest) -> tuple["Source", list[str]]:
 
 
 def outline(source: "Source") -> list[str]:
-    """How a source was understood, in a few lines for people; empty if it is no folder."""
+    """How a folder was understood, in a few lines for people; empty for other sources."""
     from components.sources.folder import FolderSource
 
     return source.outline() if isinstance(source, FolderSource) else []
@@ -148,9 +148,9 @@ def _open_path(request: SourceRequest) -> "Source":
 
 
 def _unsupported_file(path: epath.Path) -> ConfigError:
-    """The error for a file that is no dataset: names its type, and what to do."""
+    """The error for a file that is not a dataset: names its type, and what to do."""
     check_regular(path)
-    # To read a system's own file without a size may wait: /proc/kmsg.
+    # A file of the system without a size, such as /proc/kmsg, may block reads.
     head = b""
     if files.stat(path).size:
         with path.open("rb") as file:

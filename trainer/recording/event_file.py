@@ -18,9 +18,9 @@ from components.data import tfrecord
 class EventFile:
     """The event file of one TensorBoard run: a TFRecord file of events.
 
-    `tf.summary` is not used, since it cannot mark the start of a session, nor TensorBoard's writer,
-    whose thread prints the traceback of a full disk. If the file cannot be written, one warning
-    says so, and the training goes on without it.
+    This project uses neither `tf.summary`, which cannot mark the start of a session, nor
+    TensorBoard's writer, whose thread prints a traceback if the disk is full. If the file cannot be
+    written, one warning says so, and training continues without it.
 
     Args:
       directory: directory of the TensorBoard run.
@@ -72,5 +72,5 @@ class EventFile:
                 self._opened.close()
             console.warn(
                 f"{self._path} cannot be written ({file_errors.error_reason(error)}); the training "
-                "goes on, but TensorBoard shows only what is in the file"
+                "continues, but TensorBoard shows only the content of the file"
             )

@@ -75,8 +75,8 @@ def test_on_a_full_disk_one_warning_is_printed_and_the_training_goes_on(tmp_path
     board.close()
     (warning,) = capsys.readouterr().err.splitlines()
     assert warning == (
-        f"warning: {file} cannot be written (File too large); the training goes on, but "
-        "TensorBoard shows only what is in the file"
+        f"warning: {file} cannot be written (File too large); the training continues, but "
+        "TensorBoard shows only the content of the file"
     )
     # What is in the file is shown.
     assert points(tmp_path) == [(10, 4.0)]
