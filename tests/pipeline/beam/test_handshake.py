@@ -18,13 +18,6 @@ from tests import engines
 from tests.conftest import ROOT, tiny_prepare_config
 
 
-class CountlessJobService(LocalJobServicer):
-    """A job service that passes on no counters."""
-
-    def GetJobMetrics(self, request, context=None):  # noqa: N802 - the name of the request
-        return beam_job_api_pb2.GetJobMetricsResponse()
-
-
 @pytest.fixture
 def pool() -> Iterator[str]:
     """The address of a pool that starts `python` for each worker."""
@@ -92,7 +85,7 @@ def test_workers_with_the_same_versions_pass_and_are_asked_once(pool):
 
 @pytest.mark.usefixtures("same_workers")
 def test_an_engine_that_passes_on_no_counters_is_not_taken_for_other_versions(pool):
-    with engines.local_job_service(CountlessJobService()) as address:
+    with engines.local_job_service(engines.CountlessJobService()) as address:
         message = refusal(engines.beam_args(address, pool))
     assert "small job (the engine has not passed on what it counted); check that" in message
 

@@ -6,6 +6,7 @@ from components.ingest.sorted_runs import NUM_HASHES
 from pipeline.beam import worker_pool
 from pipeline.prepare import execution, listing, merge_plan, read_plan, workers
 from pipeline.prepare.messages import QuarantineTask, ShardFormat, WriteTask
+from tests import engines
 from tests.pipeline.prepare.listed_source import SHAPE, ListedSource, examples
 
 
@@ -31,6 +32,14 @@ def test_opening_a_work_directory_keeps_what_is_in_it(work_dir):
     (work_dir / workers.READ / "000000.json").write_text("{}")
     execution.open_work(work_dir)
     assert (work_dir / workers.READ / "000000.json").exists()
+
+
+def test_the_counters_are_those_of_the_reports_whatever_the_engine_counted(work_dir):
+    with engines.local_job_service(engines.CountlessJobService()) as address:
+        beam_args = ["--runner=PortableRunner", f"--job_endpoint={address}"]
+        options = {"beam_args": [*beam_args, "--environment_type=LOOPBACK"]}
+        _, counters = execution.read_slices(reads(6, per_slice=3), work_dir, options)
+    assert counters == {"read": 6}
 
 
 def test_the_work_directory_is_removed_after_a_user_error_but_not_after_a_bug(work_dir):
