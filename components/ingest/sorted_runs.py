@@ -143,18 +143,6 @@ def _joined(ranges: list[RunRange]) -> RunRange:
     return joined.take(sort_order(joined.hashes, joined.examples.ids))
 
 
-def hash_column(path: epath.Path) -> np.ndarray:
-    """Reads the hashes of a run's ids: uint64, shape [N], in ascending order."""
-    with open_run(path) as run:
-        return run.keys()["hash"].copy()
-
-
-def digest_column(path: epath.Path) -> np.ndarray:
-    """Reads the 128-bit digests of a run's pixels: uint64, shape [N, 2]."""
-    with open_run(path) as run:
-        return run.keys()["digest"].copy()
-
-
 def id_and_label_columns(path: epath.Path) -> tuple[list[str], np.ndarray]:
     """Reads a run's N ids and its labels: int64, shape [N]."""
     with open_run(path) as run:

@@ -5,11 +5,12 @@ from collections.abc import Iterator, Sequence
 
 from etils import epath
 
+from components.base import json_lines
 from components.base.errors import WorkError
 from components.base.shapes import Shape, format_shape
 from components.ingest.rejection import Reason
 from components.sources.source import Source
-from pipeline.prepare import rejections, shard_plan
+from pipeline.prepare import deduplication, rejections, shard_plan
 from pipeline.prepare.messages import SliceSummary
 from pipeline.prepare.shard_plan import ShardPlan
 
@@ -161,6 +162,7 @@ def _reasons(
                 f"because they have the shape {format_shape(run.shape)} and most images "
                 f"{format_shape(shape)}, see --image_size and --channels"
             )
-    for _, item in shards.rejected:
-        if item.split == split:
-            yield f"the first ({item.id}) because: {item.detail}"
+    for path in deduplication.rejected_files(shards.ranges, work_dir):
+        for row in json_lines.read(path):
+            if row["split"] == split:
+                yield f"the first ({row['id']}) because: {row['detail']}"

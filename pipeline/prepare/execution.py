@@ -5,20 +5,30 @@ import contextlib
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from etils import epath
 
+from components.base import files
 from components.base.errors import UserError
 from components.ingest.ledger import InputTally
 from components.ingest.sorted_runs import SortedRun
 from pipeline.beam import report_progress, worker_pool
-from pipeline.prepare import listing, merge_plan, rejections, reports, workers
+from pipeline.prepare import (
+    deduplication,
+    listing,
+    merge_plan,
+    rejections,
+    reports,
+    shard_plan,
+    workers,
+)
 from pipeline.prepare.messages import (
     MergeTask,
     QuarantineReport,
     QuarantineTask,
+    RangeTask,
     ReadReport,
     ShardFormat,
     SliceSummary,
@@ -30,6 +40,7 @@ from pipeline.prepare.read_plan import ReadPlan
 # With fewer inputs and slices, a single process finishes before a pool would have started.
 _MIN_INPUTS_FOR_POOL = 1000
 _MIN_SLICES_FOR_POOL = 5
+_COMPARED = {deduplication.IDS: "compared the ids", deduplication.PIXELS: "compared the pixels"}
 
 
 def work_directory(directory: epath.Path, key: str) -> epath.Path:
@@ -50,12 +61,13 @@ def open_work(work_dir: epath.Path) -> None:
 
 
 def close_work(work_dir: epath.Path) -> None:
-    """Removes a work directory: reports before the files that they say are there.
+    """Removes a work directory: all reports before the files that they say are there.
 
     So work that is interrupted meanwhile can be done again.
     """
-    for name in (workers.READ, workers.MERGED):
-        (work_dir / name).rmtree()
+    for path in files.walk_files(work_dir):
+        if path.suffix == ".json":
+            path.unlink()
     work_dir.rmtree()
 
 
@@ -168,6 +180,39 @@ def _run_merges(tasks: Sequence[MergeTask], work_dir: epath.Path, options: dict[
     directory.mkdir(exist_ok=True)
     with report_progress.shown(work, directory, "*.json"):
         run_tasks(tasks, workers.merge, work_dir, **options)
+
+
+def compare(
+    folder: epath.Path,
+    tasks: Sequence[RangeTask],
+    function: Callable[..., Any],
+    *arguments: Any,
+    options: dict[str, Any],
+) -> None:
+    """Runs a function of `pipeline.prepare.deduplication` for each task.
+
+    Args:
+      folder: the folder for the reports.
+      tasks: the tasks.
+      function: the function.
+      arguments: its further arguments.
+      options: the options of `beam_options`.
+    """
+    if len(tasks) == 1:
+        # A pipeline would take longer to start.
+        shard_plan.run_here(folder, tasks, function, *arguments)
+        return
+    what = _COMPARED.get(folder.name, "counted the images")
+    work = report_progress.Work(
+        label="comparing",
+        unit="ranges",
+        total=len(tasks),
+        count=lambda path: {"ranges": 1},
+        line=lambda sums: f"prepare: {what} of {sums['ranges']:,} of {len(tasks):,} ranges",
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    with report_progress.shown(work, folder, "*.json"):
+        run_tasks(tasks, function, *arguments, **options)
 
 
 def write_shards(

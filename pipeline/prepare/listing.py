@@ -2,11 +2,9 @@
 
 Runners send all tasks to their workers in one message, of at most 2 GB in many of them. The names
 of a hundred million files are longer. So the tasks of reading are the lines of a file, and what is
-sent is the number of a line. Another file lists the sorted runs of a split, all of which every
-shard of the split reads.
+sent is the number of a line. Another file lists the sorted runs, which every shard reads.
 """
 
-import collections
 import dataclasses
 import json
 from collections.abc import Callable, Iterable
@@ -21,6 +19,7 @@ from components.sources.source import Slice
 from pipeline.prepare.messages import ReadTask
 
 LISTING = "listing.jsonl"
+RUNS = "runs.jsonl"
 _PLACES = "listing.places"  # The place of each line, and of the end: little-endian uint64.
 _PLACE = np.dtype("<u8")
 _PART = [field.name for field in dataclasses.fields(Slice)]
@@ -30,20 +29,12 @@ Result = TypeVar("Result")
 
 def write_runs(runs: Iterable[SortedRun], work_dir: epath.Path) -> None:
     """Lists the sorted runs that shards are written from, for `read_runs`."""
-    by_split: dict[str, list[SortedRun]] = collections.defaultdict(list)
-    for run in runs:
-        by_split[run.split].append(run)
-    for split, members in by_split.items():
-        json_lines.write(_runs_file(split, work_dir), map(dataclasses.asdict, members))
+    json_lines.write(work_dir / RUNS, map(dataclasses.asdict, runs))
 
 
-def read_runs(split: str, work_dir: epath.Path) -> list[SortedRun]:
-    """The sorted runs of a split of the source, in order."""
-    return list(map(SortedRun.from_json, json_lines.read(_runs_file(split, work_dir))))
-
-
-def _runs_file(split: str, work_dir: epath.Path) -> epath.Path:
-    return work_dir / f"runs-{split}.jsonl"
+def read_runs(work_dir: epath.Path) -> list[SortedRun]:
+    """The sorted runs that shards are written from."""
+    return list(map(SortedRun.from_json, json_lines.read(work_dir / RUNS)))
 
 
 def write(tasks: Iterable[ReadTask], work_dir: epath.Path) -> range:

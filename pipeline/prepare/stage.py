@@ -2,19 +2,22 @@
 
 The stage is an external merge sort in Beam pipelines. The first one reads the source, slice by
 slice, and leaves its examples as sorted runs on disk. After it, the images' common shape is known.
-Very many runs are merged into fewer, level by level. Then the duplicates and the number of shards
-are known, and the last pipeline merges the runs into shards.
+Very many runs are merged into fewer, level by level. Then the keys of all examples are compared, to
+find duplicates and to count the examples of each shard. The last pipeline merges the runs into
+shards.
 
 If the stage is interrupted, the same command continues it: what a task has finished is not done
 again.
 """
 
+import functools
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from etils import epath
 
-from components.base import artifacts, console, files, json_lines
+from components.base import artifacts, console, files
 from components.base.errors import ConfigError, WorkError
 from components.base.manifest import published_config
 from components.data.dataset_counts import DatasetCounts
@@ -27,14 +30,15 @@ from pipeline.beam import handshake, worker_pool
 from pipeline.prepare import (
     completeness,
     counts,
+    deduplication,
     execution,
-    listing,
     quarantine,
     read_plan,
     shard_plan,
     sidecars,
     summary,
 )
+from pipeline.prepare.assignment import Assignment
 from pipeline.prepare.config import PrepareConfig
 from pipeline.prepare.messages import ShardFormat, SliceSummary
 from pipeline.prepare.read_plan import ReadPlan
@@ -94,9 +98,9 @@ def prepare(
     again = " again, and the examples that were kept" if retry else ""
     console.say(f"prepare: reading {num_inputs} of {source.name}{again}")
     work_dir = execution.work_directory(plan.draft_directory, reads.work_key(plan))
-    goes_on = work_dir.is_dir()
-    with plan.publish(resume=goes_on, overwrite=overwrite, rebuild=retry is not None) as draft:
-        if goes_on:
+    continues = work_dir.is_dir()
+    with plan.publish(resume=continues, overwrite=overwrite, rebuild=retry is not None) as draft:
+        if continues:
             console.say("prepare: continuing the work of an earlier run")
         dataset_counts, counters, findings = _write_artifact(
             draft,
@@ -198,29 +202,33 @@ def _write_artifact(
             shape = completeness.common_shape(source, read, work_dir)
         runs = [run for report in read for run in report.runs if run.shape == shape]
         runs = execution.merged(runs, work_dir, options)
-        listing.write_runs(runs, work_dir)
         with execution.removed_after_user_errors(work_dir):
-            shards = _plan_shards(config, source, read, runs, work_dir, needs_splits=needs_splits)
-        written, quarantined, write_counters = execution.write_shards(
-            [*shards.tasks, *quarantine.tasks(read, shards, shape)],
-            ShardFormat(shape, len(source.class_names)),
+            shards = _plan_shards(
+                *(config, source, read, runs, work_dir), needs_splits=needs_splits, options=options
+            )
+        written, set_aside, write_counters = execution.write_shards(
+            [*shards.tasks, *quarantine.tasks(read, shape)],
+            ShardFormat(shape, len(source.class_names), shards.ranges),
             work_dir,
             directory,
             options,
         )
     with execution.removed_after_user_errors(work_dir):
-        quarantine.write(quarantined, work_dir, directory)
+        quarantine.write(set_aside, shards.ranges, work_dir, directory)
         dataset_counts = counts.add_up(
             source,
             inputs=inputs,
             written=written,
-            quarantined=quarantined,
+            quarantined=[
+                *((report.split, report.quarantined) for report in set_aside),
+                *shards.rejected.items(),
+            ],
             image_shape=shape,
             duplicates=shards.duplicates,
             rest=source.fingerprint_without(quarantine.read_ids(directory)),
             outline=outline,
         )
-    json_lines.write(directory / DUPLICATES, shards.duplicates)
+    deduplication.write_groups(directory / DUPLICATES, shards.ranges, work_dir)
     findings = sidecars.write_sidecars(directory, source.name, dataset_counts, written)
     draft.outputs = {report.file: report.output for report in written}
     execution.close_work(work_dir)
@@ -235,6 +243,7 @@ def _plan_shards(
     work_dir: epath.Path,
     *,
     needs_splits: bool,
+    options: dict[str, Any],
 ) -> ShardPlan:
     """Plans the shards.
 
@@ -245,6 +254,7 @@ def _plan_shards(
       runs: the sorted runs of images of the dataset's shape.
       work_dir: the work directory.
       needs_splits: whether every split needs images.
+      options: the options of `execution.beam_options`.
 
     Raises:
       WorkError: a split would be missing, or there are duplicates and `config` forbids them.
@@ -254,16 +264,15 @@ def _plan_shards(
     shards = shard_plan.plan_shards(
         runs,
         work_dir,
-        assignment=shard_plan.Assignment(validation_fraction, config.shard_bytes),
+        assignment=Assignment(validation_fraction, config.shard_bytes),
         drop_duplicates=config.duplicates == "drop",
         dataset=source.name,
+        run_ranges=functools.partial(execution.compare, options=options),
     )
-    if shards.duplicates and config.duplicates == "error":
-        first = " = ".join(
-            f"{image['id']} ({image['split']})" for image in shards.duplicates[0][:3]
-        )
+    if shards.first and config.duplicates == "error":
+        first = " = ".join(f"{image['id']} ({image['split']})" for image in shards.first)
         raise WorkError(
-            f"{source.name} has {len(shards.duplicates):,} images more than once; the first is "
+            f"{source.name} has {shards.duplicates.images:,} images more than once; the first is "
             f"{first}; use --duplicates keep to list them all, or drop to keep one of each"
         )
     if needs_splits:

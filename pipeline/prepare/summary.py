@@ -12,7 +12,6 @@ from pipeline.prepare.workers import FIRST_FRAMES
 
 DUPLICATES = "duplicates.jsonl"
 _MAX_CLASSES = 4  # in a message
-_QUARANTINED = "quarantined_"  # Prefix of the counters.
 
 
 def print_summary(
@@ -22,19 +21,16 @@ def print_summary(
 
     Args:
       dataset: the dataset that was published.
-      counters: the workers' counters: `read`, `first_frames`, `kept`, `bytes` and
-        `quarantined_REASON`.
+      counters: the workers' counters: `read`, `first_frames`, `kept` and `bytes`.
       findings: what is remarkable about the pixels.
     """
-    reasons = {
-        name.removeprefix(_QUARANTINED): count
-        for name, count in sorted(counters.items())
-        if name.startswith(_QUARANTINED)
-    }
+    reasons: Counter[str] = Counter()
+    for split in dataset.counts.ledger.values():
+        reasons.update(split["reasons"])
     quarantined = ""
     if reasons:
-        listed = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
-        quarantined = f", quarantined {sum(reasons.values()):,} ({listed})"
+        listed = ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
+        quarantined = f", quarantined {reasons.total():,} ({listed})"
     console.say(
         f"prepare: read {console.counted(counters['read'], 'input')}, kept {counters['kept']:,} "
         f"({counters['bytes'] / 1e6:,.1f} MB of pixels){quarantined}"

@@ -10,7 +10,7 @@ from components.data.dataset_counts import DatasetCounts, DuplicateCounts, Shard
 from components.ingest.rejection import Reason, Rejected
 from components.ingest.statistics import Statistics
 from pipeline.prepare import counts
-from pipeline.prepare.messages import QuarantineReport, WriteReport
+from pipeline.prepare.messages import WriteReport
 from tests.pipeline.prepare.listed_source import SHAPE, ListedSource, examples, tally_of
 
 BAD = Rejected("bad", "train", 2, Reason.EMPTY, "no bytes")
@@ -40,12 +40,8 @@ WRITTEN = [
     shard("train", "train", 1, TRAIN[5:]),
     shard("validation", "train", 0, TRAIN[:3]),
 ]
-QUARANTINED = [QuarantineReport(0, "train", tally_of([BAD], BAD.reason))]
-DUPLICATES = [
-    [{"id": "a", "split": "test"}, {"id": "b", "split": "train"}],
-    [{"id": "c", "split": "train"}, {"id": "d", "split": "train"}],
-    [{"id": "e", "split": "train"}, {"id": "f", "split": "train"}],
-]
+QUARANTINED = [("train", tally_of([BAD], BAD.reason))]
+DUPLICATES = DuplicateCounts(images=3, by_splits={"train": 2, "train+test": 1})
 
 
 def count(**changes) -> DatasetCounts:
@@ -77,18 +73,13 @@ def test_the_reports_are_added_up_by_split_and_shard():
     }
     assert result.ledger["train"]["reasons"] == {"empty": 1}
     assert (result.image_shape, result.rest) == (SHAPE, "digest")
+    assert result.duplicates == DUPLICATES
     assert result.outline == ["  train: 10 files"]
 
 
 def test_counts_are_restored_from_the_manifest():
     result = dataclasses.replace(count(), class_names=["A", "B", "C"])
     assert json_types.parse(DatasetCounts, result.as_json()) == result
-
-
-def test_duplicates_are_counted_by_their_splits():
-    result = counts.count_duplicates(DUPLICATES)
-    assert result == DuplicateCounts(images=3, by_splits={"train": 2, "train+test": 1})
-    assert counts.count_duplicates([]) == DuplicateCounts(images=0, by_splits={})
 
 
 def test_a_source_with_other_inputs_than_it_declares_is_an_error():

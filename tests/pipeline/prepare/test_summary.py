@@ -35,8 +35,11 @@ def test_the_counters_and_the_dataset_are_printed(printed):
 
 
 def test_the_reasons_of_the_quarantine_are_printed(printed):
-    counters = {"read": 9, "kept": 5, "quarantined_wrong_shape": 3, "quarantined_empty": 1}
-    assert printed(counters=counters)[0] == (
+    ledger = {
+        "train": {"reasons": {"wrong_shape": 2}, "classes": {}},
+        "test": {"reasons": {"wrong_shape": 1, "empty": 1}, "classes": {}},
+    }
+    assert printed(counters={"read": 9, "kept": 5}, ledger=ledger)[0] == (
         "prepare: read 9 inputs, kept 5 (0.0 MB of pixels), quarantined 4 (1 empty, 3 wrong_shape)"
     )
 
