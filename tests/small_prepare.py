@@ -1,6 +1,6 @@
-"""Runs prepare as its command does, but with small slices, merges and ranges of hashes.
+"""Runs a command that prepares images, but with small slices, merges and ranges of hashes.
 
-Arguments: the most runs of a merge, and the arguments of `python -m pipeline prepare`.
+Arguments: the most runs of a merge, and the arguments of `python -m pipeline`.
 """
 
 import sys
@@ -12,7 +12,6 @@ from pipeline.prepare import deduplication, merge_plan
 
 if __name__ == "__main__":
     folder.FILES_PER_SLICE = 5
-    merge_plan.MAX_MERGED = int(sys.argv[1])
+    merge_plan.MAX_MERGED = int(sys.argv.pop(1))
     deduplication._KEYS_PER_RANGE = 20
-    sys.argv[1:2] = ["prepare"]
     command_line.run(__main__.main)

@@ -22,7 +22,7 @@ Reports = dict[str, tuple[int, int]]
 
 
 def start(root: Path, output: Path) -> subprocess.Popen:
-    arguments = ("--dataset", root, "--output", output, "--shard_bytes", SHARD_BYTES)
+    arguments = ("prepare", "--dataset", root, "--output", output, "--shard_bytes", SHARD_BYTES)
     return subprocess.Popen(
         [sys.executable, "-m", "tests.small_prepare", *map(str, (MAX_MERGED, *arguments))],
         cwd=ROOT,

@@ -10,7 +10,7 @@ from typing import Any
 from etils import epath
 
 from components.base import files
-from components.base.errors import ConfigError
+from components.base.errors import ConfigError, WorkError
 from components.base.manifest import Input, fingerprint_of_all
 from components.data.examples import SPLITS, ExampleBatch
 from components.ingest.conversion import AS_IS, Conversion
@@ -221,6 +221,13 @@ class FolderSource:
     def read(self, part: Slice) -> Iterator[ExampleBatch | Rejected]:
         root = os.fspath(self.path)
         is_remote = files.is_remote(self.path)
+        if not is_remote and not any(os.path.lexists(f"{root}/{name}") for name in part.files):
+            # Otherwise a worker without the folder would put its share of it into quarantine.
+            raise WorkError(
+                f"none of the {len(part.files):,} files of a slice of {root} is on the machine "
+                "that reads it; give all workers the folder under this path, and run the same "
+                "command again"
+            )
         load = image_files.load_remote if is_remote else image_files.load_local
         labels = {name: label for label, name in enumerate(self.class_names)}
         place = functools.cache(self._place)

@@ -4,7 +4,6 @@ import collections
 import contextlib
 import json
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -97,7 +96,7 @@ def beam_options(reads: ReadPlan, beam_args: Sequence[str]) -> Iterator[dict[str
 
 def read_slices(
     reads: ReadPlan, work_dir: epath.Path, options: dict[str, Any]
-) -> tuple[list[SliceSummary], dict[str, InputTally], Counter[str]]:
+) -> tuple[list[SliceSummary], dict[str, InputTally], int]:
     """Reads slices into sorted runs in `work_dir`.
 
     Args:
@@ -107,7 +106,7 @@ def read_slices(
 
     Returns:
       The summaries of the slices, in their order; the tally of all inputs, by the source's split,
-      which is empty for any other split; and the sums of the workers' counters.
+      which is empty for any other split; and the number of inputs with several frames.
     """
     total = reads.max_inputs
     work = report_progress.Work(
@@ -123,12 +122,12 @@ def read_slices(
     tasks = listing.write(reads.tasks, work_dir)
     with report_progress.shown(work, work_dir / workers.READ, "*.json"):
         read = (workers.read_slice, reads.sources, work_dir)
-        counters = run_tasks(tasks, listing.with_task, work_dir, *read, **options)
-    return (*_summaries(work_dir), counters)
+        run_tasks(tasks, listing.with_task, work_dir, *read, **options)
+    return _summaries(work_dir)
 
 
-def _summaries(work_dir: epath.Path) -> tuple[list[SliceSummary], dict[str, InputTally]]:
-    """The summaries of all slices, and the tally of their inputs, by the source's split.
+def _summaries(work_dir: epath.Path) -> tuple[list[SliceSummary], dict[str, InputTally], int]:
+    """The summaries of all slices, the tally of their inputs, and the inputs with several frames.
 
     There may be a hundred thousand slices. A tally has an entry for each class, so the tallies are
     added up while the reports are read, and most slices share one that is empty.
@@ -136,13 +135,15 @@ def _summaries(work_dir: epath.Path) -> tuple[list[SliceSummary], dict[str, Inpu
     nothing = InputTally()
     inputs: dict[str, InputTally] = collections.defaultdict(InputTally)
     slices = []
+    first_frames = 0
     for report in reports.load_each(work_dir / workers.READ, ReadReport.from_json):
         split = sys.intern(report.split)
         inputs[split] += report.inputs
+        first_frames += report.first_frames
         rejected = report.rejected if report.rejected.total else nothing
         runs = tuple(report.runs)
         slices.append(SliceSummary(report.number, split, report.num_inputs, rejected, runs))
-    return slices, inputs
+    return slices, inputs, first_frames
 
 
 def merged(
@@ -221,7 +222,7 @@ def write_shards(
     work_dir: epath.Path,
     directory: epath.Path,
     options: dict[str, Any],
-) -> tuple[list[WriteReport], list[QuarantineReport], Counter[str]]:
+) -> tuple[list[WriteReport], list[QuarantineReport]]:
     """Writes shards to `directory` and the parts of the quarantine to `work_dir`.
 
     Args:
@@ -232,8 +233,7 @@ def write_shards(
       options: the options of `beam_options`.
 
     Returns:
-      The reports of the shards and of the parts, in the order of their names, and the sums of the
-      workers' counters.
+      The reports of the shards and of the parts, in the order of their names.
     """
     total = sum(task.examples for task in tasks if isinstance(task, WriteTask))
     work = report_progress.Work(
@@ -246,20 +246,19 @@ def write_shards(
         ),
     )
     with report_progress.shown(work, work_dir / workers.WRITTEN, "*.json"):
-        counters = run_tasks(tasks, workers.write, form, work_dir, directory, **options)
+        run_tasks(tasks, workers.write, form, work_dir, directory, **options)
     return (
         reports.load_all(work_dir / workers.WRITTEN, WriteReport.from_json),
         reports.load_all(work_dir / rejections.QUARANTINED, QuarantineReport.from_json),
-        counters,
     )
 
 
-def run_tasks(*arguments: Any, **options: Any) -> Counter[str]:
+def run_tasks(*arguments: Any, **options: Any) -> None:
     """Calls `launch.run_tasks`."""
     # Importing Beam takes a second, in which the worker processes start.
     from pipeline.beam import launch
 
-    return launch.run_tasks(*arguments, **options)
+    launch.run_tasks(*arguments, **options)
 
 
 def _count_read(path: epath.Path) -> dict[str, int]:

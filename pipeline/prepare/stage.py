@@ -11,7 +11,6 @@ again.
 """
 
 import functools
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -102,7 +101,7 @@ def prepare(
     with plan.publish(resume=continues, overwrite=overwrite, rebuild=retry is not None) as draft:
         if continues:
             console.say("prepare: continuing the work of an earlier run")
-        dataset_counts, counters, findings = _write_artifact(
+        dataset_counts, first_frames, findings = _write_artifact(
             draft,
             work_dir,
             config,
@@ -116,7 +115,7 @@ def prepare(
         draft.notes = notes
     dataset = PreparedDataset.open(output)
     if not for_model:
-        summary.print_summary(dataset, counters, findings)
+        summary.print_summary(dataset, first_frames=first_frames, findings=findings)
     return dataset
 
 
@@ -187,17 +186,17 @@ def _write_artifact(
     needs_splits: bool,
     outline: Sequence[str],
     beam_args: Sequence[str],
-) -> tuple[DatasetCounts, Counter[str], list[str]]:
+) -> tuple[DatasetCounts, int, list[str]]:
     """Writes the files of a prepared dataset to a draft.
 
     Returns:
-      The counts for the manifest, the sums of the workers' counters, and what is remarkable about
-      the pixels.
+      The counts for the manifest, the number of inputs with several frames, and what is remarkable
+      about the pixels.
     """
     directory = draft.path
     execution.open_work(work_dir)
     with execution.beam_options(reads, beam_args) as options:
-        read, inputs, counters = execution.read_slices(reads, work_dir, options)
+        read, inputs, first_frames = execution.read_slices(reads, work_dir, options)
         with execution.removed_after_user_errors(work_dir):
             shape = completeness.common_shape(source, read, work_dir)
         runs = [run for report in read for run in report.runs if run.shape == shape]
@@ -206,7 +205,7 @@ def _write_artifact(
             shards = _plan_shards(
                 *(config, source, read, runs, work_dir), needs_splits=needs_splits, options=options
             )
-        written, set_aside, write_counters = execution.write_shards(
+        written, set_aside = execution.write_shards(
             [*shards.tasks, *quarantine.tasks(read, shape)],
             ShardFormat(shape, len(source.class_names), shards.ranges),
             work_dir,
@@ -232,7 +231,7 @@ def _write_artifact(
     findings = sidecars.write_sidecars(directory, source.name, dataset_counts, written)
     draft.outputs = {report.file: report.output for report in written}
     execution.close_work(work_dir)
-    return dataset_counts, counters + write_counters, findings
+    return dataset_counts, first_frames, findings
 
 
 def _plan_shards(

@@ -186,7 +186,8 @@ def write(
       directory: directory to write shards to.
 
     Returns:
-      The counters `kept` and `bytes` of a shard; none of a part of the quarantine.
+      Counters, which an engine may show: `kept` and `bytes` of a shard; none of a part of the
+      quarantine.
     """
     if isinstance(task, QuarantineTask):
         rejections.write_quarantine(task, form.shape, work_dir)
