@@ -124,6 +124,7 @@ def _report(images: int, per_slice: int) -> Report:
         arguments = {
             "slices": slices_of(images),
             "per_slice": per_slice,
+            "full_slice": _PER_SLICE,
             "shards": shards_of(images),
             "output": str(directory / "examples"),
         }

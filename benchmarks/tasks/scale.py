@@ -107,12 +107,15 @@ class Phases:
             self.calls[self._phase] += 1
 
 
-def prepare_tiny_images(slices: int, per_slice: int, shards: int, output: str) -> Report:
+def prepare_tiny_images(
+    slices: int, per_slice: int, full_slice: int, shards: int, output: str
+) -> Report:
     """Prepares tiny images.
 
     Args:
       slices: number of slices.
       per_slice: number of images in a slice.
+      full_slice: number of images in a slice of the dataset that is simulated.
       shards: about the number of shards of the train split.
       output: the directory to publish.
 
@@ -120,7 +123,7 @@ def prepare_tiny_images(slices: int, per_slice: int, shards: int, output: str) -
       By phase, the CPU seconds and the calls of the driver; and its peak memory, in bytes.
     """
     from pipeline.beam import launch  # noqa: F401 - not to be imported while the clock runs
-    from pipeline.prepare import execution, stage
+    from pipeline.prepare import deduplication, execution, stage
     from pipeline.prepare.config import PrepareConfig
 
     source: Source = TinyImages(slices, per_slice)
@@ -133,6 +136,9 @@ def prepare_tiny_images(slices: int, per_slice: int, shards: int, output: str) -
         (execution, "write_shards", "writing"),
     ):
         setattr(module, name, phases.timed(phase, getattr(module, name)))
+    # As many ranges of keys as there would be if the slices had all of their images.
+    keys = deduplication._KEYS_PER_RANGE * per_slice // full_slice
+    deduplication._KEYS_PER_RANGE = max(1, keys)
     total_bytes = slices * per_slice * math.prod(_SHAPE)
     config = PrepareConfig(dataset="tiny", shard_bytes=max(1, total_bytes // shards))
     run = phases.timed("publishing", stage.prepare)
