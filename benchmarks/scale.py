@@ -1,13 +1,13 @@
 """Measures what prepare's driver does for very many images: `python -m benchmarks.scale`.
 
 A dataset of images of 28x28 pixels is simulated: it has as many slices, sorted runs, reports and
-shards as its number of images makes, but a slice holds few images, of one pixel. So what workers do
-with images is left out. What remains is the work of the one process that plans it all, which no
+shards as its number of images makes, but a slice holds few images, of eight pixels. So what workers
+do with images is left out. What remains is the work of the one process that plans it all, which no
 number of workers makes faster: its CPU time, its memory, and its calls of the file system. The last
 line of the table extends the growth between the last two sizes to a billion images.
 
 The second table is the part of the plan that looks at each image: it searches for duplicates and
-counts the examples of the shards. There, slices have all of their images, of one pixel.
+counts the examples of the shards. There, slices have all of their images, of eight pixels.
 """
 
 import argparse

@@ -102,17 +102,21 @@ class ExternalWorkerPool:
 
 @contextlib.contextmanager
 def external_worker_pool(
-    log: Path, *, directory: Path = ROOT, environment: Mapping[str, str] | None = None
+    log: Path,
+    *,
+    port: int = 0,
+    directory: Path = ROOT,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[ExternalWorkerPool]:
-    """Beam's worker pool on a free port, whose workers have the Python of this process.
+    """Beam's worker pool, whose workers have the Python of this process.
 
     Args:
       log: file for its messages.
+      port: where it listens; 0 for a free port.
       directory: its working directory, where its workers find the packages of this project.
       environment: environment variables; a PATH of another `python` is that of the workers.
     """
-    with socket.create_server(("localhost", 0)) as free:
-        port = free.getsockname()[1]
+    port = port or int(unused_address().rpartition(":")[2])
     # The pool starts `python`, as its PATH has it.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     with log.open("wb") as file:
@@ -129,6 +133,12 @@ def external_worker_pool(
         with grpc.insecure_channel(address) as channel:
             grpc.channel_ready_future(channel).result(timeout=120)
         yield ExternalWorkerPool(process, address)
+
+
+def unused_address() -> str:
+    """An address at which nothing listens."""
+    with socket.create_server(("localhost", 0)) as server:
+        return f"localhost:{server.getsockname()[1]}"
 
 
 def beam_args(job_endpoint: str, environment: str) -> list[str]:

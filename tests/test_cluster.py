@@ -1,4 +1,4 @@
-"""`prepare` and `embed` on an engine outside of this process: the bytes of a run on this machine.
+"""`prepare`, `embed` and `denoise` on an engine give the bytes of a run on this machine alone.
 
 `make cluster` runs these tests on Prism; see `tests/engines.py` for other engines.
 """
@@ -30,7 +30,10 @@ MOMENTS = {
     "merging": ("prepare_in_small_tasks", "work-*/merged/*/*"),
     "writing": ("prepare", "*.tfrecord-*"),
     "embedding": ("embed", "*.parquet"),
+    "converting": ("embed_in_small_tasks", "converted.draft/work-*/read/*"),
 }
+# The line that says what was counted.
+SUMMARY = re.compile(r"^prepare: read \S+ inputs?, kept .*$", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +69,7 @@ def beam_args(engine) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def commands(shared, model_dir) -> dict[str, list[object]]:
+def commands(shared, model_dir, examples_dir) -> dict[str, list[object]]:
     """The commands by name, without their outputs and Beam's options.
 
     A name is followed by the arguments of a Python program: a module and its options.
@@ -76,7 +79,10 @@ def commands(shared, model_dir) -> dict[str, list[object]]:
     examples = shared / "examples"
     run(["pipeline", "prepare", *synthetic], examples)
     shutil.copytree(model_dir, shared / "model")
-    model = ("--model", shared / "model", "--columns", "id,mean,rate,distortion")
+    shutil.copytree(examples_dir, shared / "few_examples")
+    trained = ("--model", shared / "model")
+    model = (*trained, "--columns", "id,mean,rate,distortion")
+    small_tasks = ["tests.small_prepare", FEW_RUNS]
     images = shared / "images"
     many = shared / "many"
     for directory, number in ((images, 30), (many, 100)):
@@ -90,9 +96,11 @@ def commands(shared, model_dir) -> dict[str, list[object]]:
         "prepare": ["pipeline", "prepare", *synthetic],
         "prepare_folder": ["pipeline", "prepare", "--dataset", images, "--duplicates", "drop"],
         # So many slices that their runs are merged in levels.
-        "prepare_in_small_tasks": ["tests.small_prepare", FEW_RUNS, "--dataset", many],
+        "prepare_in_small_tasks": [*small_tasks, "prepare", "--dataset", many],
         "embed": ["pipeline", "embed", *model, "--input", examples],
         "embed_source": ["pipeline", "embed", *model, "--input", images],
+        "embed_in_small_tasks": [*small_tasks, "embed", *model, "--input", many],
+        "denoise": ["pipeline", "denoise", *trained, "--input", shared / "few_examples"],
     }
 
 
@@ -116,11 +124,16 @@ def start(words: list[object], output: Path, beam_args: Sequence[str]) -> subpro
 
 
 def run(words: list[object], output: Path, beam_args: Sequence[str] = ()) -> dict[str, bytes]:
-    """Runs a command to its end; returns the files that it publishes."""
-    process = start(words, output, beam_args)
+    """Runs a command to its end; returns the files that it publishes, and its summary."""
+    return finish(start(words, output, beam_args), output)
+
+
+def finish(process: subprocess.Popen, output: Path) -> dict[str, bytes]:
+    """Waits for a command; returns the files that it publishes, and its summary."""
     _, errors = process.communicate()
     assert process.returncode == 0, errors
-    return published_files(output)
+    summary = "\n".join(SUMMARY.findall(errors))
+    return {**published_files(output), "the summary": summary.encode()}
 
 
 def interrupt(
@@ -137,7 +150,7 @@ def interrupt(
     return [line for line in errors.splitlines() if not re.match("(prepare|embed): |  ", line)]
 
 
-@pytest.mark.parametrize("name", ["prepare", "prepare_folder", "embed", "embed_source"])
+@pytest.mark.parametrize("name", ["prepare", "prepare_folder", "embed", "embed_source", "denoise"])
 def test_the_bytes_and_the_ledger_are_those_of_this_machine(
     name, commands, local, shared, beam_args
 ):
@@ -165,15 +178,25 @@ def test_a_lost_worker_is_named_and_the_same_command_goes_on(
 
 
 @pytest.mark.parametrize(
-    ("kind", "moment"), [(signal.SIGINT, "reading"), (signal.SIGTERM, "embedding")]
+    ("kind", "times", "moment"),
+    [
+        (signal.SIGINT, 1, "reading"),
+        (signal.SIGTERM, 2, "writing"),
+        (signal.SIGTERM, 1, "embedding"),
+    ],
 )
 def test_a_signal_cancels_the_job_and_the_same_command_goes_on(
-    kind, moment, commands, local, shared, engine, beam_args
+    kind, times, moment, commands, local, shared, engine, beam_args
 ):
     name, pattern = MOMENTS[moment]
     output = shared / "stopped" / moment
     process = start(commands[name], output, beam_args)
-    (line,) = interrupt(process, output, pattern, lambda: process.send_signal(kind))
+
+    def send_signals() -> None:
+        for _ in range(times):
+            process.send_signal(kind)
+
+    (line,) = interrupt(process, output, pattern, send_signals)
     assert process.returncode == 75
     assert line.startswith(f"{kind.name}: stopped")
     assert engines.last_state(engine[0]) == "CANCELLED"
@@ -181,12 +204,50 @@ def test_a_signal_cancels_the_job_and_the_same_command_goes_on(
 
 
 def test_paths_are_relative_to_the_directory_of_the_command(commands, local, shared, beam_args):
-    process = subprocess.run(
-        module_command(
-            *commands["prepare_folder"], "--output", "relative/folder", "--", *beam_args
-        ),
+    arguments = (*commands["prepare_folder"], "--output", "relative/folder", "--", *beam_args)
+    process = subprocess.Popen(
+        module_command(*arguments),
         cwd=shared,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
     )
-    assert process.returncode == 0
-    assert published_files(shared / "relative" / "folder") == local("prepare_folder")
+    assert finish(process, shared / "relative" / "folder") == local("prepare_folder")
+
+
+def test_two_commands_run_at_once(commands, local, shared, beam_args):
+    outputs = {name: shared / "at_once" / name for name in ("prepare", "embed")}
+    running = {name: start(commands[name], outputs[name], beam_args) for name in outputs}
+    for name, process in running.items():
+        assert finish(process, outputs[name]) == local(name)
+
+
+def test_a_pool_may_be_started_again_between_two_commands(commands, local, shared, engine):
+    engines.require_prism()
+    port = 0
+    for time in ("first", "second"):
+        log = shared / f"{time}.log"
+        with engines.external_worker_pool(log, port=port) as pool:
+            beam_args = engines.beam_args(engine[0], pool.address)
+            found = run(commands["prepare_folder"], shared / time / "folder", beam_args)
+        assert found == local("prepare_folder")
+        port = int(pool.address.rpartition(":")[2])
+
+
+@pytest.mark.parametrize("name", ["prepare", "embed_source"])
+def test_a_job_server_that_the_command_starts(name, commands, local, shared):
+    prism = engines.require_prism()
+    beam_args = ["--runner=PrismRunner", f"--prism_location={prism}"]
+    assert run(commands[name], shared / "own_server" / name, beam_args) == local(name)
+
+
+def test_a_signal_cancels_the_job_of_a_job_server_that_the_command_started(commands, local, shared):
+    prism = engines.require_prism()
+    beam_args = ["--runner=PrismRunner", f"--prism_location={prism}"]
+    output = shared / "own_server_stopped" / "prepare"
+    process = start(commands["prepare"], output, beam_args)
+    pattern = MOMENTS["reading"][1]
+    (line,) = interrupt(process, output, pattern, lambda: process.send_signal(signal.SIGINT))
+    assert process.returncode == 75
+    assert line.startswith("SIGINT: stopped")
+    assert run(commands["prepare"], output, beam_args) == local("prepare")

@@ -2,13 +2,13 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import apache_beam as beam
+import numpy as np
 import pytest
 
 from pipeline.beam import probe
@@ -17,7 +17,10 @@ from tests.conftest import ROOT, module_command
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
-CODE = probe.versions()["vae-pipeline"]
+# A Python with another version of Beam, which has this project, but maybe no other package.
+OTHER_PYTHON = os.environ.get("OTHER_PYTHON")
+CODE = probe.versions([])["vae-pipeline"]
+PREPARE = ("prepare", "--dataset", "synthetic_garments", "--synthetic_size", 600)
 # A worker imports this module first.
 ANOTHER_BEAM = "import apache_beam\napache_beam.__version__ = '2.76.0'\n"
 
@@ -34,12 +37,17 @@ def job_endpoint(tmp_path) -> Iterator[str]:
     yield given
 
 
-def refusal(job_endpoint: str, environment: str, output: Path, *options: str) -> str:
+def refusal(
+    job_endpoint: str,
+    environment: str,
+    output: Path,
+    *options: str,
+    command: Sequence[object] = PREPARE,
+) -> str:
     """The line with which a command refuses an engine; it ends within a minute."""
-    arguments = ("--dataset", "synthetic_garments", "--synthetic_size", 600, "--output", output)
     beam_args = (*engines.beam_args(job_endpoint, environment), *options)
     ended = subprocess.run(
-        module_command("pipeline", "prepare", *arguments, "--", *beam_args),
+        module_command("pipeline", *command, "--output", output, "--", *beam_args),
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -52,15 +60,9 @@ def refusal(job_endpoint: str, environment: str, output: Path, *options: str) ->
     return line
 
 
-def unused_address() -> str:
-    """An address at which nothing listens."""
-    with socket.create_server(("localhost", 0)) as server:
-        return f"localhost:{server.getsockname()[1]}"
-
-
 def test_no_job_service(tmp_path):
-    address = unused_address()
-    line = refusal(address, unused_address(), tmp_path / "examples")
+    address = engines.unused_address()
+    line = refusal(address, engines.unused_address(), tmp_path / "examples")
     assert line.startswith(f"error: no job service of Beam answers at {address} (UNAVAILABLE: ")
     assert line.endswith("; start it, or correct --job_endpoint")
 
@@ -74,12 +76,11 @@ def test_a_worker_pool_instead_of_a_job_service(tmp_path):
 
 
 def test_no_worker_pool(job_endpoint, tmp_path):
-    address = unused_address()
+    address = engines.unused_address()
     line = refusal(job_endpoint, address, tmp_path / "examples")
     assert line.startswith(f"error: the workers of {address} cannot run a small job (")
-    assert line.endswith(
-        f"apache-beam {beam.__version__}, vae-pipeline {CODE}, as this command does"
-    )
+    assert f", apache-beam {beam.__version__}, " in line
+    assert line.endswith(f", vae-pipeline {CODE}, as this command does")
 
 
 def test_a_worker_pool_whose_python_does_not_start(job_endpoint, tmp_path):
@@ -133,3 +134,40 @@ def test_a_worker_pool_with_another_beam(job_endpoint, tmp_path):
         f"error: the workers of {pool.address} have apache-beam 2.76.0, but this command has "
         f"apache-beam {beam.__version__}; install the same on both"
     )
+
+
+def test_a_worker_pool_with_another_version_of_a_package(job_endpoint, tmp_path):
+    metadata = tmp_path / "numpy-1.0.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text("Metadata-Version: 2.1\nName: numpy\nVersion: 1.0\n")
+    environment = {"PYTHONPATH": str(tmp_path)}
+    with engines.external_worker_pool(tmp_path / "pool.log", environment=environment) as pool:
+        line = refusal(job_endpoint, pool.address, tmp_path / "examples")
+    assert line == (
+        f"error: the workers of {pool.address} have numpy 1.0, but this command has "
+        f"numpy {np.__version__}; install the same on both"
+    )
+
+
+@pytest.mark.skipif(OTHER_PYTHON is None, reason="OTHER_PYTHON names no Python with another Beam")
+@pytest.mark.parametrize("name", ["prepare", "embed"])
+def test_a_worker_pool_with_another_installed_beam(
+    name, job_endpoint, model_dir, examples_dir, tmp_path
+):
+    python = Path(OTHER_PYTHON)
+    other = subprocess.check_output(
+        [python, "-c", "import apache_beam; print(apache_beam.__version__)"], text=True
+    ).strip()
+    embed = ("embed", "--model", model_dir, "--input", examples_dir)
+    environment = {"PATH": os.pathsep.join([str(python.parent), os.environ["PATH"]])}
+    with engines.external_worker_pool(
+        tmp_path / "pool.log", directory=tmp_path, environment=environment
+    ) as pool:
+        line = refusal(
+            job_endpoint,
+            pool.address,
+            tmp_path / "output",
+            command=PREPARE if name == "prepare" else embed,
+        )
+    assert f"error: the workers of {pool.address} have apache-beam {other}, " in line
+    assert f"but this command has apache-beam {beam.__version__}, " in line

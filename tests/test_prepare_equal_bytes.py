@@ -2,23 +2,32 @@
 
 import hashlib
 import os
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from components.sources import folder
-from pipeline.prepare import execution, merge_plan
+from pipeline.prepare import merge_plan
 from pipeline.prepare.stage import prepare
+from tests import engines
 from tests.conftest import tiny_prepare_config
 from tests.pipeline.prepare.test_stage import png, published_files, tree
 
 RUNNERS = {
-    "in_memory": [],
+    "in_memory": ["--direct_running_mode=in_memory"],
+    # The project's own processes.
+    "pool": [],
+    # Beam's processes.
     "processes": ["--direct_running_mode=multi_processing", "--direct_num_workers=2"],
     "portable": ["--runner=PortableRunner", "--job_endpoint=embed", "--environment_type=LOOPBACK"],
 }
 # The number of files in a slice of train, by the number of levels in which its runs become two.
 FILES_PER_SLICE = {0: 2048, 2: 20, 3: 10}
+QUICK = {(2, "in_memory"), (3, "in_memory"), (2, "pool"), (3, "pool"), (3, "portable")}
+# What a log says at the end of a level.
+MERGED = re.compile(r"^prepare: merged (\S+) of \1 sorted runs$", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -56,44 +65,57 @@ def prepare_and_retry(root: Path, output: Path, duplicates: str, beam_args: list
     return found
 
 
-def count_levels(monkeypatch) -> list[int]:
-    """Returns a list that the highest level of each call of `merged` is appended to."""
-    levels = []
-    merged = execution.merged
-
-    def counted(runs, work_dir, options):
-        remaining = merged(runs, work_dir, options)
-        levels.append(len(list((work_dir / "merged").iterdir())))
-        return remaining
-
-    monkeypatch.setattr(execution, "merged", counted)
-    return levels
+@pytest.fixture(scope="module")
+def all_expected(root, tmp_path_factory) -> dict[str, list]:
+    """The digests with the usual slices and no merges, by how duplicates are treated."""
+    directory = tmp_path_factory.mktemp("expected")
+    return {name: prepare_and_retry(root, directory / name, name, []) for name in ("keep", "drop")}
 
 
-@pytest.fixture(scope="module", params=["keep", "drop"])
-def expected(request, root, tmp_path_factory) -> tuple[str, list]:
-    """How duplicates are treated, and the digests with the usual slices and no merges."""
-    output = tmp_path_factory.mktemp("expected") / "examples"
-    return request.param, prepare_and_retry(root, output, request.param, [])
+@pytest.fixture
+def check(root, all_expected, tmp_path, monkeypatch, capsys) -> Callable[..., None]:
+    """Returns a function that compares a run with those of `all_expected`."""
+
+    def run(levels: int, duplicates: str, beam_args: list[str]) -> None:
+        # Without merges, the slices are those of `all_expected`.
+        monkeypatch.setattr(merge_plan, "MAX_MERGED", 2 if levels else 256)
+        monkeypatch.setattr(folder, "FILES_PER_SLICE", FILES_PER_SLICE[levels])
+        capsys.readouterr()
+        found = prepare_and_retry(root, tmp_path / "examples", duplicates, beam_args)
+        assert found == all_expected[duplicates]
+        assert found[0] != found[1]
+        first, retry = capsys.readouterr().err.split("prepare: reading")[1:]
+        assert len(MERGED.findall(first)) == levels
+        assert bool(MERGED.findall(retry)) == bool(levels)
+
+    return run
 
 
+@pytest.mark.parametrize("duplicates", ["keep", "drop"])
 @pytest.mark.parametrize(
     ("levels", "runner"),
     [
-        (2, "in_memory"),
-        (3, "in_memory"),
-        pytest.param(3, "processes", marks=pytest.mark.slow),
-        pytest.param(0, "portable", marks=pytest.mark.slow),
-        pytest.param(3, "portable", marks=pytest.mark.slow),
+        pytest.param(*each, marks=() if each in QUICK else pytest.mark.slow)
+        for each in ((levels, runner) for runner in RUNNERS for levels in FILES_PER_SLICE)
     ],
 )
-def test_the_bytes_are_the_same(levels, runner, root, expected, tmp_path, monkeypatch):
-    # Without merges, the slices are those of `expected`.
-    monkeypatch.setattr(merge_plan, "MAX_MERGED", 2 if levels else 256)
-    monkeypatch.setattr(folder, "FILES_PER_SLICE", FILES_PER_SLICE[levels])
-    counted = count_levels(monkeypatch)
-    duplicates, digests_expected = expected
-    found = prepare_and_retry(root, tmp_path / "examples", duplicates, RUNNERS[runner])
-    assert found == digests_expected
-    assert found[0] != found[1]
-    assert counted[0] == levels
+def test_the_bytes_are_the_same(levels, runner, duplicates, check):
+    check(levels, duplicates, RUNNERS[runner])
+
+
+@pytest.fixture(scope="module")
+def prism_args(tmp_path_factory) -> Iterator[list[str]]:
+    """Options of Prism and a worker pool."""
+    logs = tmp_path_factory.mktemp("logs")
+    with (
+        engines.prism(logs / "prism.log") as address,
+        engines.external_worker_pool(logs / "pool.log") as pool,
+    ):
+        yield engines.beam_args(address, pool.address)
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("duplicates", ["keep", "drop"])
+@pytest.mark.parametrize("levels", FILES_PER_SLICE)
+def test_the_bytes_are_the_same_on_prism(levels, duplicates, check, prism_args):
+    check(levels, duplicates, prism_args)

@@ -23,6 +23,7 @@ import dataclasses
 import functools
 import hashlib
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
@@ -40,6 +41,7 @@ FORMAT_VERSION = 1
 DRAFT_SUFFIX = ".draft"  # A directory of this name is still being written.
 # Some 400,000 files: reading it takes seconds and a gigabyte of memory.
 _MAX_BYTES = 64 << 20
+_FINGERPRINTED = 1000  # Values of a long list that are converted to JSON at once.
 # A JSON object without any of these keys is the manifest of another program.
 _OWN_KEYS = {"format_version", "stage", "outputs"}
 _DIGEST = "digest"
@@ -468,3 +470,15 @@ def differences(existing: Mapping[str, Any], requested: Mapping[str, Any]) -> li
 def fingerprint(value: Any) -> str:
     """The SHA-256 digest of a JSON value in canonical form, in hexadecimal."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def fingerprint_of_all(values: Iterable[Any]) -> str:
+    """The fingerprint of a list of JSON values, without holding them all in memory."""
+    digest = hashlib.sha256(b"[")
+    separator = b""
+    remaining = iter(values)
+    while some := list(itertools.islice(remaining, _FINGERPRINTED)):
+        digest.update(separator + json.dumps(some, sort_keys=True)[1:-1].encode())
+        separator = b", "
+    digest.update(b"]")
+    return digest.hexdigest()

@@ -137,18 +137,10 @@ class SortedRunReader:
 
     def read(self, shape: Shape, low: int, high: int) -> RunRange:
         """Copies the examples with hashes in [low, high); `shape` is the shape of the images."""
-        # By the last hash of the range, since `high` may be 2**64, which is not a uint64.
-        smallest, largest = np.uint64(low), np.uint64(high - 1)
-        hashes = self._index["hash"][:-1]
-        begin = max(0, int(np.searchsorted(hashes, smallest)) - 1)
-        end = max(begin + 1, int(np.searchsorted(hashes, largest, side="right")))
-        first, parts, ids, images = 0, [], [], []
-        for block in range(begin, end):
+        rows, parts, ids, images = [], [], [], []
+        for block, start, stop in self._places(low, high):
             keys = self._load(block)
-            start = int(np.searchsorted(keys["hash"], smallest))
-            stop = int(np.searchsorted(keys["hash"], largest, side="right"))
-            if block == begin:
-                first = int(self._index["row"][block]) + start
+            rows.append(int(self._index["row"][block]) + start)
             parts.append(keys[start:stop])
             ids += self._ids_of(start, stop)
             images.append(self._images(block, start, stop))
@@ -156,21 +148,46 @@ class SortedRunReader:
         labels = np.concatenate([part["label"] for part in parts])
         pixels = np.concatenate(images).reshape(-1, *shape)
         return RunRange(
-            first,
+            rows[0],
             np.concatenate([part["hash"] for part in parts]),
             np.concatenate([part["digest"] for part in parts]),
             ExampleBatch(ids, pixels, labels),
         )
+
+    def read_keys(self, low: int, high: int) -> Iterator[tuple[int, np.ndarray, bytes]]:
+        """Yields the examples with hashes in [low, high), without their images, block by block.
+
+        Yields:
+          The row of the first example, the examples' keys, and their ids in UTF-8, joined; the
+          `id_end` of a key is relative to the start of these ids.
+        """
+        for block, start, stop in self._places(low, high):
+            keys = self._load(block)[start:stop].copy()
+            begin = int(self._keys["id_end"][start - 1]) if start else 0
+            end = int(keys["id_end"][-1]) if len(keys) else begin
+            keys["id_end"] -= begin
+            yield int(self._index["row"][block]) + start, keys, self._ids[begin:end]
+
+    def _places(self, low: int, high: int) -> Iterator[tuple[int, int, int]]:
+        """Yields each block that may have hashes in [low, high), and its first and last such row.
+
+        At least one block. The rows are counted within the block, the last one is exclusive.
+        """
+        # By the last hash of the range, since `high` may be 2**64, which is not a uint64.
+        smallest, largest = np.uint64(low), np.uint64(high - 1)
+        hashes = self._index["hash"][:-1]
+        begin = max(0, int(np.searchsorted(hashes, smallest)) - 1)
+        end = max(begin + 1, int(np.searchsorted(hashes, largest, side="right")))
+        for block in range(begin, end):
+            keys = self._load(block)
+            start = int(np.searchsorted(keys["hash"], smallest))
+            yield block, start, int(np.searchsorted(keys["hash"], largest, side="right"))
 
     def blocks(self) -> Iterator[tuple[np.ndarray, list[str]]]:
         """Yields the keys and the ids of each block, without its images."""
         for block in range(len(self._index) - 1):
             keys = self._load(block)
             yield keys, self._ids_of(0, len(keys))
-
-    def keys(self) -> np.ndarray:
-        """The keys of all examples."""
-        return np.concatenate([self._load(block) for block in range(len(self._index) - 1)])
 
     def _load(self, block: int) -> np.ndarray:
         """Reads the keys and the ids of a block, unless it was the last one read."""

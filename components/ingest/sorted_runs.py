@@ -9,9 +9,11 @@ which part.
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import itertools
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -30,7 +32,7 @@ _DIGEST_BYTES = 16
 _MERGED_BYTES = 8 << 20  # Pixels that are merged at once.
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class SortedRun:
     """The description of a run: examples of the same split and image shape.
 
@@ -52,8 +54,14 @@ class SortedRun:
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> "SortedRun":
         """The run whose fields are JSON values."""
-        height, width, channels = value["shape"]
-        return SortedRun(**{**value, "shape": (height, width, channels)})
+        # Of very many runs, most share one shape and one split in memory.
+        shared = {"split": sys.intern(value["split"]), "shape": _shape(*value["shape"])}
+        return SortedRun(**{**value, **shared})
+
+
+@functools.lru_cache(maxsize=64)
+def _shape(height: int, width: int, channels: int) -> Shape:
+    return height, width, channels
 
 
 def sort_order(hashes: np.ndarray, ids: Sequence[str]) -> np.ndarray:
@@ -133,18 +141,6 @@ def _joined(ranges: list[RunRange]) -> RunRange:
     )
     ranges.clear()
     return joined.take(sort_order(joined.hashes, joined.examples.ids))
-
-
-def hash_column(path: epath.Path) -> np.ndarray:
-    """Reads the hashes of a run's ids: uint64, shape [N], in ascending order."""
-    with open_run(path) as run:
-        return run.keys()["hash"].copy()
-
-
-def digest_column(path: epath.Path) -> np.ndarray:
-    """Reads the 128-bit digests of a run's pixels: uint64, shape [N, 2]."""
-    with open_run(path) as run:
-        return run.keys()["digest"].copy()
 
 
 def id_and_label_columns(path: epath.Path) -> tuple[list[str], np.ndarray]:

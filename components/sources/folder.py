@@ -10,8 +10,8 @@ from typing import Any
 from etils import epath
 
 from components.base import file_listing, files
-from components.base.errors import ConfigError
-from components.base.manifest import Input, fingerprint
+from components.base.errors import ConfigError, WorkError
+from components.base.manifest import Input, fingerprint_of_all
 from components.data.examples import SPLITS, ExampleBatch
 from components.ingest.conversion import AS_IS, Conversion
 from components.ingest.decode import decode
@@ -118,7 +118,7 @@ class FolderSource:
 
     def _check_names_of_files(self) -> None:
         """Raises ConfigError if images that would all become train are held out by their names."""
-        held_out = set(split_files.find_held_out(file.name for file in self._listing))
+        held_out = set(split_files.find_held_out([file.name for file in self._listing]))
         if held_out and self._has_image([file for file in self._listing if file.name in held_out]):
             found = listed(map(split_path, held_out), kind="files")
             raise ConfigError(
@@ -168,12 +168,10 @@ class FolderSource:
             inputs = sorted(
                 itertools.chain.from_iterable(self._splits.values()), key=lambda file: file.name
             )
-        return fingerprint(
-            [
-                (file.name, file.size, file.modified)
-                for file in inputs
-                if not ids or escape(file.name) not in ids
-            ]
+        return fingerprint_of_all(
+            (file.name, file.size, file.modified)
+            for file in inputs
+            if not ids or escape(file.name) not in ids
         )
 
     @property
@@ -198,7 +196,7 @@ class FolderSource:
         """A short text for people: the splits, their classes, and what is ignored."""
         return folder_outline.describe(
             {
-                split: [file.name.rpartition("/")[0] for file in members]
+                split: (file.name.rpartition("/")[0] for file in members)
                 for split, members in self._splits.items()
             },
             self._layout,
@@ -223,6 +221,13 @@ class FolderSource:
     def read(self, part: Slice) -> Iterator[ExampleBatch | Rejected]:
         root = os.fspath(self.path)
         is_remote = files.is_remote(self.path)
+        if not is_remote and not any(os.path.lexists(f"{root}/{name}") for name in part.files):
+            # Otherwise a worker without the folder would put its share of it into quarantine.
+            raise WorkError(
+                f"none of the {len(part.files):,} files of a slice of {root} is on the machine "
+                "that reads it; give all workers the folder under this path, and run the same "
+                "command again"
+            )
         load = image_files.load_remote if is_remote else image_files.load_local
         labels = {name: label for label, name in enumerate(self.class_names)}
         place = functools.cache(self._place)

@@ -32,7 +32,7 @@ _SPLIT_BY_NAME = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Slice:
     """A part of a source that is read by one worker as a unit.
 

@@ -5,7 +5,7 @@ Names of files make no split, so without folders of splits such images would joi
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from components.sources.split_names import Mark, read_siblings
 
@@ -17,7 +17,7 @@ _CANDIDATE = re.compile(
 )
 
 
-def find_held_out(names: Iterable[str]) -> list[str]:
+def find_held_out(names: Collection[str]) -> list[str]:
     """The names of files that say validation or test.
 
     They do if their other words say nothing (`test_040.png`, `img-val-3.png`), or are those of
@@ -26,10 +26,11 @@ def find_held_out(names: Iterable[str]) -> list[str]:
     Args:
       names: paths of files relative to the dataset.
     """
-    forms = {name: _form(name) for name in names}
-    marks = read_siblings(filter(_CANDIDATE.search, set(forms.values())))
+    # The forms of all names would take more memory than the names.
+    forms = set(map(_form, names))
+    marks = read_siblings(filter(_CANDIDATE.search, forms))
     held_out = {form for form, mark in marks.items() if _is_held_out(mark)}
-    return [name for name, form in forms.items() if form in held_out]
+    return [name for name in names if _form(name) in held_out] if held_out else []
 
 
 def _is_held_out(mark: Mark) -> bool:

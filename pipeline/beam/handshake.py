@@ -1,30 +1,33 @@
-"""Checks before the work that a job service and its workers can do it.
+"""Checks before the work that an engine and its workers can do it.
 
 Without these checks, some engines wait for ever if no worker answers, or if a worker cannot load
 this project's code.
 """
 
 import functools
+import logging
 from collections.abc import Sequence
 
 from components.base.errors import ConfigError, WorkError
+from components.base.manifest import package_versions
 
 _LOOPBACK = "LOOPBACK"
 _EXTERNAL = "EXTERNAL"
 
 
 def check_workers(beam_args: Sequence[str]) -> None:
-    """Checks that a job service answers, and that its workers have the versions of this process.
+    """Checks that the engine that the options name can work, and has the versions of this process.
 
-    The workers run a small job that reports their versions. There is nothing to check without a job
-    service: then the workers belong to this process, or the runner installs this project on them.
+    The workers of a job service run a small job that reports their versions. There is nothing to
+    ask if the workers belong to this process, or if the runner installs this project on them.
 
     Args:
       beam_args: options of Beam; they are checked once per process.
 
     Raises:
-      ConfigError: no job service or no worker answers, or a worker lacks this project, or has
-        another version of it, of Beam or of Python.
+      ConfigError: the engine lacks something, no job service or no worker answers, or a worker
+        lacks this project, or has another version of it, of Beam, of Python or of a package that
+        determines the results.
     """
     if beam_args:
         _check(tuple(beam_args))
@@ -35,13 +38,17 @@ def _check(beam_args: tuple[str, ...]) -> None:
     # They import Beam, which takes a second.
     from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions
 
-    from pipeline.beam import job_service, probe
+    from pipeline.beam import dataflow, job_service, own_job_server, probe
 
     options = PipelineOptions(list(beam_args)).view_as(PortableOptions)
-    if (address := job_service.endpoint(options)) is None:
-        return
     given = options.get_all_options(drop_default=True, current_only=True)
     seconds = given.get("job_server_timeout", job_service.ANSWER_SECONDS)
+    # Otherwise Beam logs what it checks and downloads.
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+    dataflow.check(options)
+    own_job_server.provide(options, seconds)
+    if (address := job_service.endpoint(options)) is None:
+        return
     try:
         job_service.check(address, seconds)
     except WorkError as error:
@@ -51,9 +58,10 @@ def _check(beam_args: tuple[str, ...]) -> None:
     # A container may first have to download its image, however long that takes.
     limit = seconds if options.environment_type == _EXTERNAL else None
     where = options.environment_config or ", ".join(options.environment_options or [address])
-    needed = {f"{name} {version}" for name, version in probe.versions().items()}
+    packages = [name for name in package_versions() if name != "python"]
+    needed = {f"{name} {version}" for name, version in probe.versions(packages).items()}
     try:
-        found = _worker_versions(beam_args, limit)
+        found = _worker_versions(beam_args, packages, limit)
     except WorkError as error:
         raise ConfigError(
             f"the workers of {where} cannot run a small job ({error}); check that workers run "
@@ -66,11 +74,13 @@ def _check(beam_args: tuple[str, ...]) -> None:
         )
 
 
-def _worker_versions(beam_args: Sequence[str], seconds: float | None) -> set[str]:
+def _worker_versions(
+    beam_args: Sequence[str], packages: Sequence[str], seconds: float | None
+) -> set[str]:
     """The versions that a worker reports, each with its name.
 
     Raises:
-      WorkError: there is none within `seconds`.
+      WorkError: there are none within `seconds`.
     """
     import apache_beam as beam
 
@@ -78,8 +88,10 @@ def _worker_versions(beam_args: Sequence[str], seconds: float | None) -> set[str
 
     try:
         with launch.pipeline(beam_args, seconds=seconds) as p:
-            _ = p | beam.Impulse() | beam.ParDo(probe.probe())
-        return set(launch.counters(p, probe.NAMESPACE))
+            _ = p | beam.Impulse() | beam.ParDo(probe.probe(packages))
+        if not (found := set(launch.counters(p, probe.NAMESPACE))):
+            raise WorkError("the engine has not passed on what it counted")
+        return found
     except TimeoutError:
         raise WorkError(
             f"none answered within {seconds} seconds; --job_server_timeout allows more"

@@ -13,13 +13,17 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from apache_beam.runners.runner import PipelineState
 
 from components.base import console, errors, stop_signals
-from pipeline.beam import job_service, transforms, user_errors
+from components.base.arithmetic import ceil_div
+from pipeline.beam import job_service, own_job_server, transforms, user_errors
 from pipeline.beam.worker_pool import InThisProcess, TaskRunner
 
 # Not DirectRunner, which tries Prism first, and Prism downloads a binary.
 _DEFAULT_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 _HELP = ("-h", "--help")
 _JOB_SERVER_RUNNERS = ("PortableRunner", "FlinkRunner", "SparkRunner", "KafkaStreamsRunner")
+# The most elements of a collection of tasks: enough for a thousand workers. The in-memory runner
+# needs 2 to 4 kB for each, and others send them all in one message.
+_MAX_ELEMENTS = 10_000
 
 
 def run_tasks(
@@ -32,7 +36,8 @@ def run_tasks(
     """Calls `function(task, *arguments)` for every task, in any order, on a runner's workers.
 
     Args:
-      tasks: picklable values, each for about a second of work or more.
+      tasks: picklable values, each for about a second of work or more. Very many of them are joined
+        in groups, of which each is a slice of `tasks`: of a `range`, a pair of numbers.
       function: a function of a module; returns counters by name.
       arguments: picklable values, the same for every task.
       task_runner: where a Beam worker runs the function.
@@ -45,9 +50,11 @@ def run_tasks(
       ConfigError: there is no such runner.
       UserError: a task raised it.
     """
+    size = max(1, ceil_div(len(tasks), _MAX_ELEMENTS))
+    elements = [tasks[first : first + size] for first in range(0, len(tasks), size)]
     with pipeline(beam_args) as p:
-        run_task = transforms.RunTask(function, *arguments, task_runner=task_runner)
-        _ = p | beam.Create(tasks) | beam.ParDo(run_task)
+        run = transforms.RunTasks(function, *arguments, task_runner=task_runner)
+        _ = p | beam.Create(elements) | beam.ParDo(run)
     return counters(p, transforms.COUNTERS)
 
 
@@ -115,6 +122,7 @@ def pipeline(beam_args: Sequence[str], *, seconds: float | None = None) -> Itera
     options = PipelineOptions(list(beam_args))
     if options.view_as(StandardOptions).runner is None:
         options.view_as(StandardOptions).runner = _DEFAULT_RUNNER
+    own_job_server.provide(options)
     address = job_service.endpoint(options)
     if address is not None:
         # Beam itself waits for one as long as a job may run.

@@ -5,8 +5,10 @@ project. In any other form, a worker with another Python or without this package
 """
 
 import hashlib
+import importlib.metadata
 import importlib.util
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,31 +29,56 @@ class Probe(beam.DoFn):
     Counters reach the launcher on every runner, and a job that only counts does not fail.
 
     Args:
+      packages: see `versions`.
       source: the source code of this module. An instance is pickled as this text.
     """
 
-    def __init__(self, source: str):
+    def __init__(self, packages: Sequence[str], source: str):
+        self._packages = tuple(packages)
         self._source = source
 
     def process(self, _element: Any) -> None:
-        for name, version in versions().items():
+        for name, version in versions(self._packages).items():
             Metrics.counter(NAMESPACE, f"{name} {version}").inc()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # `exec` returns None, so that the value is that of the second operand.
-        make = "lambda source, names: exec(source, names) or names['Probe'](source)"
-        return eval, (f"({make})({self._source!r}, {{}})",)
+        make = (
+            "lambda packages, source, names: "
+            "exec(source, names) or names['Probe'](packages, source)"
+        )
+        return eval, (f"({make})({self._packages!r}, {self._source!r}, {{}})",)
 
 
-def probe() -> Probe:
-    """The transform, to be applied to one element."""
-    return Probe(Path(__file__).read_text())
+def probe(packages: Sequence[str]) -> Probe:
+    """The transform, to be applied to one element.
+
+    Args:
+      packages: see `versions`.
+    """
+    return Probe(packages, Path(__file__).read_text())
 
 
-def versions() -> dict[str, str]:
-    """The versions of this process that the launcher and its workers must have in common."""
-    python = ".".join(platform.python_version_tuple()[:2])
-    return {"Python": python, "apache-beam": beam.__version__, "vae-pipeline": code_version()}
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """The versions of this process that the launcher and its workers must have in common.
+
+    Args:
+      packages: names of installed packages, besides Beam and this project.
+    """
+    return {
+        **{name: _installed_version(name) for name in packages},
+        "Python": ".".join(platform.python_version_tuple()[:2]),
+        "apache-beam": beam.__version__,
+        "vae-pipeline": code_version(),
+    }
+
+
+def _installed_version(package: str) -> str:
+    """The version of a package, which is not imported."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return NOT_INSTALLED
 
 
 def code_version() -> str:

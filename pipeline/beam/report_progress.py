@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
@@ -15,10 +16,14 @@ from etils import epath
 
 from components.base import files
 from components.base.progress import Progress
+from components.sources import image_files
 
 # Seconds between two polls of the directory. A log shows at most one line per minute.
 _TERMINAL_SECONDS = 0.3
 _LOG_SECONDS = 5.0
+# Each poll lists all reports. So that their number does not matter, listing takes at most this
+# fraction of the time.
+_MAX_LISTING = 0.05
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,19 +86,22 @@ class _Watcher:
 
     def _watch(self) -> None:
         seconds = _TERMINAL_SECONDS if sys.stderr.isatty() else _LOG_SECONDS
-        self._poll()
-        while not self._ended.wait(seconds):
-            self._poll()
+        while not self._ended.wait(pause(seconds, self._poll())):
+            pass
         # A last poll after the end, so that every file is counted.
         self._poll()
 
-    def _poll(self) -> None:
-        """Counts the new files and updates the display."""
+    def _poll(self) -> float:
+        """Counts the new files and updates the display; returns the seconds of listing them."""
+        start = time.monotonic()
+        names = files.names_matching(self._directory, self._pattern)
+        seconds = time.monotonic() - start
+        paths = [self._directory / name for name in names if name not in self._seen]
+        self._seen.update(names)
+        is_remote = files.is_remote(self._directory)
         new: Counter[str] = Counter()
-        for path in files.list_matching(self._directory, self._pattern):
-            if path.name not in self._seen:
-                self._seen.add(path.name)
-                new.update(self._work.count(path))
+        for numbers in (image_files.read_ahead if is_remote else map)(self._work.count, paths):
+            new.update(numbers)
         self.sums.update(new)
         figures = {
             name: f"{value:,}" for name, value in self.sums.items() if name != self._work.unit
@@ -104,3 +112,14 @@ class _Watcher:
             figures=figures,
             line=self._work.line(self.sums),
         )
+        return seconds
+
+
+def pause(usual: float, listing: float) -> float:
+    """The seconds until the next poll.
+
+    Args:
+      usual: seconds between two polls, if listing takes no time.
+      listing: seconds that listing took.
+    """
+    return max(usual, listing * (1 / _MAX_LISTING - 1))

@@ -2,13 +2,15 @@
 
 Runners pass on a worker's exception in different forms: as the exception itself, as one of the same
 class with more text in its message, or as a RuntimeError whose message is a traceback. All of them
-keep the text of the message. So a user error is sent as a token in the message of an exception: its
-type and its message, encoded, between two marks.
+keep the text of the message, unless it is very long. So a user error is sent as a token in the
+message of an exception: its type, its message and the name of its machine, encoded, between two
+marks.
 """
 
 import base64
 import contextlib
 import json
+import platform
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,6 +18,7 @@ from components.base import file_errors
 from components.base.errors import ConfigError, Stopped, UserError, WorkError
 
 _BEGIN, _END = "[user-error:", ":user-error]"
+_MAX_LENGTH = 10_000  # Prism passes on no message of megabytes.
 _TYPES = {kind.__name__: kind for kind in (UserError, WorkError, ConfigError, Stopped)}
 
 
@@ -31,7 +34,7 @@ def encoded() -> Iterator[None]:
             yield
     except UserError as error:
         kind = next(base.__name__ for base in type(error).__mro__ if base.__name__ in _TYPES)
-        fields = json.dumps([kind, str(error)])
+        fields = json.dumps([kind, _shortened(str(error)), platform.node()])
         # Base64 text is not changed by quoting or by line wrapping.
         token = base64.b64encode(fields.encode()).decode()
         # Without its cause: runners send the traceback as text, and a file name in the message of
@@ -39,13 +42,22 @@ def encoded() -> Iterator[None]:
         raise EncodedUserError(f"{_BEGIN}{token}{_END}") from None
 
 
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}…"
+
+
 def decode(error: Exception) -> UserError | None:
-    """The user error in a runner's exception; None if there is none."""
+    """The user error in a runner's exception; None if there is none.
+
+    Its message names the machine, if that is not this one.
+    """
     # A message may contain the marks by chance, so look for a token between each pair of them.
     for text in str(error).split(_BEGIN)[1:]:
         with contextlib.suppress(ValueError, KeyError, TypeError):
-            kind, message = json.loads(base64.b64decode(text.partition(_END)[0], validate=True))
-            return _TYPES[kind](message)
+            fields = json.loads(base64.b64decode(text.partition(_END)[0], validate=True))
+            kind, message, machine = fields
+            where = "" if machine == platform.node() else f" (on the worker {machine})"
+            return _TYPES[kind](f"{message}{where}")
     return None
 
 

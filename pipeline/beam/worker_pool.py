@@ -7,11 +7,13 @@ killed.
 
 import concurrent.futures
 import contextlib
+import functools
 import gc
 import itertools
 import multiprocessing
 import multiprocessing.forkserver
 import os
+import pickle
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +24,7 @@ from typing import Any, Protocol
 
 from components.base import child_processes, console
 from components.base.errors import WorkError
+from pipeline.beam import user_errors
 
 # Modules that the workers need. The server imports them once, before it forks the workers.
 _PRELOADED = ["pipeline.prepare.workers", "tensorflow_datasets.proto"]
@@ -82,6 +85,39 @@ class WorkerPool:
 
 def _pool_numbered(number: int) -> WorkerPool:
     return _pools[number]
+
+
+class Shared:
+    """Arguments that many calls in a pool have in common, such as a source with many files.
+
+    They are pickled once, and each worker unpickles them once.
+
+    Attributes:
+      values: the arguments.
+    """
+
+    def __init__(self, values: Sequence[Any]):
+        self.values = values
+
+    @functools.cached_property
+    def _pickled(self) -> bytes:
+        return pickle.dumps(self.values)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickled, (self._pickled,)
+
+
+@functools.lru_cache(maxsize=1)
+def _unpickled(values: bytes) -> Shared:
+    return Shared(pickle.loads(values))
+
+
+def call(function: Callable[..., Any], task: Any, shared: Shared) -> Any:
+    """Calls `function(task, *shared.values)`, and explains file errors.
+
+    It is here because workers must not import Beam, which takes a second.
+    """
+    return user_errors.call(function, task, *shared.values)
 
 
 def start_server() -> None:

@@ -5,16 +5,17 @@ from collections.abc import Iterator, Sequence
 
 from etils import epath
 
+from components.base import json_lines
 from components.base.errors import WorkError
 from components.base.shapes import Shape, format_shape
 from components.ingest.rejection import Reason
 from components.sources.source import Source
-from pipeline.prepare import rejections, shard_plan
-from pipeline.prepare.messages import ReadReport
+from pipeline.prepare import deduplication, rejections, shard_plan
+from pipeline.prepare.messages import SliceSummary
 from pipeline.prepare.shard_plan import ShardPlan
 
 
-def common_shape(source: Source, reports: Sequence[ReadReport], work_dir: epath.Path) -> Shape:
+def common_shape(source: Source, reports: Sequence[SliceSummary], work_dir: epath.Path) -> Shape:
     """The shape of the images of the dataset, which at least half of the decoded images have.
 
     Args:
@@ -36,21 +37,21 @@ def common_shape(source: Source, reports: Sequence[ReadReport], work_dir: epath.
 
 
 def _no_usable_image(
-    source: Source, reports: Sequence[ReadReport], work_dir: epath.Path
+    source: Source, reports: Sequence[SliceSummary], work_dir: epath.Path
 ) -> WorkError:
     rejected = (
         item for report in reports for item in rejections.rejected_inputs(report.number, work_dir)
     )
     if (first := next(rejected, None)) is None:
         return WorkError(f"{source.name} is empty; choose a dataset with images")
-    num_inputs = sum(report.inputs.total for report in reports)
+    num_inputs = sum(report.num_inputs for report in reports)
     return WorkError(
         f"no usable image in {source.name}: all {num_inputs:,} inputs were rejected, the first "
         f"({first.id}) because: {first.detail}"
     )
 
 
-def check_common_shape(dataset: str, reports: Sequence[ReadReport], shape: Shape) -> None:
+def check_common_shape(dataset: str, reports: Sequence[SliceSummary], shape: Shape) -> None:
     """Checks that at least half of the decoded images have the dataset's shape.
 
     Args:
@@ -82,7 +83,7 @@ def check_common_shape(dataset: str, reports: Sequence[ReadReport], shape: Shape
 
 def check_splits(
     source: Source,
-    reports: Sequence[ReadReport],
+    reports: Sequence[SliceSummary],
     shards: ShardPlan,
     *,
     shape: Shape,
@@ -122,14 +123,14 @@ def check_splits(
 def _empty_split(
     dataset: str,
     split: str,
-    reports: Sequence[ReadReport],
+    reports: Sequence[SliceSummary],
     shards: ShardPlan,
     shape: Shape,
     work_dir: epath.Path,
 ) -> WorkError:
     """The error for a split of the source that has no image in a shard."""
     reports = [report for report in reports if report.split == split]
-    num_inputs = sum(report.inputs.total for report in reports)
+    num_inputs = sum(report.num_inputs for report in reports)
     if not num_inputs:
         return WorkError(
             f"the split {split} of {dataset} is empty; add images to it, or remove it from the "
@@ -144,7 +145,7 @@ def _empty_split(
 
 def _reasons(
     split: str,
-    reports: Sequence[ReadReport],
+    reports: Sequence[SliceSummary],
     shards: ShardPlan,
     shape: Shape,
     work_dir: epath.Path,
@@ -161,6 +162,7 @@ def _reasons(
                 f"because they have the shape {format_shape(run.shape)} and most images "
                 f"{format_shape(shape)}, see --image_size and --channels"
             )
-    for _, item in shards.rejected:
-        if item.split == split:
-            yield f"the first ({item.id}) because: {item.detail}"
+    for path in deduplication.rejected_files(shards.ranges, work_dir):
+        for row in json_lines.read(path):
+            if row["split"] == split:
+                yield f"the first ({row['id']}) because: {row['detail']}"

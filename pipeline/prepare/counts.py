@@ -1,7 +1,6 @@
 """The counts in the manifest of a prepared dataset, and the check that no input was lost."""
 
 import collections
-from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -13,17 +12,17 @@ from components.data.examples import SPLITS
 from components.ingest import ledger
 from components.ingest.ledger import InputTally
 from components.sources.source import Source
-from pipeline.prepare.messages import QuarantineReport, ReadReport, WriteReport
+from pipeline.prepare.messages import WriteReport
 
 
 def add_up(
     source: Source,
     *,
-    read: Sequence[ReadReport],
+    inputs: dict[str, InputTally],
     written: Sequence[WriteReport],
-    quarantined: Sequence[QuarantineReport],
+    quarantined: Iterable[tuple[str, InputTally]],
     image_shape: Shape,
-    duplicates: Sequence[Sequence[dict[str, str]]],
+    duplicates: DuplicateCounts,
     rest: str,
     outline: Sequence[str],
 ) -> DatasetCounts:
@@ -31,11 +30,11 @@ def add_up(
 
     Args:
       source: the source.
-      read: the reports of all slices.
+      inputs: the tally of all inputs, by split of the source; empty for any other split.
       written: the reports of all shards.
-      quarantined: the reports of all parts of the quarantine.
+      quarantined: tallies of the inputs in quarantine, each with the source's split.
       image_shape: (height, width, channels) of every image.
-      duplicates: groups of inputs with the same pixels.
+      duplicates: the number of images that occur more than once.
       rest: digest of the inputs that are not in quarantine.
       outline: how the source was understood, in lines for people.
 
@@ -43,9 +42,8 @@ def add_up(
       WorkError: the number of inputs is not the one that the source declares, or an input is
         neither in a shard nor in quarantine.
     """
-    inputs = _total_by_split((report.split, report.inputs) for report in read)
     kept = _total_by_split((report.source_split, report.kept) for report in written)
-    set_aside = _total_by_split((report.split, report.quarantined) for report in quarantined)
+    set_aside = _total_by_split(quarantined)
     _check_num_inputs(source, inputs)
     reports_by_split = {
         split: reports
@@ -71,23 +69,10 @@ def add_up(
             split: [ShardCount(report.file, report.kept.total) for report in reports]
             for split, reports in reports_by_split.items()
         },
-        duplicates=count_duplicates(duplicates),
+        duplicates=duplicates,
         rest=rest,
         outline=list(outline),
     )
-
-
-def count_duplicates(groups: Iterable[Sequence[dict[str, str]]]) -> DuplicateCounts:
-    """Counts the images that occur more than once, by the splits that they occur in.
-
-    Args:
-      groups: inputs with the same pixels, each with its `id` and `split`.
-    """
-    by_splits = Counter(
-        "+".join(split for split in SPLITS if any(image["split"] == split for image in group))
-        for group in groups
-    )
-    return DuplicateCounts(images=by_splits.total(), by_splits=dict(sorted(by_splits.items())))
 
 
 def _total_by_split(tallies: Iterable[tuple[str, InputTally]]) -> dict[str, InputTally]:

@@ -1,24 +1,36 @@
 """Runs prepare's Beam pipelines, and collects the reports of their workers."""
 
+import collections
 import contextlib
 import json
-from collections import Counter
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from etils import epath
 
+from components.base import files
 from components.base.errors import UserError
 from components.ingest.ledger import InputTally
 from components.ingest.sorted_runs import SortedRun
 from pipeline.beam import report_progress, worker_pool
-from pipeline.prepare import listing, merge_plan, rejections, reports, workers
+from pipeline.prepare import (
+    deduplication,
+    listing,
+    merge_plan,
+    rejections,
+    reports,
+    shard_plan,
+    workers,
+)
 from pipeline.prepare.messages import (
     MergeTask,
     QuarantineReport,
     QuarantineTask,
+    RangeTask,
     ReadReport,
     ShardFormat,
+    SliceSummary,
     WriteReport,
     WriteTask,
 )
@@ -27,6 +39,7 @@ from pipeline.prepare.read_plan import ReadPlan
 # With fewer inputs and slices, a single process finishes before a pool would have started.
 _MIN_INPUTS_FOR_POOL = 1000
 _MIN_SLICES_FOR_POOL = 5
+_COMPARED = {deduplication.IDS: "compared the ids", deduplication.PIXELS: "compared the pixels"}
 
 
 def work_directory(directory: epath.Path, key: str) -> epath.Path:
@@ -47,13 +60,12 @@ def open_work(work_dir: epath.Path) -> None:
 
 
 def close_work(work_dir: epath.Path) -> None:
-    """Removes a work directory: reports before the files that they say are there.
+    """Removes a work directory: all reports before the files that they say are there.
 
     So work that is interrupted meanwhile can be done again.
     """
-    for name in (workers.READ, workers.MERGED):
-        # On an object store, an empty directory does not exist.
-        (work_dir / name).rmtree(missing_ok=True)
+    files.remove_all(path for path in files.walk_files(work_dir) if path.suffix == ".json")
+    # On an object store, an empty directory does not exist.
     work_dir.rmtree(missing_ok=True)
 
 
@@ -83,7 +95,7 @@ def beam_options(reads: ReadPlan, beam_args: Sequence[str]) -> Iterator[dict[str
 
 def read_slices(
     reads: ReadPlan, work_dir: epath.Path, options: dict[str, Any]
-) -> tuple[list[ReadReport], Counter[str]]:
+) -> tuple[list[SliceSummary], dict[str, InputTally], int]:
     """Reads slices into sorted runs in `work_dir`.
 
     Args:
@@ -92,7 +104,8 @@ def read_slices(
       options: the options of `beam_options`.
 
     Returns:
-      The reports, in the order of the slices, and the sums of the workers' counters.
+      The summaries of the slices, in their order; the tally of all inputs, by the source's split,
+      which is empty for any other split; and the number of inputs with several frames.
     """
     total = reads.max_inputs
     work = report_progress.Work(
@@ -107,8 +120,29 @@ def read_slices(
     )
     tasks = listing.write(reads.tasks, work_dir)
     with report_progress.shown(work, work_dir / workers.READ, "*.json"):
-        counters = run_tasks(tasks, workers.read_slice, reads.sources, work_dir, **options)
-    return reports.load_all(work_dir / workers.READ, ReadReport.from_json), counters
+        read = (workers.read_slice, reads.sources, work_dir)
+        run_tasks(tasks, listing.with_task, work_dir, *read, **options)
+    return _summaries(work_dir)
+
+
+def _summaries(work_dir: epath.Path) -> tuple[list[SliceSummary], dict[str, InputTally], int]:
+    """The summaries of all slices, the tally of their inputs, and the inputs with several frames.
+
+    There may be a hundred thousand slices. A tally has an entry for each class, so the tallies are
+    added up while the reports are read, and most slices share one that is empty.
+    """
+    nothing = InputTally()
+    inputs: dict[str, InputTally] = collections.defaultdict(InputTally)
+    slices = []
+    first_frames = 0
+    for report in reports.load_each(work_dir / workers.READ, ReadReport.from_json):
+        split = sys.intern(report.split)
+        inputs[split] += report.inputs
+        first_frames += report.first_frames
+        rejected = report.rejected if report.rejected.total else nothing
+        runs = tuple(report.runs)
+        slices.append(SliceSummary(report.number, split, report.num_inputs, rejected, runs))
+    return slices, inputs, first_frames
 
 
 def merged(
@@ -148,13 +182,46 @@ def _run_merges(tasks: Sequence[MergeTask], work_dir: epath.Path, options: dict[
         run_tasks(tasks, workers.merge, work_dir, **options)
 
 
+def compare(
+    folder: epath.Path,
+    tasks: Sequence[RangeTask],
+    function: Callable[..., Any],
+    *arguments: Any,
+    options: dict[str, Any],
+) -> None:
+    """Runs a function of `pipeline.prepare.deduplication` for each task.
+
+    Args:
+      folder: the folder for the reports.
+      tasks: the tasks.
+      function: the function.
+      arguments: its further arguments.
+      options: the options of `beam_options`.
+    """
+    if len(tasks) == 1:
+        # A pipeline would take longer to start.
+        shard_plan.run_here(folder, tasks, function, *arguments)
+        return
+    what = _COMPARED.get(folder.name, "counted the images")
+    work = report_progress.Work(
+        label="comparing",
+        unit="ranges",
+        total=len(tasks),
+        count=lambda path: {"ranges": 1},
+        line=lambda sums: f"prepare: {what} of {sums['ranges']:,} of {len(tasks):,} ranges",
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    with report_progress.shown(work, folder, "*.json"):
+        run_tasks(tasks, function, *arguments, **options)
+
+
 def write_shards(
     tasks: Sequence[WriteTask | QuarantineTask],
     form: ShardFormat,
     work_dir: epath.Path,
     directory: epath.Path,
     options: dict[str, Any],
-) -> tuple[list[WriteReport], list[QuarantineReport], Counter[str]]:
+) -> tuple[list[WriteReport], list[QuarantineReport]]:
     """Writes shards to `directory` and the parts of the quarantine to `work_dir`.
 
     Args:
@@ -165,8 +232,7 @@ def write_shards(
       options: the options of `beam_options`.
 
     Returns:
-      The reports of the shards and of the parts, in the order of their names, and the sums of the
-      workers' counters.
+      The reports of the shards and of the parts, in the order of their names.
     """
     total = sum(task.examples for task in tasks if isinstance(task, WriteTask))
     work = report_progress.Work(
@@ -179,20 +245,19 @@ def write_shards(
         ),
     )
     with report_progress.shown(work, work_dir / workers.WRITTEN, "*.json"):
-        counters = run_tasks(tasks, workers.write, form, work_dir, directory, **options)
+        run_tasks(tasks, workers.write, form, work_dir, directory, **options)
     return (
         reports.load_all(work_dir / workers.WRITTEN, WriteReport.from_json),
         reports.load_all(work_dir / rejections.QUARANTINED, QuarantineReport.from_json),
-        counters,
     )
 
 
-def run_tasks(*arguments: Any, **options: Any) -> Counter[str]:
+def run_tasks(*arguments: Any, **options: Any) -> None:
     """Calls `launch.run_tasks`."""
     # Importing Beam takes a second, in which the worker processes start.
     from pipeline.beam import launch
 
-    return launch.run_tasks(*arguments, **options)
+    launch.run_tasks(*arguments, **options)
 
 
 def _count_read(path: epath.Path) -> dict[str, int]:

@@ -1,85 +1,94 @@
 """The listings: files with what tasks read, so that no task carries it.
 
 Runners send all tasks to their workers in one message, of at most 2 GB in many of them. The names
-of a hundred million files are longer. So a task that names its inputs has a line in a file, which
-its worker reads, and carries the place of this line. Another file lists the sorted runs of a split,
-all of which every shard of the split reads.
+of a hundred million files are longer. So the tasks of reading are the lines of a file, and what is
+sent is the number of a line. Another file lists the sorted runs, which every shard reads.
 """
 
-import collections
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
+import numpy as np
 from etils import epath
 
 from components.base import artifacts, json_lines
 from components.ingest.sorted_runs import SortedRun
+from components.sources.source import Slice
 from pipeline.prepare.messages import ReadTask
 
 LISTING = "listing.jsonl"
+RUNS = "runs.jsonl"
+_PLACES = "listing.places"  # The place of each line, and of the end: little-endian uint64.
+_PLACE = np.dtype("<u8")
+_PART = [field.name for field in dataclasses.fields(Slice)]
+
+Result = TypeVar("Result")
 
 
 def write_runs(runs: Iterable[SortedRun], work_dir: epath.Path) -> None:
     """Lists the sorted runs that shards are written from, for `read_runs`."""
-    by_split: dict[str, list[SortedRun]] = collections.defaultdict(list)
-    for run in runs:
-        by_split[run.split].append(run)
-    for split, members in by_split.items():
-        json_lines.write(_runs_file(split, work_dir), map(dataclasses.asdict, members))
+    json_lines.write(work_dir / RUNS, map(dataclasses.asdict, runs))
 
 
-def read_runs(split: str, work_dir: epath.Path) -> list[SortedRun]:
-    """The sorted runs of a split of the source, in order."""
-    return list(map(SortedRun.from_json, json_lines.read(_runs_file(split, work_dir))))
+def read_runs(work_dir: epath.Path) -> list[SortedRun]:
+    """The sorted runs that shards are written from."""
+    return list(map(SortedRun.from_json, json_lines.read(work_dir / RUNS)))
 
 
-def _runs_file(split: str, work_dir: epath.Path) -> epath.Path:
-    return work_dir / f"runs-{split}.jsonl"
-
-
-def write(tasks: Sequence[ReadTask], work_dir: epath.Path) -> list[ReadTask]:
+def write(tasks: Iterable[ReadTask], work_dir: epath.Path) -> range:
     """Writes the listing of some tasks.
 
     Args:
-      tasks: the tasks, with the names of their inputs.
+      tasks: the tasks, in the order of their numbers, from 0.
       work_dir: the work directory, which every worker can read.
 
     Returns:
-      The tasks without these names.
+      The numbers of the tasks, for `read`.
     """
-    listed: list[ReadTask] = []
-    place = 0
+    places = [0]
     with artifacts.atomic_write(work_dir / LISTING) as temporary, temporary.open("wb") as file:
         # TensorFlow creates a remote file only when something is written to it.
         file.write(b"")
         for task in tasks:
-            if not task.part.files and task.wanted_ids is None:
-                listed.append(task)
-                continue
+            part = {name: getattr(task.part, name) for name in _PART}
             wanted = None if task.wanted_ids is None else sorted(task.wanted_ids)
             # In ASCII: a file's name need not be valid UTF-8.
-            line = f"{json.dumps([task.part.files, wanted])}\n".encode()
+            line = f"{json.dumps([task.source, part, wanted])}\n".encode()
             file.write(line)
-            part = dataclasses.replace(task.part, files=())
-            listed.append(ReadTask(task.number, task.source, part, None, (place, len(line))))
-            place += len(line)
-    return listed
+            places.append(places[-1] + len(line))
+    with artifacts.atomic_write(work_dir / _PLACES) as temporary:
+        temporary.write_bytes(np.array(places, _PLACE).tobytes())
+    return range(len(places) - 1)
 
 
-def complete(task: ReadTask, work_dir: epath.Path) -> ReadTask:
-    """A task with the names of its inputs, from the listing.
+def read(number: int, work_dir: epath.Path) -> ReadTask:
+    """The task with a number, from the listing.
 
     Args:
-      task: the task that `write` returned.
+      number: one of the numbers that `write` returned.
       work_dir: the work directory.
     """
-    if task.listed is None:
-        return task
-    place, size = task.listed
+    with (work_dir / _PLACES).open("rb") as file:
+        file.seek(number * _PLACE.itemsize)
+        place, end = np.frombuffer(file.read(2 * _PLACE.itemsize), _PLACE).tolist()
     with (work_dir / LISTING).open("rb") as file:
         file.seek(place)
-        names, wanted = json.loads(file.read(size))
-    part = dataclasses.replace(task.part, files=tuple(names))
+        source, part, wanted = json.loads(file.read(end - place))
     wanted_ids = None if wanted is None else frozenset(wanted)
-    return ReadTask(task.number, task.source, part, wanted_ids)
+    return ReadTask(number, source, Slice(**{**part, "files": tuple(part["files"])}), wanted_ids)
+
+
+def with_task(
+    number: int, work_dir: epath.Path, function: Callable[..., Result], *arguments: Any
+) -> Result:
+    """Calls `function(task, *arguments)` with a task of the listing.
+
+    Args:
+      number: the number of the task.
+      work_dir: the work directory.
+      function: the function.
+      arguments: its other arguments.
+    """
+    return function(read(number, work_dir), *arguments)

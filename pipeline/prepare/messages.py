@@ -1,40 +1,38 @@
 """The tasks and the reports of prepare's workers: plain values that any runner can transport.
 
-Tasks are pickled. Reports are JSON values, which workers leave as files.
+Tasks are pickled; those of reading are in a file, see `pipeline.prepare.listing`. Reports are JSON
+values, which workers leave as files.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from components.base.manifest import OutputRecord
 from components.base.shapes import Shape
 from components.ingest.ledger import InputTally
-from components.ingest.rejection import Rejected
-from components.ingest.sorted_runs import SortedRun
+from components.ingest.sorted_runs import NUM_HASHES, SortedRun
 from components.ingest.statistics import Statistics
 from components.sources.source import Slice
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class ReadTask:
     """The task of reading one slice of a source.
 
     Attributes:
       number: number of the slice among all slices that are read.
       source: index of the slice's source.
-      part: the slice; without its files, if they are in the listing.
-      wanted_ids: ids of the inputs to read; None for all inputs of the slice, or if they are in the
-        listing.
-      listed: place and size, in bytes, of the task's line in the listing; None if the task has
-        none. See `pipeline.prepare.listing`.
+      part: the slice.
+      wanted_ids: ids of the inputs to read; None for all inputs of the slice.
     """
 
     number: int
     source: int
     part: Slice
     wanted_ids: frozenset[str] | None = None
-    listed: tuple[int, int] | None = None
 
     @property
     def max_inputs(self) -> int:
@@ -65,6 +63,11 @@ class ReadReport:
     runs: list[SortedRun]
     first_frames: int = 0
 
+    @property
+    def num_inputs(self) -> int:
+        """Number of inputs that were read."""
+        return self.inputs.total
+
     def as_json(self) -> dict[str, Any]:
         """The report as a JSON value."""
         return {
@@ -85,6 +88,25 @@ class ReadReport:
             [SortedRun.from_json(run) for run in value["runs"]],
             value["first_frames"],
         )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SliceSummary:
+    """What the driver keeps of the ReadReport of each slice.
+
+    Attributes:
+      number: number of the slice.
+      split: the source's split that the slice belongs to.
+      num_inputs: number of inputs that were read.
+      rejected: tally of the inputs that could not become examples.
+      runs: the sorted runs that hold the other inputs.
+    """
+
+    number: int
+    split: str
+    num_inputs: int
+    rejected: InputTally
+    runs: Sequence[SortedRun]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +131,93 @@ class MergeTask:
 
 
 @dataclasses.dataclass(frozen=True)
+class RangeTask:
+    """The task of comparing or counting the examples of one of several equal ranges of hashes.
+
+    Attributes:
+      number: number of the range.
+      ranges: number of ranges.
+    """
+
+    number: int
+    ranges: int
+
+    @property
+    def hash_range(self) -> tuple[int, int]:
+        """The first hash of the range, and its end; at most 2**64."""
+        low, high = (NUM_HASHES * n // self.ranges for n in (self.number, self.number + 1))
+        return low, high
+
+
+@dataclasses.dataclass(frozen=True)
+class RangeReport:
+    """What was found among the examples of a range.
+
+    Attributes:
+      number: number of the range.
+      kept: number of examples of each split that were not dropped.
+      rejected: tally of the dropped examples, by the source's split; a file lists them.
+      duplicates: number of images that occur more than once, by the splits that they occur in,
+        such as `train+test`; a file lists them.
+      first: up to three inputs with the same pixels; empty if there are none.
+      checksum: checksum of the file of keys, if the task wrote one.
+    """
+
+    number: int
+    kept: dict[str, int]
+    rejected: dict[str, InputTally]
+    duplicates: dict[str, int]
+    first: list[dict[str, str]]
+    checksum: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as a JSON value."""
+        rejected = {split: tally.as_json() for split, tally in self.rejected.items()}
+        return {**vars(self), "rejected": rejected}
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> "RangeReport":
+        """The report that `as_json` converted to a JSON value."""
+        rejected = {
+            split: InputTally.from_json(tally) for split, tally in value["rejected"].items()
+        }
+        return RangeReport(**{**value, "rejected": rejected})
+
+
+@dataclasses.dataclass(frozen=True)
+class CountReport:
+    """The number of examples of a range in the shards.
+
+    Attributes:
+      number: number of the range.
+      counts: for each split, the index of a shard, and the number of examples in it and in those
+        that follow it; all other shards have none.
+    """
+
+    number: int
+    counts: list[tuple[int, list[int]]]
+
+    @staticmethod
+    def of(number: int, counts: Sequence[np.ndarray]) -> "CountReport":
+        """The report of the number of examples in all shards of each split."""
+        present = []
+        for totals in counts:
+            (found,) = np.nonzero(totals)
+            first, end = (found[0], found[-1] + 1) if len(found) else (0, 0)
+            present.append((int(first), totals[first:end].tolist()))
+        return CountReport(number, present)
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as a JSON value."""
+        return vars(self)
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> "CountReport":
+        """The report that `as_json` converted to a JSON value."""
+        return CountReport(value["number"], [(first, rest) for first, rest in value["counts"]])
+
+
+@dataclasses.dataclass(frozen=True)
 class WriteTask:
     """The task of writing one shard: the examples of a split whose ids' hashes are in [low, high).
 
@@ -119,8 +228,6 @@ class WriteTask:
       low: the first hash of the range.
       high: the end of the range; at most 2**64.
       examples: number of examples in the shard.
-      dropped: rows of the sorted runs that are in the range but not in the shard, by the run's
-        file name. A file lists the runs themselves, see `pipeline.prepare.listing`.
     """
 
     split: str
@@ -129,24 +236,21 @@ class WriteTask:
     low: int
     high: int
     examples: int
-    dropped: Mapping[str, frozenset[int]]
 
 
 @dataclasses.dataclass(frozen=True)
 class QuarantineTask:
-    """The task of listing the inputs of one slice that are in no shard.
+    """The task of listing the inputs of one slice that cannot be in a shard.
 
     Attributes:
       number: number of the slice.
       split: the source's split that the slice belongs to.
       other_shapes: the slice's sorted runs of images that do not have the dataset's shape.
-      duplicates: the slice's examples that were dropped as duplicates.
     """
 
     number: int
     split: str
     other_shapes: list[SortedRun]
-    duplicates: list[Rejected]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,10 +260,12 @@ class ShardFormat:
     Attributes:
       shape: (height, width, channels) of every image in the dataset.
       num_classes: number of classes.
+      ranges: the number of ranges in which duplicates were searched for.
     """
 
     shape: Shape
     num_classes: int
+    ranges: int
 
 
 @dataclasses.dataclass(frozen=True)

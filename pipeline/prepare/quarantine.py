@@ -3,52 +3,48 @@
 The file has one JSON object per line with the fields of `components.ingest.rejection.Rejected`.
 """
 
-import collections
-import itertools
 from collections.abc import Iterator, Sequence
 
 from etils import epath
 
 from components.base import json_lines
 from components.base.shapes import Shape
-from pipeline.prepare import rejections
-from pipeline.prepare.messages import QuarantineReport, QuarantineTask, ReadReport
-from pipeline.prepare.shard_plan import ShardPlan
+from pipeline.prepare import deduplication, rejections
+from pipeline.prepare.messages import QuarantineReport, QuarantineTask, SliceSummary
 
 QUARANTINE = "quarantine/quarantine.jsonl"
 
 
-def tasks(
-    reports: Sequence[ReadReport], shard_plan: ShardPlan, shape: Shape
-) -> Iterator[QuarantineTask]:
-    """Yields one task for each slice with inputs that are in no shard.
+def tasks(reports: Sequence[SliceSummary], shape: Shape) -> Iterator[QuarantineTask]:
+    """Yields one task for each slice with inputs that cannot be in a shard.
 
     Args:
       reports: the reports of all slices.
-      shard_plan: the plan of the shards, with the duplicates to drop.
       shape: (height, width, channels) of every image in the dataset.
     """
-    duplicates = collections.defaultdict(list)
-    for number, item in shard_plan.rejected:
-        duplicates[number].append(item)
     for report in reports:
         other_shapes = [run for run in report.runs if run.shape != shape]
-        if other_shapes or duplicates[report.number] or report.rejected.total:
-            yield QuarantineTask(
-                report.number, report.split, other_shapes, duplicates[report.number]
-            )
+        if other_shapes or report.rejected.total:
+            yield QuarantineTask(report.number, report.split, other_shapes)
 
 
-def write(reports: Sequence[QuarantineReport], work_dir: epath.Path, directory: epath.Path) -> None:
-    """Joins the lists of the slices into one file in `directory`.
+def write(
+    reports: Sequence[QuarantineReport], ranges: int, work_dir: epath.Path, directory: epath.Path
+) -> None:
+    """Merges the lists of the slices and of the duplicates into one file in `directory`.
 
-    The lines are sorted, so that their order does not depend on how the source was cut into slices.
+    Args:
+      reports: the reports of the slices.
+      ranges: the number of ranges in which duplicates were searched for.
+      work_dir: the work directory.
+      directory: the directory to write to.
     """
-    paths = [rejections.quarantine_file(report.number, work_dir) for report in reports]
-    rows = itertools.chain.from_iterable(map(json_lines.read, paths))
+    lists = [rejections.quarantine_file(report.number, work_dir) for report in reports]
+    lists += deduplication.rejected_files(ranges, work_dir)
     (directory / QUARANTINE).parent.mkdir(exist_ok=True)
-    ordered = sorted(rows, key=lambda row: (row["split"], row["id"], row["reason"], row["detail"]))
-    json_lines.write(directory / QUARANTINE, ordered)
+    json_lines.write(
+        directory / QUARANTINE, json_lines.merged(lists, rejections.order, work_dir / "quarantine")
+    )
 
 
 def read_ids(directory: epath.Path) -> set[str]:

@@ -14,8 +14,8 @@ from components.sources.source import Slice, Source
 from pipeline.prepare import quarantine
 from pipeline.prepare.messages import ReadTask
 
-# The version of the files in the work directory, which earlier versions cannot go on with.
-_WORK_VERSION = 1
+# The version of the files in the work directory. Work of another version is not continued.
+_WORK_VERSION = 2
 # An id that `components.sources.source.example_id` made from a split and an index.
 _INDEX_ID = re.compile(r"([a-z]+)-(\d{8,})")
 

@@ -1,11 +1,11 @@
 """The lists of inputs that are in no shard: workers write one for each slice.
 
 A slice has a list of the inputs that were rejected when it was read, and one that also has those
-that are in no shard for another reason.
+whose images have another shape than the dataset.
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from etils import epath
@@ -34,8 +34,14 @@ def rejected_inputs(number: int, work_dir: epath.Path) -> Iterator[Rejected]:
         yield Rejected(**row)
 
 
+def order(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """The sort key of the rows of a quarantine."""
+    # By what an input is, so that the order does not depend on how the source was cut into slices.
+    return row["split"], row["id"], row["reason"], row["detail"]
+
+
 def write_quarantine(task: QuarantineTask, shape: Shape, work_dir: epath.Path) -> QuarantineReport:
-    """Lists the inputs of a slice that are in no shard, and writes a report.
+    """Lists the inputs of a slice that cannot be in a shard, sorted, and writes a report.
 
     Args:
       task: the slice.
@@ -46,13 +52,12 @@ def write_quarantine(task: QuarantineTask, shape: Shape, work_dir: epath.Path) -
     if done := reports.load(report_file, QuarantineReport.from_json):
         return done
     tally = InputTally()
-
-    def rows() -> Iterator[dict[str, Any]]:
-        for item in _quarantined_inputs(task, shape, work_dir):
-            tally.add(hash_ids([item.id]), [item.label], reason=item.reason)
-            yield dataclasses.asdict(item)
-
-    json_lines.write(quarantine_file(task.number, work_dir), rows(), durable=True)
+    rows = []
+    for item in _quarantined_inputs(task, shape, work_dir):
+        tally.add(hash_ids([item.id]), [item.label], reason=item.reason)
+        rows.append(dataclasses.asdict(item))
+    rows.sort(key=order)
+    json_lines.write(quarantine_file(task.number, work_dir), rows, durable=True)
     report = QuarantineReport(task.number, task.split, tally)
     reports.write(report_file, report.as_json())
     return report
@@ -67,11 +72,10 @@ def _quarantined_inputs(
         ids, labels = sorted_runs.id_and_label_columns(work_dir / run.file)
         for example_id, label in zip(ids, labels.tolist(), strict=True):
             yield Rejected(example_id, run.split, label, Reason.WRONG_SHAPE, detail)
-    yield from task.duplicates
 
 
 def quarantine_file(number: int, work_dir: epath.Path) -> epath.Path:
-    """The file that lists the inputs of a slice that are in no shard."""
+    """The file that lists the inputs of a slice that cannot be in a shard."""
     return work_dir / QUARANTINED / f"{number:06d}.jsonl"
 
 

@@ -1,12 +1,13 @@
 """The reports that prepare's workers leave as files: what says that a task is done."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from etils import epath
 
 from components.base import files, json_lines
+from components.sources import image_files
 
 Report = TypeVar("Report")
 
@@ -34,5 +35,14 @@ def load(path: epath.Path, from_json: Callable[[Any], Report]) -> Report | None:
 
 def load_all(directory: epath.Path, from_json: Callable[[Any], Report]) -> list[Report]:
     """The reports in a directory, in the order of their names, which runners do not affect."""
-    paths = files.list_matching(directory, "*.json")
-    return [from_json(json.loads(path.read_bytes())) for path in paths]
+    return list(load_each(directory, from_json))
+
+
+def load_each(directory: epath.Path, from_json: Callable[[Any], Report]) -> Iterator[Report]:
+    """Yields the reports of `load_all`, of which it holds only the names."""
+
+    def read(name: str) -> Report:
+        return from_json(json.loads((directory / name).read_bytes()))
+
+    names = files.names_matching(directory, "*.json")
+    yield from (image_files.read_ahead if files.is_remote(directory) else map)(read, names)

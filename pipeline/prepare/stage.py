@@ -2,19 +2,21 @@
 
 The stage is an external merge sort in Beam pipelines. The first one reads the source, slice by
 slice, and leaves its examples as sorted runs on disk. After it, the images' common shape is known.
-Very many runs are merged into fewer, level by level. Then the duplicates and the number of shards
-are known, and the last pipeline merges the runs into shards.
+Very many runs are merged into fewer, level by level. Then the keys of all examples are compared, to
+find duplicates and to count the examples of each shard. The last pipeline merges the runs into
+shards.
 
 If the stage is interrupted, the same command continues it: what a task has finished is not done
 again.
 """
 
-from collections import Counter
+import functools
 from collections.abc import Sequence
+from typing import Any
 
 from etils import epath
 
-from components.base import artifacts, console, files, json_lines
+from components.base import artifacts, console, files
 from components.base.errors import ConfigError, WorkError
 from components.base.manifest import published_config
 from components.data.dataset_counts import DatasetCounts
@@ -27,16 +29,17 @@ from pipeline.beam import handshake, worker_pool
 from pipeline.prepare import (
     completeness,
     counts,
+    deduplication,
     execution,
-    listing,
     quarantine,
     read_plan,
     shard_plan,
     sidecars,
     summary,
 )
+from pipeline.prepare.assignment import Assignment
 from pipeline.prepare.config import PrepareConfig
-from pipeline.prepare.messages import ReadReport, ShardFormat
+from pipeline.prepare.messages import ShardFormat, SliceSummary
 from pipeline.prepare.read_plan import ReadPlan
 from pipeline.prepare.shard_plan import ShardPlan
 from pipeline.prepare.summary import DUPLICATES
@@ -95,11 +98,11 @@ def prepare(
     console.say(f"prepare: reading {num_inputs} of {source.name}{again}")
     directory = plan.rebuild_directory if retry else plan.draft_directory
     work_dir = execution.work_directory(directory, reads.work_key(plan))
-    goes_on = work_dir.is_dir()
-    with plan.publish(resume=goes_on, overwrite=overwrite, rebuild=retry is not None) as draft:
-        if goes_on:
+    continues = work_dir.is_dir()
+    with plan.publish(resume=continues, overwrite=overwrite, rebuild=retry is not None) as draft:
+        if continues:
             console.say("prepare: continuing the work of an earlier run")
-        dataset_counts, counters, findings = _write_artifact(
+        dataset_counts, first_frames, findings = _write_artifact(
             draft,
             work_dir,
             config,
@@ -113,7 +116,7 @@ def prepare(
         draft.notes = notes
     dataset = PreparedDataset.open(output)
     if not for_model:
-        summary.print_summary(dataset, counters, findings)
+        summary.print_summary(dataset, first_frames=first_frames, findings=findings)
     return dataset
 
 
@@ -184,68 +187,74 @@ def _write_artifact(
     needs_splits: bool,
     outline: Sequence[str],
     beam_args: Sequence[str],
-) -> tuple[DatasetCounts, Counter[str], list[str]]:
+) -> tuple[DatasetCounts, int, list[str]]:
     """Writes the files of a prepared dataset to a draft.
 
     Returns:
-      The counts for the manifest, the sums of the workers' counters, and what is remarkable about
-      the pixels.
+      The counts for the manifest, the number of inputs with several frames, and what is remarkable
+      about the pixels.
     """
     directory = draft.path
     execution.open_work(work_dir)
     with execution.beam_options(reads, beam_args) as options:
-        read, counters = execution.read_slices(reads, work_dir, options)
+        read, inputs, first_frames = execution.read_slices(reads, work_dir, options)
         with execution.removed_after_user_errors(work_dir):
             shape = completeness.common_shape(source, read, work_dir)
         runs = [run for report in read for run in report.runs if run.shape == shape]
         runs = execution.merged(runs, work_dir, options)
-        listing.write_runs(runs, work_dir)
         with execution.removed_after_user_errors(work_dir):
-            shards = _plan_shards(config, source, read, runs, work_dir, needs_splits=needs_splits)
-        written, quarantined, write_counters = execution.write_shards(
-            [*shards.tasks, *quarantine.tasks(read, shards, shape)],
-            ShardFormat(shape, len(source.class_names)),
+            shards = _plan_shards(
+                *(config, source, read, runs, work_dir), needs_splits=needs_splits, options=options
+            )
+        written, set_aside = execution.write_shards(
+            [*shards.tasks, *quarantine.tasks(read, shape)],
+            ShardFormat(shape, len(source.class_names), shards.ranges),
             work_dir,
             directory,
             options,
         )
     with execution.removed_after_user_errors(work_dir):
-        quarantine.write(quarantined, work_dir, directory)
+        quarantine.write(set_aside, shards.ranges, work_dir, directory)
         dataset_counts = counts.add_up(
             source,
-            read=read,
+            inputs=inputs,
             written=written,
-            quarantined=quarantined,
+            quarantined=[
+                *((report.split, report.quarantined) for report in set_aside),
+                *shards.rejected.items(),
+            ],
             image_shape=shape,
             duplicates=shards.duplicates,
             rest=source.fingerprint_without(quarantine.read_ids(directory)),
             outline=outline,
         )
-    json_lines.write(directory / DUPLICATES, shards.duplicates)
+    deduplication.write_groups(directory / DUPLICATES, shards.ranges, work_dir)
     findings = sidecars.write_sidecars(directory, source.name, dataset_counts, written)
     draft.outputs = {report.file: report.output for report in written}
     execution.close_work(work_dir)
-    return dataset_counts, counters + write_counters, findings
+    return dataset_counts, first_frames, findings
 
 
 def _plan_shards(
     config: PrepareConfig,
     source: Source,
-    reports: Sequence[ReadReport],
+    slices: Sequence[SliceSummary],
     runs: Sequence[SortedRun],
     work_dir: epath.Path,
     *,
     needs_splits: bool,
+    options: dict[str, Any],
 ) -> ShardPlan:
     """Plans the shards.
 
     Args:
       config: the settings.
       source: the source.
-      reports: the reports of all slices.
+      slices: what was read of all slices.
       runs: the sorted runs of images of the dataset's shape.
       work_dir: the work directory.
       needs_splits: whether every split needs images.
+      options: the options of `execution.beam_options`.
 
     Raises:
       WorkError: a split would be missing, or there are duplicates and `config` forbids them.
@@ -255,22 +264,21 @@ def _plan_shards(
     shards = shard_plan.plan_shards(
         runs,
         work_dir,
-        assignment=shard_plan.Assignment(validation_fraction, config.shard_bytes),
+        assignment=Assignment(validation_fraction, config.shard_bytes),
         drop_duplicates=config.duplicates == "drop",
         dataset=source.name,
+        run_ranges=functools.partial(execution.compare, options=options),
     )
-    if shards.duplicates and config.duplicates == "error":
-        first = " = ".join(
-            f"{image['id']} ({image['split']})" for image in shards.duplicates[0][:3]
-        )
+    if shards.first and config.duplicates == "error":
+        first = " = ".join(f"{image['id']} ({image['split']})" for image in shards.first)
         raise WorkError(
-            f"{source.name} has {len(shards.duplicates):,} images more than once; the first is "
+            f"{source.name} has {shards.duplicates.images:,} images more than once; the first is "
             f"{first}; use --duplicates keep to list them all, or drop to keep one of each"
         )
     if needs_splits:
         completeness.check_splits(
             source,
-            reports,
+            slices,
             shards,
             shape=runs[0].shape,
             validation_fraction=validation_fraction,

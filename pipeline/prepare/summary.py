@@ -1,5 +1,6 @@
 """The messages at the end of the prepare stage."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -8,42 +9,39 @@ from components.data import class_names
 from components.data.prepared_dataset import PreparedDataset, description
 from components.ingest.rejection import Reason
 from pipeline.prepare.quarantine import QUARANTINE
-from pipeline.prepare.workers import FIRST_FRAMES
 
 DUPLICATES = "duplicates.jsonl"
 _MAX_CLASSES = 4  # in a message
-_QUARANTINED = "quarantined_"  # Prefix of the counters.
 
 
 def print_summary(
-    dataset: PreparedDataset, counters: Counter[str], findings: Sequence[str] = ()
+    dataset: PreparedDataset, *, first_frames: int = 0, findings: Sequence[str] = ()
 ) -> None:
     """Prints what was done, and warnings about the data.
 
     Args:
       dataset: the dataset that was published.
-      counters: the workers' counters: `read`, `first_frames`, `kept`, `bytes` and
-        `quarantined_REASON`.
+      first_frames: number of inputs with several frames, of which the first one was read.
       findings: what is remarkable about the pixels.
     """
-    reasons = {
-        name.removeprefix(_QUARANTINED): count
-        for name, count in sorted(counters.items())
-        if name.startswith(_QUARANTINED)
-    }
+    counts = dataset.counts
+    reasons: Counter[str] = Counter()
+    for split in counts.ledger.values():
+        reasons.update(split["reasons"])
     quarantined = ""
     if reasons:
-        listed = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
-        quarantined = f", quarantined {sum(reasons.values()):,} ({listed})"
+        listed = ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
+        quarantined = f", quarantined {reasons.total():,} ({listed})"
+    megabytes = counts.kept * math.prod(counts.image_shape) / 1e6
     console.say(
-        f"prepare: read {console.counted(counters['read'], 'input')}, kept {counters['kept']:,} "
-        f"({counters['bytes'] / 1e6:,.1f} MB of pixels){quarantined}"
+        f"prepare: read {console.counted(counts.inputs, 'input')}, kept {counts.kept:,} "
+        f"({megabytes:,.1f} MB of pixels){quarantined}"
     )
     console.say(f"prepare: {description(dataset)}")
     _warn_of_quarantine(dataset)
     _warn_of_empty_classes(dataset)
     _warn_of_leaks(dataset)
-    _warn_of_frames(counters[FIRST_FRAMES])
+    _warn_of_frames(first_frames)
     _warn_of_alike_classes(dataset)
     for finding in findings:
         console.warn(finding)

@@ -30,7 +30,7 @@ from components.ingest.run_file import new_run, open_run
 from components.ingest.sorted_runs import SortedRun
 from components.ingest.statistics import Statistics
 from components.sources.source import FirstFrames, Source
-from pipeline.prepare import listing, rejections, reports
+from pipeline.prepare import deduplication, dropped_rows, listing, rejections, reports
 from pipeline.prepare.messages import (
     MergeTask,
     QuarantineTask,
@@ -70,7 +70,6 @@ def read_slice(task: ReadTask, sources: Sequence[Source], work_dir: epath.Path) 
     done = reports.load(report_file, ReadReport.from_json)
     if done and _are_whole(done.runs, work_dir):
         return _count_read(done)
-    task = listing.complete(task, work_dir)
     split = task.part.split
     report = ReadReport(task.number, split, InputTally(), InputTally(), [])
     rejected: list[Rejected] = []
@@ -131,7 +130,7 @@ def _are_whole(runs: Sequence[SortedRun], work_dir: epath.Path) -> bool:
 
 def _count_read(report: ReadReport) -> dict[str, int]:
     frames = {FIRST_FRAMES: report.first_frames} if report.first_frames else {}
-    return {"read": report.inputs.total, **frames}
+    return {"read": report.num_inputs, **frames}
 
 
 def _wanted(
@@ -187,11 +186,12 @@ def write(
       directory: directory to write shards to.
 
     Returns:
-      The counters `kept` and `bytes` of a shard; a counter `quarantined_REASON` for each reason.
+      Counters, which an engine may show: `kept` and `bytes` of a shard; none of a part of the
+      quarantine.
     """
     if isinstance(task, QuarantineTask):
-        quarantined = rejections.write_quarantine(task, form.shape, work_dir).quarantined
-        return {f"quarantined_{reason}": n for reason, n in quarantined.by_reason.items()}
+        rejections.write_quarantine(task, form.shape, work_dir)
+        return {}
     report = write_shard(task, form, work_dir, directory)
     return {"kept": report.kept.total, "bytes": report.pixel_bytes}
 
@@ -211,8 +211,11 @@ def write_shard(
     step = max(1, _ENCODED_BYTES // math.prod(form.shape))
     digest = hashlib.sha256()
     size = 0
-    runs = listing.read_runs(task.source_split, work_dir)
-    parts = sorted_runs.merged(runs, work_dir, (task.low, task.high), dropped=task.dropped)
+    hash_range = (task.low, task.high)
+    runs = [run for run in listing.read_runs(work_dir) if run.split == task.source_split]
+    dropped_files = deduplication.dropped_files(form.ranges, work_dir)
+    dropped = dropped_rows.by_file(hash_range, dropped_files, work_dir)
+    parts = sorted_runs.merged(runs, work_dir, hash_range, dropped=dropped)
     with artifacts.atomic_write(path) as temporary, temporary.open("wb") as file:
         for part in parts:
             examples = part.examples

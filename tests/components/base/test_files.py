@@ -246,6 +246,16 @@ def test_only_the_pattern_of_the_name_has_wildcards(bracketed, pattern, names):
     assert [path.name for path in files.expand_pattern(f"{bracketed}/{pattern}")] == names
 
 
+@pytest.mark.parametrize("is_remote", [False, True])
+def test_names_match_as_their_paths_do(is_remote, tmp_path, monkeypatch):
+    for name in ("b.json", "a.json", "a.json.tmp", "[a].json"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(files, "is_remote", lambda _: is_remote)
+    names = files.names_matching(epath.Path(tmp_path), "*.json")
+    assert names == ["[a].json", "a.json", "b.json"]
+    assert files.names_matching(epath.Path(tmp_path), "[a]*") == ["[a].json"]
+
+
 def test_a_directory_that_does_not_exist_has_no_entries(tmp_path):
     assert files.list_matching(epath.Path(tmp_path / "none"), "*") == []
     assert files.expand_pattern(f"{tmp_path}/none*/*") == []

@@ -64,3 +64,15 @@ def test_a_pipe_is_not_read(tmp_path):
     os.mkfifo(tmp_path / "file")
     with pytest.raises(WorkError, match="is a pipe"):
         next(json_lines.read(epath.Path(tmp_path / "file")))
+
+
+@pytest.mark.parametrize("max_merged", [1000, 7, 2])
+def test_sorted_files_are_merged_in_order(max_merged, tmp_path, monkeypatch):
+    monkeypatch.setattr(json_lines, "_MAX_MERGED", max_merged)
+    paths = [epath.Path(tmp_path / f"{number}") for number in range(20)]
+    values = [{"n": (7 * n) % 101, "text": "ä"} for n in range(100)]
+    for number, path in enumerate(paths):
+        json_lines.write(path, sorted(values[number::20], key=lambda value: value["n"]))
+    merged = json_lines.merged(paths, lambda value: value["n"], epath.Path(tmp_path / "scratch"))
+    assert list(merged) == sorted(values, key=lambda value: value["n"])
+    assert list(json_lines.merged([], lambda value: value, epath.Path(tmp_path))) == []

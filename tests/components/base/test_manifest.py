@@ -5,7 +5,7 @@ import re
 import pytest
 from etils import epath
 
-from components.base import files
+from components.base import files, manifest
 from components.base.artifacts import ArtifactPlan
 from components.base.errors import ConfigError, UserError, WorkError
 from components.base.manifest import (
@@ -18,6 +18,7 @@ from components.base.manifest import (
     describe_outputs,
     differences,
     fingerprint,
+    fingerprint_of_all,
     identity,
     is_plain_name,
     load_artifact,
@@ -296,3 +297,10 @@ def test_fingerprints_ignore_the_order_of_keys():
     assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
     assert fingerprint([1, 2]) != fingerprint([2, 1])
     assert len(fingerprint(None)) == 64
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 6, 7])
+def test_the_fingerprint_of_a_list_does_not_need_all_values_at_once(count, monkeypatch):
+    values = [("ä/\udcff.png", number, {"b": 0.5, "a": [number]}) for number in range(count)]
+    monkeypatch.setattr(manifest, "_FINGERPRINTED", 3)
+    assert fingerprint_of_all(iter(values)) == fingerprint(values)

@@ -9,7 +9,7 @@ from components.data.examples import ExampleBatch
 from components.ingest import sorted_runs
 from components.ingest.run_file import new_run, open_run
 from components.ingest.sorted_runs import NUM_HASHES
-from tests.components.ingest.runs import read_run
+from tests.components.ingest.runs import digests_of, read_run
 from tests.components.ingest.test_sorted_runs import (
     SHAPE,
     assert_contains,
@@ -116,9 +116,9 @@ def test_a_run_that_is_written_in_parts_reads_back(size, path):
     again = read_run(path, SHAPE, 0, NUM_HASHES)
     assert_contains(again, hashes, examples)
     np.testing.assert_array_equal(again.digests, content.digests)
+    np.testing.assert_array_equal(digests_of(path), content.digests)
     with open_run(path) as run:
         assert [example_id for _, ids in run.blocks() for example_id in ids] == examples.ids
-        np.testing.assert_array_equal(run.keys()["digest"], content.digests)
 
 
 def test_nothing_is_left_of_a_run_whose_writing_fails(path):
@@ -166,6 +166,27 @@ def test_the_images_of_a_run_are_read_once_however_it_is_divided(num_parts, path
 def test_the_keys_are_read_without_the_images(path):
     write(path, random_examples(3000, shape=(64, 64, 1)))
     before = bytes_read()
-    sorted_runs.hash_column(path)
+    digests_of(path)
     sorted_runs.id_and_label_columns(path)
     assert bytes_read() - before < 2 * 3000 * 100
+
+
+def test_the_keys_of_any_partition_are_those_of_the_examples(path):
+    hashes, examples = write(path, random_examples(3000))
+    content = read_run(path, SHAPE, 0, NUM_HASHES)
+    inner = [int(hashes[row]) + step for row in (7, 1023, 1024, 2500) for step in (0, 1)]
+    rows, found, ids = [], [], []
+    with open_run(path) as run:
+        for bounds in itertools.pairwise([0, *inner, NUM_HASHES]):
+            for first, keys, joined in run.read_keys(*bounds):
+                rows += range(first, first + len(keys))
+                found.append(keys)
+                ends = [0, *keys["id_end"].tolist()]
+                assert ends[-1] == len(joined)
+                ids += [joined[start:end].decode() for start, end in itertools.pairwise(ends)]
+    keys = np.concatenate(found)
+    assert rows == list(range(3000))
+    assert ids == examples.ids
+    np.testing.assert_array_equal(keys["hash"], hashes)
+    np.testing.assert_array_equal(keys["digest"], content.digests)
+    np.testing.assert_array_equal(keys["label"], examples.labels)

@@ -7,7 +7,7 @@ from components.data.examples import ExampleBatch, hash_ids
 from components.ingest import sorted_runs
 from components.ingest.run_file import RunRange
 from components.ingest.sorted_runs import NUM_HASHES, SortedRun
-from tests.components.ingest.runs import read_run
+from tests.components.ingest.runs import digests_of, read_run
 
 SHAPE = (16, 16, 1)
 
@@ -55,11 +55,9 @@ def test_a_run_reads_back_in_order(size, shape, path):
     assert_contains(content, hashes, examples)
     assert (content.hashes.dtype, content.examples.images.dtype) == (np.uint64, np.uint8)
     assert content.examples.labels.dtype == np.int64
-    np.testing.assert_array_equal(sorted_runs.hash_column(path), hashes)
     ids, labels = sorted_runs.id_and_label_columns(path)
     assert ids == examples.ids
     np.testing.assert_array_equal(labels, examples.labels)
-    assert sorted_runs.digest_column(path).shape == (size, 2)
 
 
 @pytest.mark.parametrize("value", [0, 2**63 - 1, 2**63, NUM_HASHES - 1])
@@ -110,7 +108,7 @@ def test_a_run_is_replaced_atomically_without_leftovers(tmp_path):
 
 def test_what_was_read_does_not_change_with_the_file(path):
     hashes, examples = write(path, random_examples(50))
-    content, digests = read_run(path, SHAPE, 0, NUM_HASHES), sorted_runs.digest_column(path)
+    content, digests = read_run(path, SHAPE, 0, NUM_HASHES), digests_of(path)
     expected = digests.copy()
     # Overwritten in place: memory mapped to the file would change.
     path.write_bytes(bytes(path.stat().st_size))
@@ -143,7 +141,7 @@ def test_digests_are_equal_exactly_for_equal_pixels(path):
     _, examples = write(
         path, ExampleBatch([f"{n}" for n in range(18)], pixels, np.zeros(18, np.int64))
     )
-    digests = [tuple(row) for row in sorted_runs.digest_column(path).tolist()]
+    digests = [tuple(row) for row in digests_of(path).tolist()]
     contents = [image.tobytes() for image in examples.images]
     for one, other in itertools.combinations(range(18), 2):
         assert (digests[one] == digests[other]) == (contents[one] == contents[other])
@@ -156,8 +154,8 @@ def test_digests_do_not_depend_on_the_run(tmp_path):
     content = read_run(tmp_path / "all", SHAPE, 0, NUM_HASHES)
     row = content.examples.ids.index(examples.ids[7])
     np.testing.assert_array_equal(
-        sorted_runs.digest_column(tmp_path / "one")[0],
-        sorted_runs.digest_column(tmp_path / "all")[row],
+        digests_of(tmp_path / "one")[0],
+        digests_of(tmp_path / "all")[row],
     )
 
 

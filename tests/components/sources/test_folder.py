@@ -9,7 +9,7 @@ import pytest
 from etils import epath
 from PIL import Image
 
-from components.base.errors import ConfigError
+from components.base.errors import ConfigError, WorkError
 from components.data.examples import ExampleBatch
 from components.ingest.conversion import Conversion
 from components.ingest.decode import MAX_ENCODED_BYTES
@@ -345,6 +345,19 @@ def test_files_that_are_not_images_are_rejected_with_a_reason(broken):
     assert details["zero.png"] == "not a regular file"
     assert details["vanished.png"] == "No such file or directory"
     assert details["huge.png"] == f"{(128 << 20) + 1} bytes; the limit is {128 << 20}"
+
+
+def test_a_folder_that_a_worker_does_not_see_is_an_error(tmp_path):
+    write(tmp_path / "pets", ["a/1.png", "a/2.png"])
+    source = source_of(tmp_path / "pets")
+    (part,) = source.slices()
+    (tmp_path / "pets").rename(tmp_path / "elsewhere")
+    with pytest.raises(WorkError) as caught:
+        source.read(part)
+    assert str(caught.value) == (
+        f"none of the 2 files of a slice of {tmp_path}/pets is on the machine that reads it; give "
+        "all workers the folder under this path, and run the same command again"
+    )
 
 
 def test_unusual_names_stay_distinct_and_on_one_line(tmp_path):

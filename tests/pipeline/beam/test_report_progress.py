@@ -70,6 +70,29 @@ def test_every_report_is_counted_once(tmp_path, terminal):
     assert "reading 100%" in terminal.close()[-1]
 
 
+def test_listing_takes_a_small_part_of_the_time_however_many_reports_there_are():
+    assert report_progress.pause(0.3, 0.001) == 0.3
+    for listing in (0.1, 1.0, 60.0):
+        assert listing / (listing + report_progress.pause(0.3, listing)) <= 0.0501
+
+
+def test_remote_reports_are_read_ahead(tmp_path, monkeypatch):
+    monkeypatch.setattr(report_progress.files, "is_remote", lambda _: True)
+    both = threading.Barrier(2)
+
+    def count(path) -> dict[str, int]:
+        both.wait(60)  # Fails unless two reports are read at the same time.
+        return {"images": 10}
+
+    for number in range(4):
+        report(tmp_path, f"{number:06d}", images=10)
+    log = io.StringIO()
+    work = Work("reading", "images", 40, count, lambda sums: f"read {sums['images']}")
+    with contextlib.redirect_stderr(log), report_progress.shown(work, tmp_path, "*.json"):
+        pass
+    assert log.getvalue() == "read 40\n"
+
+
 def test_a_failure_ends_the_bar_where_it_is(tmp_path, terminal):
     threads = threading.active_count()
     report(tmp_path, "000000", images=4)

@@ -1,5 +1,8 @@
 import os
 import signal
+import threading
+import weakref
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import apache_beam as beam
 import pytest
@@ -39,15 +42,81 @@ def test_without_tasks_there_are_no_counters():
     assert run_tasks([], write_number) == {}
 
 
+@pytest.mark.parametrize("beam_args", BEAM_ARGS, ids=["default", "threads", "portable"])
+def test_very_many_tasks_are_joined_to_few_elements(beam_args, tmp_path, monkeypatch):
+    monkeypatch.setattr(launch, "_MAX_ELEMENTS", 3)
+    counted = run_tasks(range(1, 101), write_number, tmp_path, 3, beam_args=beam_args)
+    assert counted == {"tasks": 100, "sum": 3 * 5050, "odd": 50}
+    assert sorted(int(path.name) for path in tmp_path.iterdir()) == list(range(1, 101))
+
+
+def test_the_message_of_very_many_tasks_does_not_grow(monkeypatch):
+    sizes = []
+    monkeypatch.setattr(
+        launch, "_run", lambda p, *_, **__: sizes.append(p.to_runner_api().ByteSize())
+    )
+    monkeypatch.setattr(launch, "counters", lambda *_: {})
+    for count in (100_000, 1_000_000):
+        run_tasks(range(count), write_number)
+    assert sizes[0] < sizes[1] < min(1.1 * sizes[0], 1_000_000)
+
+
+@pytest.fixture
+def few_running(monkeypatch) -> int:
+    monkeypatch.setattr(transforms, "_MAX_RUNNING", 4)
+    return 4
+
+
+def test_no_more_tasks_are_submitted_than_a_machine_needs(few_running):
+    """Without a bound, a bundle of 500,000 tasks would hold a gigabyte."""
+    submitted: list[Future] = []
+    may_end = threading.Event()
+
+    class Recorder:
+        def submit(self, function, *arguments):
+            assert sum(not future.done() for future in submitted) < few_running
+            future = executor.submit(lambda: may_end.wait() and {"tasks": 1})
+            submitted.append(future)
+            if len(submitted) == few_running:
+                may_end.set()
+            return future
+
+    with ThreadPoolExecutor(1) as executor:
+        run = transforms.RunTasks(write_number, task_runner=Recorder())
+        run.start_bundle()
+        run.process(range(2))
+        run.process(range(100))
+        run.finish_bundle()
+    assert len(submitted) == 102
+    assert all(future.done() for future in submitted)
+
+
+def test_the_results_of_tasks_are_not_held(tmp_path):
+    alive: weakref.WeakSet[Future] = weakref.WeakSet()
+
+    class Recorder(InThisProcess):
+        def submit(self, function, *arguments):
+            assert len(alive) <= 1
+            future = super().submit(function, *arguments)
+            alive.add(future)
+            return future
+
+    run = transforms.RunTasks(write_number, tmp_path, 1, task_runner=Recorder())
+    run.start_bundle()
+    run.process(range(50))
+    run.finish_bundle()
+    assert len(list(tmp_path.iterdir())) == 50
+
+
 def test_counters_of_other_transforms_are_ignored(tmp_path):
     def count_elsewhere(number):
         beam.metrics.Metrics.counter("elsewhere", "tasks").inc()
         return number
 
     with launch.pipeline([]) as p:
-        tasks = p | beam.Create([1, 2]) | beam.Map(count_elsewhere)
+        tasks = p | beam.Create([[1], [2]]) | beam.Map(count_elsewhere)
         _ = tasks | beam.ParDo(
-            transforms.RunTask(write_number, tmp_path, 1, task_runner=InThisProcess())
+            transforms.RunTasks(write_number, tmp_path, 1, task_runner=InThisProcess())
         )
     assert launch.counters(p, transforms.COUNTERS) == {"tasks": 2, "sum": 3, "odd": 1}
     assert launch.counters(p, "elsewhere") == {"tasks": 2}
@@ -65,6 +134,12 @@ def test_tasks_run_in_the_worker_pool(tmp_path, monkeypatch):
         monkeypatch.setattr(sorted_runs, "write", fail)
         counted = run_tasks(tasks, workers.read_slice, [source], tmp_path, task_runner=pool)
         assert counted == {"read": 70}
+        # Importing Beam would take each worker a second.
+        imported = [
+            pool.submit(eval, f"{name!r} in __import__('sys').modules").result()
+            for name in (workers.__name__, "apache_beam")
+        ]
+        assert imported == [True, False]
     assert len(list((tmp_path / workers.READ).iterdir())) == 2
 
 
@@ -100,7 +175,7 @@ def test_a_worker_changes_to_the_directory_of_the_launcher_if_it_has_it(tmp_path
     launcher.mkdir()
     worker.mkdir()
     monkeypatch.chdir(launcher)
-    task = transforms.RunTask(write_number, task_runner=InThisProcess())
+    task = transforms.RunTasks(write_number, task_runner=InThisProcess())
     os.chdir(worker)
     task.setup()
     assert os.getcwd() == str(launcher)

@@ -1,3 +1,4 @@
+import platform
 import traceback
 
 import pytest
@@ -19,7 +20,7 @@ def sent(error: Exception) -> Exception:
     "passed_on",
     [
         lambda error: error,
-        lambda error: type(error)(f"{error} [while running 'ParDo(RunTask)']"),
+        lambda error: type(error)(f"{error} [while running 'ParDo(RunTasks)']"),
         lambda error: RuntimeError(f"Traceback:\n  File x\nCrossingError: {error}\n\nmore"),
     ],
     ids=["unchanged", "with_more_text", "as_a_traceback"],
@@ -35,8 +36,8 @@ def test_a_user_error_arrives_in_whatever_form_the_runner_passes_it_on(kind, tex
     [
         "[user-error:notbase64:user-error]",
         "[user-error:",
-        "[user-error:WyJhIl0=:user-error]",  # valid Base64 of JSON, but not a type and a message
-        "[user-error:WyJPdGhlciIsICJ4Il0=:user-error]",  # an unknown type
+        "[user-error:WyJhIl0=:user-error]",  # valid Base64 of JSON, but not of three texts
+        "[user-error:WyJPdGhlciIsICJ4IiwgInkiXQ==:user-error]",  # an unknown type
     ],
 )
 def test_marks_in_a_message_are_not_mistaken_for_a_user_error(text):
@@ -52,6 +53,18 @@ def test_a_subclass_arrives_as_the_nearest_known_type():
         pass
 
     assert type(user_errors.decode(sent(SpecialError("x")))) is ConfigError
+
+
+def test_the_message_names_another_machine(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(platform, "node", lambda: "worker-7")
+        error = sent(WorkError("no such file"))
+    assert str(user_errors.decode(error)) == "no such file (on the worker worker-7)"
+
+
+def test_a_very_long_message_is_shortened():
+    received = str(user_errors.decode(sent(WorkError("x" * 1_000_000))))
+    assert received == "x" * 10_000 + "…"
 
 
 def test_the_cause_of_a_user_error_is_not_sent():

@@ -1,8 +1,10 @@
+import operator
 import os
 import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
@@ -65,6 +67,36 @@ def test_a_pool_can_end_before_its_workers_have_started():
 def test_an_error_in_a_worker_is_raised():
     with worker_pool.workers(2) as pool, pytest.raises(ValueError, match="invalid literal"):
         pool.submit(int, "x").result()
+
+
+class LeavesFiles:
+    """An object that counts how often it is pickled; unpickling it creates a file."""
+
+    def __init__(self, directory):
+        self.directory = str(directory)
+        self.pickled = 0
+
+    def __reduce__(self):
+        self.pickled += 1
+        return tempfile.mkstemp, (None, None, self.directory)
+
+
+def test_shared_arguments_are_pickled_once_and_unpickled_once_by_each_worker(tmp_path):
+    argument = LeavesFiles(tmp_path)
+    shared = worker_pool.Shared((argument, 7))
+    assert shared.values == (argument, 7)
+    with worker_pool.workers(2) as pool:
+        values = [pool.submit(operator.attrgetter("values"), shared) for _ in range(20)]
+        assert {each.result(timeout=60)[1] for each in values} == {7}
+    assert argument.pickled == 1
+    assert 1 <= len(list(tmp_path.iterdir())) <= 2
+
+
+def test_other_shared_arguments_replace_the_first():
+    with worker_pool.workers(1) as pool:
+        for value in ("a", "b", "a"):
+            shared = worker_pool.Shared([value])
+            assert pool.submit(operator.attrgetter("values"), shared).result() == [value]
 
 
 def test_only_the_main_process_receives_signals():

@@ -2,20 +2,25 @@
 
 import dataclasses
 import json
-from collections.abc import Collection, Iterator, Mapping
+import shutil
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from etils import epath
 
+from components.base import json_lines
 from components.base.manifest import Input
 from components.data.examples import ExampleBatch, hash_ids
 from components.ingest.ledger import InputTally
 from components.ingest.rejection import Reason, Rejected
+from components.ingest.sorted_runs import NUM_HASHES, SortedRun
 from components.sources.source import Slice
-from pipeline.prepare import execution, workers
+from pipeline.prepare import deduplication, dropped_rows, execution, shard_plan, workers
+from pipeline.prepare.assignment import Assignment
 from pipeline.prepare.messages import ReadReport, ReadTask
+from pipeline.prepare.shard_plan import ShardPlan
 
 SHAPE = (6, 5, 1)
 IMAGE_BYTES = 30
@@ -110,3 +115,45 @@ def load_reports(directory: Path, report_class) -> list:
         report_class.from_json(json.loads(path.read_text()))
         for path in sorted(directory.glob("*.json"))
     ]
+
+
+def plan_runs(
+    runs: Sequence[SortedRun],
+    directory: Path,
+    *,
+    fraction: float = 0.0,
+    shard_bytes: int = 1 << 20,
+    drop_duplicates: bool = False,
+) -> ShardPlan:
+    """Plans the shards of runs, whatever earlier plans have left in the directory."""
+    for name in (deduplication.IDS, deduplication.PIXELS, deduplication.COUNTS):
+        shutil.rmtree(directory / name, ignore_errors=True)
+    return shard_plan.plan_shards(
+        runs,
+        epath.Path(directory),
+        assignment=Assignment(fraction, shard_bytes),
+        drop_duplicates=drop_duplicates,
+        dataset="cats",
+    )
+
+
+def rejected_examples(plan: ShardPlan, directory: Path) -> list[Rejected]:
+    """The examples that a plan leaves out, from the lists of the workers."""
+    paths = deduplication.rejected_files(plan.ranges, epath.Path(directory))
+    return [Rejected(**row) for path in paths for row in json_lines.read(path)]
+
+
+def listed_duplicates(plan: ShardPlan, directory: Path) -> list[list[dict[str, str]]]:
+    """The groups of examples with the same pixels, as they are published."""
+    path = epath.Path(directory) / "duplicates.jsonl"
+    deduplication.write_groups(path, plan.ranges, epath.Path(directory))
+    return list(json_lines.read(path))
+
+
+def dropped_by_file(
+    plan: ShardPlan, directory: Path, hash_range: tuple[int, int] = (0, NUM_HASHES)
+) -> dict[str, frozenset[int]]:
+    """The rows of the runs that are in no shard, as the writers of shards read them."""
+    work_dir = epath.Path(directory)
+    paths = deduplication.dropped_files(plan.ranges, work_dir)
+    return dropped_rows.by_file(hash_range, paths, work_dir)

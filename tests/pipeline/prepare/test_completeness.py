@@ -4,7 +4,13 @@ import pytest
 from components.base.errors import WorkError
 from components.ingest.rejection import Reason, Rejected
 from pipeline.prepare import completeness, shard_plan
-from tests.pipeline.prepare.listed_source import SHAPE, ListedSource, examples, read_all
+from tests.pipeline.prepare.listed_source import (
+    SHAPE,
+    ListedSource,
+    examples,
+    plan_runs,
+    read_all,
+)
 
 
 def check_shape(items, directory) -> None:
@@ -43,12 +49,11 @@ def test_half_of_the_images_are_a_dataset(tmp_path):
 def check_splits(items, directory, *, validation_fraction=0.0, drop_duplicates=False) -> None:
     source = ListedSource(items)
     reports = read_all(source, directory)
-    shards = shard_plan.plan_shards(
+    shards = plan_runs(
         [run for report in reports for run in report.runs if run.shape == SHAPE],
         directory,
-        assignment=shard_plan.Assignment(validation_fraction, 1 << 20),
+        fraction=validation_fraction,
         drop_duplicates=drop_duplicates,
-        dataset="cats",
     )
     completeness.check_splits(
         source,

@@ -10,17 +10,13 @@ from components.data.dataset_counts import DatasetCounts, DuplicateCounts, Shard
 from components.ingest.rejection import Reason, Rejected
 from components.ingest.statistics import Statistics
 from pipeline.prepare import counts
-from pipeline.prepare.messages import QuarantineReport, ReadReport, WriteReport
+from pipeline.prepare.messages import WriteReport
 from tests.pipeline.prepare.listed_source import SHAPE, ListedSource, examples, tally_of
 
 BAD = Rejected("bad", "train", 2, Reason.EMPTY, "no bytes")
 TRAIN = examples(9)
 TEST = examples(3, split="test")
 SOURCE = ListedSource({"train": [*TRAIN, BAD], "test": TEST})
-
-
-def read_report(split: str, items) -> ReadReport:
-    return ReadReport(0, split, tally_of(items), tally_of([]), [])
 
 
 def shard(split: str, source_split: str, number: int, items) -> WriteReport:
@@ -37,24 +33,19 @@ def shard(split: str, source_split: str, number: int, items) -> WriteReport:
     )
 
 
-READ = [read_report("train", [*TRAIN[:4], BAD]), read_report("train", TRAIN[4:])]
-READ.append(read_report("test", TEST))
+INPUTS = {"train": tally_of([*TRAIN, BAD]), "test": tally_of(TEST)}
 WRITTEN = [
     shard("test", "test", 0, TEST),
     shard("train", "train", 0, TRAIN[3:5]),
     shard("train", "train", 1, TRAIN[5:]),
     shard("validation", "train", 0, TRAIN[:3]),
 ]
-QUARANTINED = [QuarantineReport(0, "train", tally_of([BAD], BAD.reason))]
-DUPLICATES = [
-    [{"id": "a", "split": "test"}, {"id": "b", "split": "train"}],
-    [{"id": "c", "split": "train"}, {"id": "d", "split": "train"}],
-    [{"id": "e", "split": "train"}, {"id": "f", "split": "train"}],
-]
+QUARANTINED = [("train", tally_of([BAD], BAD.reason))]
+DUPLICATES = DuplicateCounts(images=3, by_splits={"train": 2, "train+test": 1})
 
 
 def count(**changes) -> DatasetCounts:
-    arguments = {"read": READ, "written": WRITTEN, "quarantined": QUARANTINED} | changes
+    arguments = {"inputs": INPUTS, "written": WRITTEN, "quarantined": QUARANTINED} | changes
     return counts.add_up(
         SOURCE,
         **arguments,
@@ -82,6 +73,7 @@ def test_the_reports_are_added_up_by_split_and_shard():
     }
     assert result.ledger["train"]["reasons"] == {"empty": 1}
     assert (result.image_shape, result.rest) == (SHAPE, "digest")
+    assert result.duplicates == DUPLICATES
     assert result.outline == ["  train: 10 files"]
 
 
@@ -90,15 +82,9 @@ def test_counts_are_restored_from_the_manifest():
     assert json_types.parse(DatasetCounts, result.as_json()) == result
 
 
-def test_duplicates_are_counted_by_their_splits():
-    result = counts.count_duplicates(DUPLICATES)
-    assert result == DuplicateCounts(images=3, by_splits={"train": 2, "train+test": 1})
-    assert counts.count_duplicates([]) == DuplicateCounts(images=0, by_splits={})
-
-
 def test_a_source_with_other_inputs_than_it_declares_is_an_error():
     with pytest.raises(WorkError, match="cats declares 10 inputs in train, but 5 were read"):
-        count(read=[READ[0], READ[2]])
+        count(inputs=INPUTS | {"train": tally_of(TRAIN[:5])})
 
 
 def test_a_lost_input_is_an_error():

@@ -8,8 +8,9 @@ from etils import epath
 from components.data.examples import ExampleBatch, hash_ids
 from components.ingest import sorted_runs
 from components.ingest.sorted_runs import MAX_MERGED, NUM_HASHES, SortedRun
-from pipeline.prepare import execution, listing, merge_plan, workers
+from pipeline.prepare import execution, merge_plan, workers
 from pipeline.prepare.messages import ShardFormat, WriteTask
+from tests.pipeline.prepare.listed_source import plan_runs
 
 RUN = SortedRun("000000-000", 0, "train", (6, 5, 1), 10)
 
@@ -96,9 +97,8 @@ def test_a_shard_reads_at_most_twice_its_size_however_many_runs_there_are(count,
     assert len(runs) == {10: 10, 100: 100, 1000: 250}[count]
     num_shards = max(1, count * ROWS // NUM_SHARD_ROWS)
     low, high = (NUM_HASHES * n // num_shards for n in (num_shards // 2, num_shards // 2 + 1))
-    task = WriteTask("train", "train", "shard", low, high, 0, {})
-    listing.write_runs(runs, work_dir)
-    form = ShardFormat(SHAPE, 1)
+    task = WriteTask("train", "train", "shard", low, high, 0)
+    form = ShardFormat(SHAPE, 1, plan_runs(runs, work_dir).ranges)
     # Modules that the first shard imports are not part of the second one's bytes.
     first = dataclasses.replace(task, file="first", high=low + (high - low) // 20)
     workers.write_shard(first, form, work_dir, work_dir)

@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import json
 import pickle
 
@@ -7,13 +8,16 @@ import pytest
 
 from components.base.manifest import OutputRecord
 from components.ingest.rejection import Reason, Rejected
-from components.ingest.sorted_runs import SortedRun
+from components.ingest.sorted_runs import NUM_HASHES, SortedRun
 from components.ingest.statistics import Statistics
 from components.sources.source import Slice
 from pipeline.prepare.messages import (
+    CountReport,
     MergeTask,
     QuarantineReport,
     QuarantineTask,
+    RangeReport,
+    RangeTask,
     ReadReport,
     ReadTask,
     ShardFormat,
@@ -35,11 +39,12 @@ def through_json(report):
     "task",
     [
         ReadTask(0, 0, Slice("train", "listed", 0, 5), frozenset({"a"})),
-        ReadTask(0, 0, Slice("train", "listed", 0, 5), None, (10, 20)),
+        ReadTask(0, 0, Slice("train", "folder", 0, 1, ("folder/a",))),
         MergeTask(1, (RUN,)),
-        WriteTask("train", "train", "shard", 0, 2**64, 4, {RUN.file: frozenset({1})}),
-        QuarantineTask(0, "train", [RUN], [BAD]),
-        ShardFormat((6, 5, 1), num_classes=3),
+        WriteTask("train", "train", "shard", 0, 2**64, 4),
+        QuarantineTask(0, "train", [RUN]),
+        RangeTask(3, 7),
+        ShardFormat((6, 5, 1), num_classes=3, ranges=1),
     ],
     ids=lambda task: type(task).__name__,
 )
@@ -72,6 +77,11 @@ def test_merged_runs_hold_all_rows_and_keep_their_order():
     [
         ReadReport(7, "test", tally_of([*examples(4), BAD]), tally_of([BAD], BAD.reason), [RUN], 2),
         QuarantineReport(7, "test", tally_of([BAD], BAD.reason)),
+        RangeReport(
+            *(7, {"train": 5}, {"test": tally_of([BAD], BAD.reason)}, {"train+test": 1}),
+            [{"id": "a", "split": "train"}, {"id": "b", "split": "test"}],
+        ),
+        CountReport(7, [(3, [1, 0, 2]), (0, [])]),
     ],
     ids=lambda report: type(report).__name__,
 )
@@ -101,3 +111,15 @@ def test_the_size_of_a_shard_is_that_of_its_pixels():
     assert (
         WriteReport("train", "train", "shard", tally_of([]), statistics, OUTPUT).pixel_bytes == 180
     )
+
+
+@pytest.mark.parametrize("ranges", [1, 3, 1024])
+def test_ranges_cover_all_hashes(ranges):
+    found = [RangeTask(number, ranges).hash_range for number in range(ranges)]
+    assert (found[0][0], found[-1][1]) == (0, NUM_HASHES)
+    assert all(one[1] == other[0] for one, other in itertools.pairwise(found))
+
+
+def test_a_count_report_holds_only_the_shards_with_examples():
+    counts = [np.array([0, 0, 4, 0, 1, 0]), np.zeros(3, np.int64), np.array([2])]
+    assert CountReport.of(1, counts) == CountReport(1, [(2, [4, 0, 1]), (0, []), (0, [2])])

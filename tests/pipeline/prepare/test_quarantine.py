@@ -5,16 +5,17 @@ from components.ingest.rejection import Reason, Rejected
 from components.ingest.sorted_runs import SortedRun
 from pipeline.prepare import quarantine, rejections
 from pipeline.prepare.messages import QuarantineReport, QuarantineTask, ReadReport
-from pipeline.prepare.shard_plan import ShardPlan
 from tests.pipeline.prepare.listed_source import (
     SHAPE,
+    ListedSource,
     create_work_directory,
     examples,
+    plan_runs,
+    read_all,
     tally_of,
 )
 
 BAD = Rejected("bad", "train", None, Reason.EMPTY, "no bytes")
-DUPLICATE = Rejected("a", "train", 0, Reason.DUPLICATE_KEY, "another input has the id a")
 
 
 def report(number: int, *shapes, rejected=()) -> ReadReport:
@@ -30,11 +31,9 @@ def test_only_slices_with_inputs_in_quarantine_have_a_task():
         report(2, SHAPE, rejected=[BAD]),
         report(3, SHAPE),
     ]
-    plan = ShardPlan(tasks=[], rejected=[(3, DUPLICATE)], duplicates=[])
-    assert list(quarantine.tasks(reports, plan, SHAPE)) == [
-        QuarantineTask(1, "train", [reports[1].runs[1]], []),
-        QuarantineTask(2, "train", [], []),
-        QuarantineTask(3, "train", [], [DUPLICATE]),
+    assert list(quarantine.tasks(reports, SHAPE)) == [
+        QuarantineTask(1, "train", [reports[1].runs[1]]),
+        QuarantineTask(2, "train", []),
     ]
 
 
@@ -49,9 +48,10 @@ def test_the_list_is_sorted_whatever_the_slices_are(tmp_path):
         create_work_directory(tmp_path / name)
         reports = []
         for number, part in enumerate(lists):
-            json_lines.write(rejections.quarantine_file(number, tmp_path / name), part)
+            ordered = sorted(part, key=rejections.order)
+            json_lines.write(rejections.quarantine_file(number, tmp_path / name), ordered)
             reports.append(QuarantineReport(number, "train", tally_of([])))
-        quarantine.write(reports, tmp_path / name, tmp_path / name)
+        quarantine.write(reports, 0, tmp_path / name, tmp_path / name)
         contents.append((tmp_path / name / quarantine.QUARANTINE).read_text())
         assert quarantine.read_ids(tmp_path / name) == {"a", "b", "c"}
     assert contents[0] == contents[1]
@@ -64,6 +64,16 @@ def test_the_list_is_sorted_whatever_the_slices_are(tmp_path):
 
 
 def test_without_quarantined_inputs_the_list_is_empty(tmp_path):
-    quarantine.write([], tmp_path, tmp_path)
+    quarantine.write([], 0, tmp_path, tmp_path)
     assert (tmp_path / quarantine.QUARANTINE).read_bytes() == b""
     assert quarantine.read_ids(tmp_path) == set()
+
+
+def test_dropped_duplicates_are_listed(tmp_path):
+    items = [*examples(20), ("copy", *examples(1)[0][1:])]
+    (report,) = read_all(ListedSource({"train": items}), tmp_path)
+    plan = plan_runs(report.runs, tmp_path, drop_duplicates=True)
+    quarantine.write([], plan.ranges, tmp_path, tmp_path)
+    (listed,) = json_lines.read(tmp_path / quarantine.QUARANTINE)
+    assert listed["id"] == "train-00000000"
+    assert listed["detail"] == "the same pixels as copy"

@@ -6,15 +6,21 @@ import numpy as np
 import pytest
 
 from components.base.arithmetic import ceil_div
+from components.data.dataset_counts import DuplicateCounts
 from components.data.examples import ExampleBatch, hash_ids
 from components.ingest import sorted_runs
-from components.ingest.duplicates import Duplicate
 from components.ingest.ledger import InputTally
 from components.ingest.rejection import Reason
 from components.ingest.sorted_runs import NUM_HASHES, SortedRun
 from pipeline.prepare.messages import ReadReport
-from pipeline.prepare.shard_plan import Assignment, ShardPlan, common_shape, plan_shards
+from pipeline.prepare.shard_plan import ShardPlan, common_shape
 from tests.components.ingest.runs import read_run
+from tests.pipeline.prepare.listed_source import (
+    dropped_by_file,
+    listed_duplicates,
+    plan_runs,
+    rejected_examples,
+)
 
 SHAPE = (4, 5, 1)
 IMAGE_BYTES = 20
@@ -34,27 +40,16 @@ def write_run(
     return run
 
 
-def plan_runs(
-    runs, directory, *, fraction=0.0, shard_bytes=1 << 20, drop_duplicates=False
-) -> ShardPlan:
-    return plan_shards(
-        runs,
-        directory,
-        assignment=Assignment(fraction, shard_bytes),
-        drop_duplicates=drop_duplicates,
-        dataset="cats",
-    )
-
-
 def ids_by_shard(plan: ShardPlan, runs, directory) -> dict[str, list[str]]:
     """The ids in each shard, by its file name, found without the workers."""
     shards = {}
     for task in plan.tasks:
         ids = shards.setdefault(task.file, [])
+        dropped_rows = dropped_by_file(plan, directory, (task.low, task.high))
         for run in runs:
             if run.split == task.source_split:
                 rows = read_run(directory / run.file, SHAPE, 0, NUM_HASHES)
-                dropped = task.dropped.get(run.file, frozenset())
+                dropped = dropped_rows.get(run.file, frozenset())
                 ids += [
                     example_id
                     for row, example_id in enumerate(rows.examples.ids)
@@ -87,29 +82,6 @@ def test_the_common_shape_does_not_depend_on_the_order_of_reports(counts, expect
     for order in itertools.permutations(counts):
         assert common_shape([report(*order)]) == expected
         assert common_shape([report(count) for count in order]) == expected
-
-
-def test_only_train_is_divided():
-    assignment = Assignment(0.25, 1)
-    assert assignment.ranges("test") == {"test": (0, NUM_HASHES)}
-    assert assignment.ranges("validation") == {"validation": (0, NUM_HASHES)}
-    assert assignment.ranges("train") == {
-        "train": (NUM_HASHES // 4, NUM_HASHES),
-        "validation": (0, NUM_HASHES // 4),
-    }
-    assert Assignment(0.0, 1).ranges("train") == {"train": (0, NUM_HASHES)}
-
-
-@pytest.mark.parametrize("fraction", [0.0, 1e-30, 0.1, 0.5, 0.999])
-def test_ranges_cover_all_hashes_and_determine_the_split(fraction):
-    assignment = Assignment(fraction, 1)
-    ranges = sorted(assignment.ranges("train").values())
-    assert (ranges[0][0], ranges[-1][1]) == (0, NUM_HASHES)
-    assert all(one[1] == other[0] for one, other in itertools.pairwise(ranges))
-    run = SortedRun("", 0, "train", SHAPE, 1)
-    for split, (low, high) in assignment.ranges("train").items():
-        for value in (low, (low + high) // 2, high - 1):
-            assert assignment.split_of(Duplicate(run, 0, "", (0, 0), value, 0)) == split
 
 
 def test_the_validation_split_has_the_requested_size(tmp_path):
@@ -192,13 +164,15 @@ def test_the_plan_does_not_depend_on_the_slices(tmp_path):
             for number, (start, stop) in enumerate(itertools.pairwise(cuts))
         ]
         plan = plan_runs(runs, tmp_path, fraction=0.3, shard_bytes=1000, drop_duplicates=True)
-        rejected = sorted((item.id, item.reason, item.detail) for _, item in plan.rejected)
+        rejected = sorted(
+            (item.id, item.reason, item.detail) for item in rejected_examples(plan, tmp_path)
+        )
         shards = {name: sorted(ids) for name, ids in ids_by_shard(plan, runs, tmp_path).items()}
-        # Only the rows in the runs differ.
-        tasks = [dataclasses.replace(task, dropped={}) for task in plan.tasks]
-        plans.append((tasks, rejected, plan.duplicates, shards))
+        # The runs have labels of their own.
+        plan = dataclasses.replace(plan, rejected={})
+        plans.append((plan, rejected, listed_duplicates(plan, tmp_path), shards))
     assert plans[0] == plans[1] == plans[2]
-    assert len(plans[0][0]) > 2
+    assert len(plans[0][0].tasks) > 2
 
 
 def leaking(directory: Path) -> list[SortedRun]:
@@ -213,7 +187,7 @@ def leaking(directory: Path) -> list[SortedRun]:
 def test_a_duplicate_is_kept_in_test_before_validation_before_train(tmp_path):
     runs = leaking(tmp_path)
     plan = plan_runs(runs, tmp_path, drop_duplicates=True)
-    assert plan.duplicates == [
+    assert listed_duplicates(plan, tmp_path) == [
         [
             {"id": "f", "split": "test"},
             {"id": "a", "split": "validation"},
@@ -222,55 +196,54 @@ def test_a_duplicate_is_kept_in_test_before_validation_before_train(tmp_path):
         [{"id": "y", "split": "test"}, {"id": "z", "split": "test"}],
         [{"id": "d", "split": "validation"}, {"id": "b", "split": "train"}],
     ]
-    assert {(item.id, item.split, item.reason, item.detail) for _, item in plan.rejected} == {
+    rejected = rejected_examples(plan, tmp_path)
+    assert {(item.id, item.split, item.reason, item.detail) for item in rejected} == {
         ("a", "validation", Reason.DUPLICATE_CONTENT, "the same pixels as f"),
         ("e", "train", Reason.DUPLICATE_CONTENT, "the same pixels as f"),
         ("z", "test", Reason.DUPLICATE_CONTENT, "the same pixels as y"),
         ("b", "train", Reason.DUPLICATE_CONTENT, "the same pixels as d"),
     }
-    assert {item.id: number for number, item in plan.rejected} == {"a": 1, "e": 0, "z": 2, "b": 0}
+    assert plan.duplicates == DuplicateCounts(
+        images=3, by_splits={"test": 1, "train+validation": 1, "train+validation+test": 1}
+    )
+    assert [image["id"] for image in plan.first] == ["f", "a", "e"]
+    assert {split: tally.total for split, tally in plan.rejected.items()} == {
+        "train": 2,
+        "validation": 1,
+        "test": 1,
+    }
     shards = ids_by_shard(plan, runs, tmp_path)
     assert sorted(itertools.chain(*shards.values())) == ["d", "f", "x", "y"]
-
-
-def test_a_task_carries_the_dropped_rows_of_its_shard(tmp_path):
-    runs = [
-        write_run(tmp_path, names(200), number=0, pixels=[n % 150 for n in range(200)]),
-        write_run(tmp_path, names(50, "test"), number=1, split="test", pixels=range(150, 200)),
-    ]
-    plan = plan_runs(runs, tmp_path, shard_bytes=1000, drop_duplicates=True)
-    hashes = sorted_runs.hash_column(tmp_path / runs[0].file)
-    dropped = []
-    for task in plan.tasks:
-        for file, rows in task.dropped.items():
-            assert file == runs[0].file
-            assert all(task.low <= int(hashes[row]) < task.high for row in rows)
-            dropped += rows
-    assert len(plan.tasks) == 4
-    assert len(dropped) == len(set(dropped)) == len(plan.rejected) == 50
 
 
 def test_a_dropped_duplicate_keeps_its_own_label(tmp_path):
     runs = [write_run(tmp_path, ["a", "b", "c"], pixels=[9, 9, 9])]
     plan = plan_runs(runs, tmp_path, drop_duplicates=True)
-    assert sorted((item.id, item.label) for _, item in plan.rejected) == [("b", 1), ("c", 2)]
+    rejected = rejected_examples(plan, tmp_path)
+    assert sorted((item.id, item.label) for item in rejected) == [("b", 1), ("c", 2)]
 
 
 def test_duplicates_are_listed_even_if_they_are_kept(tmp_path):
     runs = leaking(tmp_path)
     plan = plan_runs(runs, tmp_path)
-    assert plan.duplicates == plan_runs(runs, tmp_path, drop_duplicates=True).duplicates
-    assert plan.rejected == []
-    assert [task.dropped for task in plan.tasks] == [{}] * len(plan.tasks)
+    listed = listed_duplicates(plan, tmp_path)
+    assert plan.rejected == {}
+    assert rejected_examples(plan, tmp_path) == []
+    assert dropped_by_file(plan, tmp_path) == {}
     assert sum(task.examples for task in plan.tasks) == 8
+    dropping = plan_runs(runs, tmp_path, drop_duplicates=True)
+    assert listed_duplicates(dropping, tmp_path) == listed
+    assert dropping.duplicates == plan.duplicates
 
 
 def test_a_duplicate_from_train_may_be_in_validation(tmp_path):
     low, high = np.uint64(0), np.uint64(NUM_HASHES - 1)
     runs = [write_run(tmp_path, ["a", "b"], pixels=[1, 1], hashes=np.array([high, low]))]
     plan = plan_runs(runs, tmp_path, fraction=0.5, drop_duplicates=True)
-    assert plan.duplicates == [[{"id": "b", "split": "validation"}, {"id": "a", "split": "train"}]]
-    ((_, rejected),) = plan.rejected
+    assert listed_duplicates(plan, tmp_path) == [
+        [{"id": "b", "split": "validation"}, {"id": "a", "split": "train"}]
+    ]
+    (rejected,) = rejected_examples(plan, tmp_path)
     assert (rejected.id, rejected.split) == ("a", "train")
     assert [(task.split, task.examples) for task in plan.tasks] == [("validation", 1)]
 
@@ -283,17 +256,18 @@ def test_one_of_several_inputs_with_the_same_id_is_kept(drop_duplicates, tmp_pat
         write_run(tmp_path, ["b"], number=2, split="test", pixels=[7]),
     ]
     plan = plan_runs(runs, tmp_path, drop_duplicates=drop_duplicates)
-    assert sorted((item.id, item.split, item.reason) for _, item in plan.rejected) == [
+    rejected = rejected_examples(plan, tmp_path)
+    assert sorted((item.id, item.split, item.reason) for item in rejected) == [
         ("a", "train", Reason.DUPLICATE_KEY),
         ("a", "train", Reason.DUPLICATE_KEY),
         ("b", "train", Reason.DUPLICATE_KEY),
     ]
-    assert {item.detail for _, item in plan.rejected} == {
+    assert {item.detail for item in rejected} == {
         "another input has the id a",
         "another input has the id b",
     }
     # Two of the inputs have the same pixels, but only one of these two is kept.
-    assert plan.duplicates == []
+    assert plan.duplicates.images == 0
     shards = ids_by_shard(plan, runs, tmp_path)
     assert sorted(itertools.chain(*shards.values())) == ["a", "b", "c"]
 
@@ -305,8 +279,9 @@ def test_an_input_dropped_for_its_id_is_not_a_duplicate_of_others(tmp_path):
         write_run(tmp_path, ["a"], number=1, split="test", pixels=[2]),
     ]
     plan = plan_runs(runs, tmp_path, drop_duplicates=True)
-    assert [(item.id, item.reason) for _, item in plan.rejected] == [("a", Reason.DUPLICATE_KEY)]
-    assert plan.duplicates == []
+    (rejected,) = rejected_examples(plan, tmp_path)
+    assert (rejected.id, rejected.reason) == ("a", Reason.DUPLICATE_KEY)
+    assert plan.duplicates.images == 0
     shards = ids_by_shard(plan, runs, tmp_path)
     assert sorted(itertools.chain(*shards.values())) == ["a", "b"]
 

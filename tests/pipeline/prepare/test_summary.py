@@ -1,5 +1,4 @@
 import dataclasses
-from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +12,7 @@ from pipeline.prepare import summary
 def printed(example_set, capsys):
     """Prints the summary of a dataset with changed counts; returns the lines."""
 
-    def print_summary(*, policy: str = "keep", counters=None, **changes) -> list[str]:
+    def print_summary(*, policy: str = "keep", first_frames: int = 0, **changes) -> list[str]:
         manifest = SimpleNamespace(config={"duplicates": policy})
         dataset = dataclasses.replace(
             example_set,
@@ -21,22 +20,25 @@ def printed(example_set, capsys):
             counts=dataclasses.replace(example_set.counts, **changes),
             artifact=SimpleNamespace(manifest=manifest),
         )
-        summary.print_summary(dataset, Counter(counters))
+        summary.print_summary(dataset, first_frames=first_frames)
         return capsys.readouterr().err.splitlines()
 
     return print_summary
 
 
-def test_the_counters_and_the_dataset_are_printed(printed):
-    lines = printed(counters={"read": 7000, "kept": 7000, "bytes": 5_488_000})
+def test_the_counts_and_the_dataset_are_printed(printed):
+    lines = printed(inputs=7000, kept=7000, image_shape=(28, 28, 1))
     assert lines[0] == "prepare: read 7,000 inputs, kept 7,000 (5.5 MB of pixels)"
     assert lines[1].startswith("prepare: synthetic_garments: ")
     assert len(lines) == 2
 
 
 def test_the_reasons_of_the_quarantine_are_printed(printed):
-    counters = {"read": 9, "kept": 5, "quarantined_wrong_shape": 3, "quarantined_empty": 1}
-    assert printed(counters=counters)[0] == (
+    ledger = {
+        "train": {"reasons": {"wrong_shape": 2}, "classes": {}},
+        "test": {"reasons": {"wrong_shape": 1, "empty": 1}, "classes": {}},
+    }
+    assert printed(inputs=9, kept=5, ledger=ledger)[0] == (
         "prepare: read 9 inputs, kept 5 (0.0 MB of pixels), quarantined 4 (1 empty, 3 wrong_shape)"
     )
 
@@ -76,14 +78,14 @@ def test_a_leak_between_splits_is_a_warning_unless_duplicates_were_dropped(print
 
 
 def test_files_with_several_frames_are_a_warning(printed):
-    assert printed(counters={"first_frames": 3})[2] == (
+    assert printed(first_frames=3)[2] == (
         "warning: 3 inputs with several frames (animated PNG or WebP, or MPO), of which only the "
         "first one was read; to use the others, save them as separate files"
     )
 
 
 def test_findings_are_warnings(example_set, capsys):
-    summary.print_summary(example_set, Counter(), ["all images are black", "and small"])
+    summary.print_summary(example_set, findings=["all images are black", "and small"])
     lines = capsys.readouterr().err.splitlines()
     assert lines[-2:] == ["warning: all images are black", "warning: and small"]
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from etils import epath
 
 from components.base.errors import WorkError
 from components.base.manifest import OutputRecord
@@ -18,7 +17,7 @@ from components.ingest.rejection import Reason, Rejected
 from components.ingest.sorted_runs import NUM_HASHES, SortedRun
 from components.ingest.statistics import Statistics
 from components.sources.source import FirstFrames, Slice
-from pipeline.prepare import listing, rejections, shard_plan, workers
+from pipeline.prepare import rejections, workers
 from pipeline.prepare.messages import (
     MergeTask,
     QuarantineReport,
@@ -35,11 +34,12 @@ from tests.pipeline.prepare.listed_source import (
     create_work_directory,
     examples,
     load_reports,
+    plan_runs,
     read_all,
     tally_of,
 )
 
-FORM = ShardFormat(SHAPE, num_classes=3)
+FORM = ShardFormat(SHAPE, num_classes=3, ranges=1)
 
 
 def runs_of(reports: list[ReadReport]) -> tuple[SortedRun, ...]:
@@ -48,8 +48,8 @@ def runs_of(reports: list[ReadReport]) -> tuple[SortedRun, ...]:
 
 def shard_task(runs: Sequence[SortedRun], directory: Path, **fields) -> WriteTask:
     """The task of writing all examples of train to one shard."""
-    listing.write_runs(runs, epath.Path(directory))
-    task = WriteTask("train", "train", "shard", 0, NUM_HASHES, 60, {})
+    plan_runs(runs, directory)
+    task = WriteTask("train", "train", "shard", 0, NUM_HASHES, 60)
     return dataclasses.replace(task, **fields)
 
 
@@ -57,15 +57,8 @@ def write_shards(
     reports: list[ReadReport], directory: Path, *, shard_bytes: int = 2000, **settings
 ) -> dict[str, bytes]:
     """Plans and writes the shards; returns their bytes by name."""
-    assignment = shard_plan.Assignment(settings.get("fraction", 0.2), shard_bytes)
-    plan = shard_plan.plan_shards(
-        runs_of(reports),
-        directory,
-        assignment=assignment,
-        drop_duplicates=settings.get("drop_duplicates", False),
-        dataset="cats",
-    )
-    listing.write_runs(runs_of(reports), epath.Path(directory))
+    settings = {"fraction": 0.2, **settings}
+    plan = plan_runs(runs_of(reports), directory, shard_bytes=shard_bytes, **settings)
     (directory / "out").mkdir()
     for task in plan.tasks:
         workers.write(task, FORM, directory, directory / "out")
@@ -135,16 +128,9 @@ def test_a_retried_task_writes_the_same_bytes(tmp_path, monkeypatch):
     bad = Rejected("bad", "train", None, Reason.EMPTY, "no bytes")
     source = ListedSource({"train": [*examples(150), *wide, bad]}, per_slice=200)
     reports = read_all(source, tmp_path)
-    plan = shard_plan.plan_shards(
-        runs_of(reports),
-        tmp_path,
-        assignment=shard_plan.Assignment(0.0, 1000),
-        drop_duplicates=False,
-        dataset="cats",
-    )
+    plan = plan_runs(runs_of(reports), tmp_path, shard_bytes=1000)
     others = [run for report in reports for run in report.runs if run.shape != SHAPE]
-    tasks = [*plan.tasks, QuarantineTask(0, "train", others, [])]
-    listing.write_runs(runs_of(reports), epath.Path(tmp_path))
+    tasks = [*plan.tasks, QuarantineTask(0, "train", others)]
     snapshots = []
     for _ in range(2):
         for report in tmp_path.rglob("*.json"):
@@ -171,7 +157,7 @@ def test_a_task_whose_report_exists_returns_at_once(tmp_path):
     again = workers.read_slice(ReadTask(0, 0, source.slices()[0]), [source], tmp_path)
     assert again == {"read": 61}
     task = shard_task(runs_of([report]), tmp_path)
-    quarantine = QuarantineTask(0, "train", [], [])
+    quarantine = QuarantineTask(0, "train", [])
     counts = [workers.write(each, FORM, tmp_path, tmp_path) for each in (task, quarantine)]
     # Without its run, nothing could be written again.
     (tmp_path / report.runs[0].file).unlink()
@@ -251,8 +237,8 @@ def test_tasks_return_counters(tmp_path):
     runs = runs_of(load_reports(tmp_path / workers.READ, ReadReport))
     task = shard_task(runs, tmp_path)
     assert workers.write(task, FORM, tmp_path, tmp_path) == {"kept": 60, "bytes": 60 * 30}
-    quarantine = QuarantineTask(1, "train", [], [])
-    assert workers.write(quarantine, FORM, tmp_path, tmp_path) == {"quarantined_empty": 2}
+    quarantine = QuarantineTask(1, "train", [])
+    assert workers.write(quarantine, FORM, tmp_path, tmp_path) == {}
 
 
 def test_the_report_of_a_slice_accounts_for_every_input(tmp_path):
@@ -319,14 +305,16 @@ def test_the_report_of_a_shard_describes_its_examples(tmp_path):
 
 
 def test_dropped_rows_are_in_no_shard(tmp_path):
-    reports = read_all(ListedSource({"train": examples(50)}), tmp_path)
-    (run,) = reports[0].runs
-    ids, _ = sorted_runs.id_and_label_columns(tmp_path / run.file)
-    dropped = {run.file: frozenset({0, 9, 49})}
-    task = shard_task([run], tmp_path, dropped=dropped)
+    items = examples(50)
+    copies = [(f"a-copy-{n}", items[n][1], 0) for n in (0, 9, 49)]
+    (report,) = read_all(ListedSource({"train": [*items, *copies]}), tmp_path)
+    ids, _ = sorted_runs.id_and_label_columns(tmp_path / report.runs[0].file)
+    task = shard_task(report.runs, tmp_path)
+    plan_runs(report.runs, tmp_path, drop_duplicates=True)
     workers.write_shard(task, FORM, tmp_path, tmp_path)
     batch = ExampleBatch.concatenate(codec.read_batches(tmp_path / "shard", SHAPE))
-    assert batch.ids == [example_id for row, example_id in enumerate(ids) if row not in (0, 9, 49)]
+    dropped = {f"train-{n:08d}" for n in (0, 9, 49)}
+    assert batch.ids == [example_id for example_id in ids if example_id not in dropped]
 
 
 def test_every_input_is_in_a_shard_or_in_quarantine(tmp_path):
@@ -337,27 +325,21 @@ def test_every_input_is_in_a_shard_or_in_quarantine(tmp_path):
     order = np.random.default_rng(0).permutation(len(items))
     source = ListedSource({"train": [items[n] for n in order]}, per_slice=13, per_batch=4)
     reports = read_all(source, tmp_path)
-    plan = shard_plan.plan_shards(
-        runs_of(reports),
-        tmp_path,
-        assignment=shard_plan.Assignment(0.1, 500),
-        drop_duplicates=True,
-        dataset="cats",
+    plan = plan_runs(
+        runs_of(reports), tmp_path, fraction=0.1, shard_bytes=500, drop_duplicates=True
     )
-    listing.write_runs(runs_of(reports), epath.Path(tmp_path))
     for task in plan.tasks:
         workers.write(task, FORM, tmp_path, tmp_path)
     for report in reports:
         others = [run for run in report.runs if run.shape != SHAPE]
-        dropped = [item for number, item in plan.rejected if number == report.number]
-        quarantine = QuarantineTask(report.number, "train", others, dropped)
+        quarantine = QuarantineTask(report.number, "train", others)
         workers.write(quarantine, FORM, tmp_path, tmp_path)
     kept = sum(
         (r.kept for r in load_reports(tmp_path / workers.WRITTEN, WriteReport)), InputTally()
     )
     quarantined = sum(
         (r.quarantined for r in load_reports(tmp_path / rejections.QUARANTINED, QuarantineReport)),
-        InputTally(),
+        plan.rejected["train"],
     )
     assert (kept.total, quarantined.total) == (90, 20)
     assert quarantined.by_reason == {"wrong_shape": 9, "empty": 5, "duplicate_content": 6}

@@ -22,7 +22,7 @@ Reports = dict[str, tuple[int, int]]
 
 
 def start(root: Path, output: Path) -> subprocess.Popen:
-    arguments = ("--dataset", root, "--output", output, "--shard_bytes", SHARD_BYTES)
+    arguments = ("prepare", "--dataset", root, "--output", output, "--shard_bytes", SHARD_BYTES)
     return subprocess.Popen(
         [sys.executable, "-m", "tests.small_prepare", *map(str, (MAX_MERGED, *arguments))],
         cwd=ROOT,
@@ -70,10 +70,10 @@ def stop_in(phase: str, root: Path, output: Path, stop: Callable[[subprocess.Pop
     return process.returncode, text, {name: reports(output, name) for name in PHASES}
 
 
-PHASES = ("read", "merged", "written")
+PHASES = ("read", "merged", "ids", "pixels", "written")
 
 
-def test_prepare_goes_on_after_it_is_killed_in_each_phase(tmp_path):
+def test_prepare_continues_after_it_is_killed_in_each_phase(tmp_path):
     root, output = tree(tmp_path / "pets"), tmp_path / "examples"
 
     def kill_worker(process: subprocess.Popen) -> None:
@@ -85,13 +85,15 @@ def test_prepare_goes_on_after_it_is_killed_in_each_phase(tmp_path):
     code, text, second = stop_in("merged", root, output, subprocess.Popen.terminate)
     assert (code, text.count("Traceback")) == (Stopped.exit_code, 0)
     assert "prepare: continuing the work of an earlier run" in text
-    code, _, third = stop_in("written", root, output, subprocess.Popen.kill)
+    code, _, third = stop_in("pixels", root, output, subprocess.Popen.kill)
+    assert code == -signal.SIGKILL
+    code, _, fourth = stop_in("written", root, output, subprocess.Popen.kill)
     assert code == -signal.SIGKILL
     # What was done is not done again.
-    for earlier, later in ((first, second), (second, third)):
+    for earlier, later in ((first, second), (second, third), (third, fourth)):
         for phase in PHASES:
             assert earlier[phase].items() <= later[phase].items()
-    assert [len(third[phase]) > 1 for phase in PHASES] == [True] * 3
+    assert [len(fourth[phase]) > 1 for phase in PHASES] == [True] * len(PHASES)
     process = start(root, output)
     _, text = process.communicate(timeout=120)
     assert process.returncode == 0, text
@@ -119,6 +121,6 @@ def test_work_on_another_source_is_not_used(tmp_path, capsys):
     stop_in("written", root, output, subprocess.Popen.kill)
     (root / "train/cat/new.png").write_bytes(png((6, 5), 3))
     prepare_tree(root, output, shard_bytes=SHARD_BYTES)
-    assert "going on" not in capsys.readouterr().err
+    assert "continuing the work" not in capsys.readouterr().err
     prepare_tree(root, tmp_path / "expected", shard_bytes=SHARD_BYTES)
     assert published_files(output) == published_files(tmp_path / "expected")
