@@ -39,8 +39,8 @@ class Server:
       url: its address.
       requests: the number of requests by method and key.
       copies: keys that were made by copying an object, of which a rename consists.
-      deadly: the process group that makes a request whose method and key match is killed before
-        the request is served; None for no such request.
+      deadly: the process group that makes a request whose method and key match is killed, and the
+        request is not served; None for no such request.
     """
 
     url: str = ""
@@ -57,6 +57,8 @@ class Server:
             if self.deadly and self.deadly.search(f"{method} {key}") and self._process:
                 os.killpg(self._process.pid, signal.SIGKILL)
                 self.deadly = None
+                start_response("503 Service Unavailable", [])
+                return []
             self.requests[method, key] += 1
             if "HTTP_X_AMZ_COPY_SOURCE" in environ:
                 self.copies.append(key)

@@ -71,7 +71,7 @@ def test_reports_are_removed_before_the_files_that_they_describe(work_dir, monke
         (work_dir / folder / "0000.json").write_text("{}")
     (work_dir / deduplication.IDS / "0000.keys").write_text("keys")
 
-    def interrupted(path, **options):
+    def interrupted(path, **_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(type(work_dir), "rmtree", interrupted)
