@@ -123,7 +123,7 @@ def prepare_tiny_images(
       By phase, the CPU seconds and the calls of the driver; and its peak memory, in bytes.
     """
     from pipeline.beam import launch  # noqa: F401 - not to be imported while the clock runs
-    from pipeline.prepare import deduplication, execution, stage
+    from pipeline.prepare import build, deduplication, execution, stage
     from pipeline.prepare.config import PrepareConfig
 
     source: Source = TinyImages(slices, per_slice)
@@ -132,7 +132,7 @@ def prepare_tiny_images(
     for module, name, phase in (
         (execution, "read_slices", "reading"),
         (execution, "merged", "merging"),
-        (stage, "_plan_shards", "planning"),
+        (build, "plan_shards", "planning"),
         (execution, "write_shards", "writing"),
     ):
         setattr(module, name, phases.timed(phase, getattr(module, name)))

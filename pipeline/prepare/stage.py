@@ -1,48 +1,28 @@
 """The prepare stage: from the images of any source to checked, sharded TFRecord files.
 
-The stage is an external merge sort in Beam pipelines. The first one reads the source, slice by
-slice, and leaves its examples as sorted runs on disk. After it, the images' common shape is known.
-Very many runs are merged into fewer, level by level. Then the keys of all examples are compared, to
-find duplicates and to count the examples of each shard. The last pipeline merges the runs into
-shards.
-
 If the stage is interrupted, the same command continues it: what a task has finished is not done
-again.
+again. `pipeline.prepare.build` says how the files are made.
 """
 
-import functools
 from collections.abc import Sequence
-from typing import Any
 
 from etils import epath
 
 from components.base import artifacts, console, files
-from components.base.errors import ConfigError, WorkError
+from components.base.errors import ConfigError
 from components.base.manifest import published_config
-from components.data.dataset_counts import DatasetCounts
 from components.data.prepared_dataset import PreparedDataset
-from components.ingest.sorted_runs import SortedRun
 from components.sources import dataset_names, registry
 from components.sources.folder import FolderSource
 from components.sources.source import Source
 from pipeline.beam import handshake, worker_pool
 from pipeline.prepare import (
-    completeness,
-    counts,
-    deduplication,
+    build,
     execution,
-    quarantine,
     read_plan,
-    shard_plan,
-    sidecars,
     summary,
 )
-from pipeline.prepare.assignment import Assignment
 from pipeline.prepare.config import PrepareConfig
-from pipeline.prepare.messages import ShardFormat, SliceSummary
-from pipeline.prepare.read_plan import ReadPlan
-from pipeline.prepare.shard_plan import ShardPlan
-from pipeline.prepare.summary import DUPLICATES
 
 
 def prepare(
@@ -81,9 +61,8 @@ def prepare(
     plan = _artifact_plan(config, source, output)
     retry = None
     if retry_quarantined:
-        retry = read_plan.plan_retry(
-            plan, source, validation_from_train=_validation_from_train(config, source)
-        )
+        from_train = _validation_fraction(config, source) > 0
+        retry = read_plan.plan_retry(plan, source, validation_from_train=from_train)
     if retry is None and plan.is_up_to_date(overwrite=overwrite, verify=verify):
         return _open_up_to_date(output)
     handshake.check_workers(beam_args)
@@ -102,12 +81,13 @@ def prepare(
     with plan.publish(resume=continues, overwrite=overwrite, rebuild=retry is not None) as draft:
         if continues:
             console.say("prepare: continuing the work of an earlier run")
-        dataset_counts, first_frames, findings = _write_artifact(
+        dataset_counts, first_frames, findings = build.build(
             draft,
             work_dir,
             config,
             source,
             reads,
+            validation_fraction=_validation_fraction(config, source),
             needs_splits=not for_model,
             outline=outline,
             beam_args=beam_args,
@@ -147,9 +127,9 @@ def _check_outside(source: Source, output: epath.Path) -> None:
             )
 
 
-def _validation_from_train(config: PrepareConfig, source: Source) -> bool:
-    """Whether the validation split is taken from train; a source's own split takes precedence."""
-    return "validation" not in source.num_examples and config.validation_fraction > 0
+def _validation_fraction(config: PrepareConfig, source: Source) -> float:
+    """The fraction of train that becomes validation: none if the source has a validation split."""
+    return 0.0 if "validation" in source.num_examples else config.validation_fraction
 
 
 def _artifact_plan(
@@ -175,113 +155,3 @@ def _open_up_to_date(output: epath.PathLike) -> PreparedDataset:
         console.warn(note)
     console.say(f"prepare: up to date ({output})")
     return dataset
-
-
-def _write_artifact(
-    draft: artifacts.Draft,
-    work_dir: epath.Path,
-    config: PrepareConfig,
-    source: Source,
-    reads: ReadPlan,
-    *,
-    needs_splits: bool,
-    outline: Sequence[str],
-    beam_args: Sequence[str],
-) -> tuple[DatasetCounts, int, list[str]]:
-    """Writes the files of a prepared dataset to a draft.
-
-    Returns:
-      The counts for the manifest, the number of inputs with several frames, and what is remarkable
-      about the pixels.
-    """
-    directory = draft.path
-    execution.open_work(work_dir)
-    with execution.beam_options(reads, beam_args) as options:
-        read, inputs, first_frames = execution.read_slices(reads, work_dir, options)
-        with execution.removed_after_user_errors(work_dir):
-            shape = completeness.common_shape(source, read, work_dir)
-        runs = [run for report in read for run in report.runs if run.shape == shape]
-        runs = execution.merged(runs, work_dir, options)
-        with execution.removed_after_user_errors(work_dir):
-            shards = _plan_shards(
-                *(config, source, read, runs, work_dir), needs_splits=needs_splits, options=options
-            )
-        written, set_aside = execution.write_shards(
-            [*shards.tasks, *quarantine.tasks(read, shape)],
-            ShardFormat(shape, len(source.class_names), shards.ranges),
-            work_dir,
-            directory,
-            options,
-        )
-    with execution.removed_after_user_errors(work_dir):
-        quarantine.write(set_aside, shards.ranges, work_dir, directory)
-        dataset_counts = counts.add_up(
-            source,
-            inputs=inputs,
-            written=written,
-            quarantined=[
-                *((report.split, report.quarantined) for report in set_aside),
-                *shards.rejected.items(),
-            ],
-            image_shape=shape,
-            duplicates=shards.duplicates,
-            rest=source.fingerprint_without(quarantine.read_ids(directory)),
-            outline=outline,
-        )
-    deduplication.write_groups(directory / DUPLICATES, shards.ranges, work_dir)
-    findings = sidecars.write_sidecars(directory, source.name, dataset_counts, written)
-    draft.outputs = {report.file: report.output for report in written}
-    execution.close_work(work_dir)
-    return dataset_counts, first_frames, findings
-
-
-def _plan_shards(
-    config: PrepareConfig,
-    source: Source,
-    slices: Sequence[SliceSummary],
-    runs: Sequence[SortedRun],
-    work_dir: epath.Path,
-    *,
-    needs_splits: bool,
-    options: dict[str, Any],
-) -> ShardPlan:
-    """Plans the shards.
-
-    Args:
-      config: the settings.
-      source: the source.
-      slices: what was read of all slices.
-      runs: the sorted runs of images of the dataset's shape.
-      work_dir: the work directory.
-      needs_splits: whether every split needs images.
-      options: the options of `execution.beam_options`.
-
-    Raises:
-      WorkError: a split would be missing, or there are duplicates and `config` forbids them.
-    """
-    from_train = _validation_from_train(config, source)
-    validation_fraction = config.validation_fraction if from_train else 0.0
-    shards = shard_plan.plan_shards(
-        runs,
-        work_dir,
-        assignment=Assignment(validation_fraction, config.shard_bytes),
-        drop_duplicates=config.duplicates == "drop",
-        dataset=source.name,
-        run_ranges=functools.partial(execution.compare, options=options),
-    )
-    if shards.first and config.duplicates == "error":
-        first = " = ".join(f"{image['id']} ({image['split']})" for image in shards.first)
-        raise WorkError(
-            f"{source.name} has {shards.duplicates.images:,} images more than once; the first is "
-            f"{first}; use --duplicates keep to list them all, or drop to keep one of each"
-        )
-    if needs_splits:
-        completeness.check_splits(
-            source,
-            slices,
-            shards,
-            shape=runs[0].shape,
-            validation_fraction=validation_fraction,
-            work_dir=work_dir,
-        )
-    return shards
