@@ -12,7 +12,7 @@ RUN ?= runs/$(notdir $(patsubst %/,%,$(DATASET)))-$(PRESET)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup gpu export-extra pipeline test lint types unit slow cluster prism bench-prepare bench-train bench-embed bench-compress bench-scale lock clean
+.PHONY: help setup gpu export-extra s3-extra pipeline test lint types unit slow cluster prism bench-prepare bench-train bench-embed bench-compress bench-scale lock clean
 
 help: ## list the targets and variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ gpu: $(READY) ## install TensorFlow with its CUDA packages, for GPUs
 
 export-extra: $(READY) ## install the packages that `export` writes ONNX and LiteRT files with
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-export.lock
+
+s3-extra: $(READY) ## install the packages for paths that begin with s3://, and the S3 server of the tests
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-s3.lock
 
 setup: $(READY) ## install the exact versions of requirements.lock in .venv
 
@@ -50,7 +53,7 @@ types: $(READY)
 unit: $(READY)
 	$(BIN)/python -m pytest -m 'not slow and not cluster' -n 2 --dist loadfile
 
-slow: $(READY) prism ## run the long tests: killed stages, an engine, and Fashion-MNIST if it is in TFDS_DATA_DIR
+slow: s3-extra prism ## run the long tests: killed stages, an engine, an S3 server; and Fashion-MNIST if TFDS_DATA_DIR has it
 	$(BIN)/python -m pytest -m 'slow or cluster'
 
 cluster: $(READY) prism ## test on an engine: Prism, or that of JOB_ENDPOINT=, ENVIRONMENT= and ARTIFACTS=
@@ -84,6 +87,9 @@ lock: $(READY) ## update the lock files from pyproject.toml
 	  --no-header --no-annotate pyproject.toml --output-file requirements-gpu.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev --extra export \
 	  --no-header --no-annotate pyproject.toml --output-file requirements-export.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev \
+	  --extra s3 --extra s3-server --constraints requirements.lock \
+	  --no-header --no-annotate pyproject.toml --output-file requirements-s3.lock
 
 clean: ## remove the environment and the caches of the tools, not runs/
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -4,6 +4,7 @@ An object appears whole when it is closed. There are no directories, no locks an
 nothing is copied within the store.
 """
 
+import datetime
 import io
 import threading
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import fsspec
 import pytest
 from etils.epath import backend, gpath
+
+_START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
 
 class Killed(BaseException):
@@ -22,6 +25,7 @@ class ObjectStore(fsspec.AbstractFileSystem):
 
     Attributes:
       objects: the content of each object by its key, which begins with the bucket.
+      modified: when each of them was written, in the time of the store.
       changes: the kind (PUT or DELETE) and the key of each change so far.
       lives_for: number of changes after which every further one raises `Killed`; None for never.
     """
@@ -32,6 +36,7 @@ class ObjectStore(fsspec.AbstractFileSystem):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.objects: dict[str, bytes] = {}
+        self.modified: dict[str, datetime.datetime] = {}
         self.changes: list[tuple[str, str]] = []
         self.lives_for: int | None = None
         self._changing = threading.Lock()
@@ -44,6 +49,8 @@ class ObjectStore(fsspec.AbstractFileSystem):
             self.changes.append((kind, key))
             if kind == "PUT":
                 self.objects[key] = content
+                seconds = datetime.timedelta(seconds=len(self.changes))
+                self.modified[key] = _START + seconds
             elif self.objects.pop(key, None) is None:
                 raise FileNotFoundError(key)
 
@@ -76,7 +83,8 @@ class ObjectStore(fsspec.AbstractFileSystem):
 
     def _describe(self, key: str) -> dict[str, Any]:
         if key in self.objects:
-            return {"name": key, "size": len(self.objects[key]), "type": "file"}
+            size, modified = len(self.objects[key]), self.modified.get(key, _START)
+            return {"name": key, "size": size, "type": "file", "LastModified": modified}
         return {"name": key, "size": 0, "type": "directory"}
 
     def _open(self, path: str, mode: str = "rb", **_: Any) -> io.BytesIO:

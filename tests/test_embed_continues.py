@@ -5,10 +5,10 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
-from pipeline.apply.embed import embed
 from tests.test_prepare_goes_on import reports
 
 from components.base.errors import Stopped
+from pipeline.embed.stage import embed
 from tests.conftest import ROOT, module_command
 from tests.pipeline.prepare.test_stage import published_files, tree
 from tests.test_kills import has_ended

@@ -1,9 +1,10 @@
 """The pipeline on a real S3 server, moto's, which commands in processes of their own talk to.
 
-`pip install 'moto[server]' s3fs` for these tests.
+`make s3-extra` installs the packages for these tests, and `make slow` runs them.
 """
 
 import dataclasses
+import io
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.conftest import ROOT, module_command
 
@@ -23,6 +25,8 @@ boto3 = pytest.importorskip("boto3", reason="moto[server] is not installed")
 werkzeug_app = pytest.importorskip("moto.moto_server.werkzeug_app")
 serving = pytest.importorskip("werkzeug.serving")
 pytest.importorskip("s3fs")
+
+pytestmark = pytest.mark.slow
 
 BUCKET = "bucket"
 RUNS = f"s3://{BUCKET}/runs"
@@ -178,17 +182,7 @@ def test_prepare_that_is_killed_is_continued(server, local_files, deadly):
     assert server.copies == []
 
 
-SLOW = pytest.mark.slow
-
-
-@pytest.mark.parametrize(
-    "deadly",
-    [
-        "POST",
-        pytest.param("PUT .*-train.tfrecord-00000", marks=SLOW),
-        pytest.param("PUT .*/manifest.json", marks=SLOW),
-    ],
-)
+@pytest.mark.parametrize("deadly", ["POST", "PUT .*-train.tfrecord-00000", "PUT .*/manifest.json"])
 def test_replacing_an_artifact_that_is_killed_is_continued(server, local_files, deadly):
     server.succeed("pipeline", "prepare", *DATASET, 700, "--output", EXAMPLES)
     command = ("pipeline", "prepare", *PREPARE, "--output", EXAMPLES, "--overwrite")
@@ -198,7 +192,6 @@ def test_replacing_an_artifact_that_is_killed_is_continued(server, local_files, 
     assert server.copies == []
 
 
-@pytest.mark.slow
 def test_a_model_is_trained_resumed_extended_evaluated_and_applied(server):
     server.succeed("pipeline", "prepare", *DATASET, 600, "--output", EXAMPLES)
     train = ("trainer", "--examples", EXAMPLES, "--output", MODEL, "--preset", "mlp")
@@ -226,3 +219,29 @@ def test_a_model_is_trained_resumed_extended_evaluated_and_applied(server):
     server.succeed(*embed)
     assert len(outputs(server.contents("embed"))) == 3
     assert server.copies == []
+
+
+def test_an_image_that_is_replaced_by_one_of_the_same_size_is_noticed(server):
+    client = boto3.client("s3", endpoint_url=server.url)
+    for number in range(40):
+        data = uncompressed_image(number)
+        client.put_object(Bucket=BUCKET, Key=f"images/{number}.bmp", Body=data)
+    command = ("pipeline", "prepare", "--dataset", f"s3://{BUCKET}/images", "--output", EXAMPLES)
+    server.succeed(*command)
+    server.requests.clear()
+    assert "up to date" in server.succeed(*command)
+    # A listing has the sizes and times of all images.
+    assert server.requests["HEAD", "images/7.bmp"] == 0
+    # The time of an object has whole seconds.
+    written = client.head_object(Bucket=BUCKET, Key="images/7.bmp")["LastModified"]
+    while client.head_object(Bucket=BUCKET, Key="images/7.bmp")["LastModified"] == written:
+        client.put_object(Bucket=BUCKET, Key="images/7.bmp", Body=uncompressed_image(77))
+    result = server.run(*command)
+    assert result.returncode == 2
+    assert "holds a different artifact: input 'source' differs" in result.stderr
+
+
+def uncompressed_image(value: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("L", (8, 8), value).save(buffer, "BMP")
+    return buffer.getvalue()

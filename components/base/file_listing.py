@@ -4,10 +4,11 @@ import concurrent.futures
 import dataclasses
 import os
 import stat as modes
+from typing import Any
 
 from etils import epath
 
-from components.base import file_errors
+from components.base import file_errors, fsspec_setup
 from components.base.errors import WorkError
 from components.base.files import CONCURRENT_REQUESTS, is_regular, is_remote
 
@@ -55,7 +56,12 @@ def list_files(directory: epath.Path) -> Listing:
     Raises:
       WorkError: a directory cannot be listed; the message names it.
     """
-    listing = (_list_remote if is_remote(directory) else _list_local)(directory)
+    if not is_remote(directory):
+        listing = _list_local(directory)
+    elif (file_system := fsspec_setup.file_system(directory)) is not None:
+        listing = _list_objects(directory, file_system)
+    else:
+        listing = _list_remote(directory)
     listing.files.sort(key=lambda file: file.name)
     listing.repeated.sort()
     return listing
@@ -142,6 +148,29 @@ def _stat_target(entry: os.DirEntry[str]) -> os.stat_result | None:
         if entry.is_symlink():
             return None
         raise
+
+
+def _list_objects(directory: epath.Path, file_system: Any) -> Listing:
+    # fsspec lists a thousand objects in a request, with their sizes.
+    listing = Listing()
+    root = f"{file_system._strip_protocol(os.fspath(directory))}/"
+    try:
+        found = file_system.find(os.fspath(directory), detail=True)
+    except file_errors.error_types() as error:
+        raise _listing_error(os.fspath(directory), error) from None
+    hidden = set()
+    for key, info in found.items():
+        name = key.removeprefix(root)
+        parts = name.split("/")
+        first_hidden = next((part for part in parts if _is_hidden(part)), None)
+        if first_hidden is not None:
+            hidden.add("/".join(parts[: parts.index(first_hidden) + 1]))
+        # An object without bytes may stand for a directory.
+        elif name and not name.endswith("/"):
+            modified = fsspec_setup.modification_time(info)
+            listing.files.append(ListedFile(name, info["size"], modified, True))
+    listing.hidden += sorted(path.rpartition("/")[2] for path in hidden)
+    return listing
 
 
 def _list_remote(directory: epath.Path) -> Listing:

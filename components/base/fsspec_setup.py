@@ -1,7 +1,12 @@
-"""Settings of fsspec, through which epath reads and writes object stores without TensorFlow."""
+"""fsspec, through which epath reads and writes object stores without TensorFlow."""
 
+import datetime
 import os
 import sys
+from collections.abc import Mapping
+from typing import Any
+
+from etils import epath
 
 # By the name of a file system of fsspec.
 _SETTINGS: dict[str, dict[str, bool | int]] = {
@@ -12,6 +17,9 @@ _SETTINGS: dict[str, dict[str, bool | int]] = {
     "gs": {"use_listings_cache": False},
     "gcs": {"use_listings_cache": False},
 }
+# The names that file systems of fsspec give to the time of the last modification: gcsfs the first,
+# s3fs the second, adlfs the third. epath itself knows only the first.
+_TIMES = ("mtime", "LastModified", "last_modified")
 
 
 def configure() -> None:
@@ -29,3 +37,28 @@ def configure() -> None:
                 # As JSON, which fsspec converts.
                 variable = f"FSSPEC_{file_system}_{name}".upper()
                 os.environ.setdefault(variable, str(value).lower())
+
+
+def file_system(path: epath.Path) -> Any | None:
+    """fsspec's file system for a path; None if epath does not use fsspec for it."""
+    from etils.epath import backend
+
+    uses_fsspec = path._backend is backend.fsspec_backend
+    return backend.fsspec_backend.fs(path) if uses_fsspec else None
+
+
+def modification_time(info: Mapping[str, Any]) -> float:
+    """When a file was last modified, in seconds since 1970; 0 if its file system does not say.
+
+    Args:
+      info: what fsspec says of the file.
+    """
+    for name in _TIMES:
+        found = info.get(name)
+        if isinstance(found, str):
+            found = datetime.datetime.fromisoformat(found)
+        if isinstance(found, datetime.datetime):
+            return found.timestamp()
+        if found is not None:
+            return float(found)
+    return 0.0

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from etils import epath
 
-from components.base import file_listing
+from components.base import file_listing, files
 from components.base.errors import WorkError
 
 
@@ -165,3 +165,22 @@ def test_remote_and_local_listings_agree(strange, monkeypatch):
     assert sorted(remote, key=lambda file: file.name) == local
     with pytest.raises(WorkError, match=r"cannot list '.*/absent': .*not find directory"):
         file_listing._list_remote(strange / "absent")
+
+
+def test_an_object_store_is_listed_with_sizes_and_times(object_store):
+    root = epath.Path("s3://bucket/data")
+    for name in ("b/two", "a.png", ".hidden", "b/.git/config", "b/.git/head", "b/c/.x"):
+        (root / name).write_bytes(b"12" if name == "b/two" else b"1")
+    (epath.Path("s3://bucket") / "database").write_bytes(b"other")
+    listing = file_listing.list_files(root)
+    assert [(file.name, file.size) for file in listing.files] == [("a.png", 1), ("b/two", 2)]
+    assert sorted(listing.hidden) == [".git", ".hidden", ".x"]
+    times = [file.modified for file in listing.files]
+    assert times[0] == times[1] + 1
+    (root / "a.png").write_bytes(b"2")
+    assert file_listing.list_files(root).files[0].modified > times[0]
+    assert files.stat(root / "a.png") == (1, file_listing.list_files(root).files[0].modified)
+
+
+def test_a_prefix_without_objects_has_no_files(object_store):
+    assert file_listing.list_files(epath.Path("s3://bucket/none")).files == []

@@ -1,10 +1,13 @@
+import datetime
 import json
 import os
 import subprocess
 import sys
 
 import pytest
+from etils import epath
 
+from components.base import fsspec_setup
 from tests.conftest import ROOT
 
 SHOW = "import json, fsspec.config; print(json.dumps(fsspec.config.conf))"
@@ -40,3 +43,26 @@ def test_the_choice_of_the_user_is_kept():
 def test_fsspec_is_not_imported_before_it_is_needed():
     show = "import json, sys; print(json.dumps('fsspec' in sys.modules))"
     assert settings(f"{SETUP}; {show}") is False
+
+
+NOON = datetime.datetime(2026, 11, 26, 12, tzinfo=datetime.UTC)
+
+
+@pytest.mark.parametrize(
+    ("info", "seconds"),
+    [
+        ({"mtime": 5}, 5.0),
+        ({"mtime": NOON}, NOON.timestamp()),
+        ({"LastModified": NOON}, NOON.timestamp()),
+        ({"LastModified": "2026-11-26T12:00:00Z"}, NOON.timestamp()),
+        ({"last_modified": NOON}, NOON.timestamp()),
+        ({"size": 3}, 0.0),
+    ],
+)
+def test_the_time_of_a_file_is_found_under_the_names_of_several_file_systems(info, seconds):
+    assert fsspec_setup.modification_time(info) == seconds
+
+
+def test_only_a_path_that_epath_reads_through_fsspec_has_its_file_system(object_store, tmp_path):
+    assert fsspec_setup.file_system(epath.Path("s3://bucket/x")) is object_store
+    assert fsspec_setup.file_system(epath.Path(tmp_path)) is None
