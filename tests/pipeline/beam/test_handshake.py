@@ -8,11 +8,11 @@ import pytest
 from apache_beam.portability.api import beam_job_api_pb2
 from apache_beam.runners.portability.local_job_service import LocalJobServicer
 from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer
-from pipeline.apply.embed import embed
 
 from components.base.errors import ConfigError
 from pipeline.beam import handshake, probe
 from pipeline.denoise.stage import denoise
+from pipeline.embed.stage import embed
 from pipeline.prepare.stage import prepare
 from tests import engines
 from tests.conftest import ROOT, tiny_prepare_config
