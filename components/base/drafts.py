@@ -1,6 +1,6 @@
 """Drafts: directories with the unfinished work of a stage, and `plan.json`, which says what work.
 
-A draft holds the outputs so far. With the same plan, a later run may go on with them.
+A draft holds the outputs so far. A later run with the same plan may continue with them.
 """
 
 import dataclasses
@@ -122,12 +122,12 @@ def can_resume(
 
 
 def discard_remains(directory: epath.Path) -> None:
-    """Removes what an interrupted run left in a draft besides its work.
+    """Removes what an interrupted run left in a draft and no later run can use.
 
     Raises:
       ConfigError: there is a link in it, which no work has.
     """
-    # The work would be written to where a link leads, and could not be published.
+    # Outputs would be written to the target of the link, and could not be published.
     if links := sorted(filter(os.path.islink, files.leaves(directory))):
         raise ConfigError(
             f"{links[0]} is a link, which no unfinished work has; move it away, and run the same "

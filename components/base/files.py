@@ -126,7 +126,7 @@ def list_matching(directory: epath.Path, pattern: str) -> list[epath.Path]:
 
 
 def names_matching(directory: epath.Path, pattern: str) -> list[str]:
-    """The names of `list_matching`, which very many entries have in a tenth of the time."""
+    """The names of `list_matching`, in a tenth of its time if there are very many."""
     matches = re.compile(fnmatch.translate(pattern.replace("[", "[[]"))).match
     if is_remote(directory):
         names = [path.name for path in entries(directory)]
@@ -162,8 +162,8 @@ def expand_pattern(pattern: str) -> list[epath.Path]:
 def is_regular(status: os.stat_result) -> bool:
     """Whether a local file is one with content of its own, which can be read to an end.
 
-    Pipes, sockets and devices are not, nor are the files through which the kernel speaks, such as
-    /proc/kmsg, although their type says so.
+    Pipes, sockets and devices are not, nor are the files that the kernel generates, such as
+    /proc/kmsg, although they have the type of a regular file.
 
     Args:
       status: the status of the file, or of the target of a link.

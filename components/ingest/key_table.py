@@ -1,4 +1,4 @@
-"""The keys of examples: all that tells duplicates apart, without the images.
+"""The keys of examples: all that is needed to find duplicates, without the images.
 
 A file of keys is divided into buckets, of which any one can be read without the others:
 

@@ -88,7 +88,7 @@ def _pool_numbered(number: int) -> WorkerPool:
 
 
 class Shared:
-    """Arguments that many calls in a pool have in common, such as a source with many files.
+    """Arguments that many calls in a pool share, such as a source with many files.
 
     They are pickled once, and each worker unpickles them once.
 

@@ -1,4 +1,8 @@
-"""The plan of what prepare reads: a whole source, or only the inputs in quarantine."""
+"""The plan of the slices that prepare reads.
+
+These are all slices of a source or, for `--retry_quarantined`, the inputs in quarantine and the
+examples that an earlier run kept.
+"""
 
 import dataclasses
 import re

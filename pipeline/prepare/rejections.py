@@ -1,7 +1,8 @@
-"""The lists of inputs that are in no shard: workers write one for each slice.
+"""Lists of the inputs that are in no shard, which workers write for each slice.
 
-A slice has a list of the inputs that were rejected when it was read, and one that also has those
-whose images have another shape than the dataset.
+When a slice is read, a worker lists the inputs that it rejects. When the shards are written, it
+lists them again, together with the images whose shape is not that of the dataset. The driver joins
+these lists in `pipeline.prepare.quarantine`.
 """
 
 import dataclasses

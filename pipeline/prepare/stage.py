@@ -1,13 +1,13 @@
 """The prepare stage: from the images of any source to checked, sharded TFRecord files.
 
 The stage is an external merge sort in Beam pipelines. The first one reads the source, slice by
-slice, and leaves its examples as sorted runs on disk. After it, the images' common shape is known.
-Very many runs are merged into fewer, level by level. Then the keys of all examples are compared, to
-find duplicates and to count the examples of each shard. The last pipeline merges the runs into
-shards.
+slice, and writes its examples as sorted runs. After it, the images' common shape is known. Very
+many runs are merged into fewer, level by level (`merge_plan`). Then the keys of all examples are
+compared, to find duplicates and to count the examples of each shard (`deduplication`). The last
+pipeline merges the runs into shards (`workers`).
 
-If the stage is interrupted, the same command continues it: what a task has finished is not done
-again.
+If the stage is interrupted, the same command continues it: a task whose report exists is not run
+again (`reports`).
 """
 
 import functools
@@ -65,7 +65,7 @@ def prepare(
       retry_quarantined: whether to read the inputs in the quarantine of `output` again. The result
         equals that of preparing everything again.
       for_model: whether the dataset is only the input of a trained model: a split may have no
-        images, and the caller says what became of the inputs.
+        images, and the caller reports which inputs could not be used.
       beam_args: options of Beam.
 
     Raises:
@@ -191,8 +191,8 @@ def _write_artifact(
     """Writes the files of a prepared dataset to a draft.
 
     Returns:
-      The counts for the manifest, the number of inputs with several frames, and what is remarkable
-      about the pixels.
+      The counts for the manifest, the number of inputs with several frames, and the findings about
+      the pixels.
     """
     directory = draft.path
     execution.open_work(work_dir)
@@ -250,7 +250,7 @@ def _plan_shards(
     Args:
       config: the settings.
       source: the source.
-      slices: what was read of all slices.
+      slices: the summaries of all slices.
       runs: the sorted runs of images of the dataset's shape.
       work_dir: the work directory.
       needs_splits: whether every split needs images.
