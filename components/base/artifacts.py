@@ -347,8 +347,8 @@ def atomic_write(path: epath.PathLike) -> Iterator[epath.Path]:
     """Yields a path to write a file at, which becomes `path` if the body succeeds.
 
     For files that several workers may write at once, or that are replaced while others read them.
-    If `path` is local, the yielded one is next to it and renamed. Otherwise it is a temporary local
-    file, see `local_files.written_locally`: an object appears whole.
+    If `path` is local, the yielded one is next to it and renamed. If it is in a bucket, the yielded
+    one is a temporary local file that `local_files.written_locally` uploads at the end.
     """
     path = epath.Path(path)
     if files.is_remote(path):

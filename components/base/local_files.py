@@ -1,7 +1,7 @@
-"""Local files in place of remote ones.
+"""Local files in place of remote ones: how files get to and from a bucket.
 
-For code that knows only local paths, and for files that must appear whole or not at all: an object
-store shows what a writer has written even if the writer fails.
+For code that knows only local paths, and for files that must appear whole or not at all: if a file
+is written to an object store directly and its writer fails, the part that was written stays there.
 """
 
 import contextlib

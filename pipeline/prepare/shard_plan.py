@@ -54,15 +54,15 @@ class ShardPlan:
     first: list[dict[str, str]]
 
 
-def common_shape(reports: Sequence[SliceSummary]) -> Shape | None:
+def common_shape(slices: Sequence[SliceSummary]) -> Shape | None:
     """The most common shape of the images; the largest one of equally common shapes.
 
     Returns:
       (height, width, channels), or None if there is no image.
     """
     totals: Counter[Shape] = Counter()
-    for report in reports:
-        for run in report.runs:
+    for summary in slices:
+        for run in summary.runs:
             totals[run.shape] += run.rows
     return max(totals, key=lambda shape: (totals[shape], math.prod(shape), shape), default=None)
 
