@@ -62,7 +62,7 @@ def read_plan(directory: epath.Path) -> dict[str, Any]:
 
 
 def check_finished(directory: epath.Path) -> None:
-    """Checks that a directory, which is to be read whatever it holds, is not a draft.
+    """Checks that a directory is not a draft, before all files in it are read as inputs.
 
     Only on an object store does a draft have the name of the artifact to come.
 
@@ -109,7 +109,7 @@ def can_resume(
             f"the {requested['stage']} stage never discards; choose a new directory"
         )
     differing = differences(existing, requested)
-    # Work that failed before its first file is nothing to lose.
+    # If the work failed before its first file, there is nothing to lose.
     has_work = any(path.name != PLAN for path in files.leaves(directory))
     if has_work and existing and differing and resume and not overwrite:
         raise ConfigError(

@@ -22,8 +22,8 @@ fsspec_setup.configure()
 
 CONCURRENT_REQUESTS = 16  # to a remote file system
 _READ_BYTES = 1 << 20
-# File systems whose files have no content on a disk: reading one asks the kernel, and may wait for
-# ever (/proc/kmsg) or never end.
+# File systems whose files have no content on a disk: the kernel answers each read, which may wait
+# forever (/proc/kmsg), and the file may never end.
 _KERNEL_FILE_SYSTEMS = {"proc", "sysfs", "debugfs", "tracefs", "securityfs", "configfs", "cgroup"}
 _MOUNTS = "/proc/self/mountinfo"
 _KINDS = (

@@ -288,7 +288,7 @@ def content_digest(value: Mapping[str, Any]) -> str:
 def is_plain_name(name: str) -> bool:
     """Whether a name leads to a file below the directory that it is joined to, on every system.
 
-    It is a relative path without `.` and `..`, whichever slashes it has.
+    It is a relative path without `.` and `..`, with either kind of slash.
     """
     parts = name.replace("\\", "/").split("/")
     try:

@@ -20,8 +20,8 @@ from components.base import artifacts, files
 from components.ingest.run_file import open_run
 from components.ingest.sorted_runs import SortedRun
 
-# The hash of the id, the digest of the pixels, the label, the place in the runs, and the end of the
-# id among all ids of the table.
+# The hash of the id, the digest of the pixels, the label, the run and the row in it, and the end of
+# the id among all ids of the table.
 _KEY = np.dtype(
     [
         ("hash", "<u8"),

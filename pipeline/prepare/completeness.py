@@ -150,7 +150,7 @@ def _reasons(
     shape: Shape,
     work_dir: epath.Path,
 ) -> Iterator[str]:
-    """Why inputs of a split are set aside."""
+    """Yields the reasons why inputs of a split are set aside."""
     rejected = itertools.chain.from_iterable(
         rejections.rejected_inputs(summary.number, work_dir) for summary in slices
     )

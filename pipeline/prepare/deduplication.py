@@ -43,8 +43,8 @@ COUNTS = "counts"
 _SPLIT_PRIORITY = ("test", "validation", "train")
 # A bound on memory: a task holds this many keys, on average.
 _KEYS_PER_RANGE = 1 << 19
-# The first pass divides the keys of each range by all ranges, so more would make many small pieces.
-# Above half a billion examples, the ranges become larger instead.
+# The first pass divides each range into as many buckets as there are ranges, so more ranges would
+# make tiny buckets. Above half a billion examples, the ranges become larger instead.
 _MAX_RANGES = 1024
 
 

@@ -80,7 +80,7 @@ def plan_retry(
 ) -> ReadPlan | None:
     """Plans to read the inputs in quarantine, and the examples that the earlier run kept.
 
-    Where the inputs in quarantine cannot be identified in the source, all inputs are read.
+    If the inputs in quarantine cannot be identified in the source, all inputs are read.
 
     Args:
       plan: the artifact to make; an earlier run published one from the same config.

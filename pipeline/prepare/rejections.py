@@ -37,7 +37,7 @@ def rejected_inputs(number: int, work_dir: epath.Path) -> Iterator[Rejected]:
 
 def order(row: Mapping[str, Any]) -> tuple[str, ...]:
     """The sort key of the rows of a quarantine."""
-    # By what an input is, so that the order does not depend on how the source was cut into slices.
+    # Properties of the input, so the order does not depend on how the source is cut into slices.
     return row["split"], row["id"], row["reason"], row["detail"]
 
 
