@@ -96,8 +96,8 @@ class ArtifactPlan:
           ConfigError: the directory holds another artifact. Whatever `overwrite` says: it is an
             input or contains one, or it holds something that this stage did not write.
           WorkError: the directory holds the right artifact, but a file is missing or truncated or,
-            with `verify`, damaged. Whatever `overwrite` says: the manifest is damaged, so that
-            nobody knows what the directory holds.
+            with `verify`, damaged. Whatever `overwrite` says: the manifest is damaged, so it is
+            unknown what the directory holds.
         """
         self._check_target()
         self.recover_replacement()
@@ -134,7 +134,7 @@ class ArtifactPlan:
     def recover_replacement(self) -> None:
         """Finishes or undoes a replacement that was interrupted when a process was killed."""
         if not self.is_writer:
-            return  # Two hosts that start at once would be in each other's way.
+            return  # Two hosts that start at once would interfere with each other.
         if (self._replaced_directory / _REPLACEMENT_MARK).exists():
             with files.directory_lock(self.rebuild_directory):
                 self._recover_replacement()
@@ -347,8 +347,8 @@ def atomic_write(path: epath.PathLike) -> Iterator[epath.Path]:
     """Yields a path to write a file at, which becomes `path` if the body succeeds.
 
     For files that several workers may write at once, or that are replaced while others read them.
-    If `path` is local, the yielded one is next to it and renamed. Otherwise it is a temporary local
-    file, see `local_files.written_locally`: an object appears whole.
+    If `path` is local, the yielded one is next to it and renamed. If it is in a bucket, the yielded
+    one is a temporary local file that `local_files.written_locally` uploads at the end.
     """
     path = epath.Path(path)
     if files.is_remote(path):

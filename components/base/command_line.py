@@ -19,7 +19,9 @@ import argparse
 import contextlib
 import logging
 import os
+import re
 import sys
+import textwrap
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +31,7 @@ from components.base import console, file_errors, stop_signals
 from components.base.errors import ConfigError, Stopped, UserError, WorkError, nearest
 
 _CLEANUP_SECONDS = 5
+_MAX_COLUMNS = 100  # of the prose of a help text
 # The name of each `python -m MODULE` in a console script.
 _script_names: dict[str, str] = {}
 
@@ -49,8 +52,20 @@ def as_started(text: str) -> str:
     return text
 
 
-class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Names commands as the process was started, before lines are wrapped."""
+class _HelpFormatter(argparse.HelpFormatter):
+    """Names commands as the process was started, before lines are wrapped.
+
+    Of a description, paragraphs with an indented line, such as examples, keep their lines.
+    """
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        width = min(width, _MAX_COLUMNS)
+        return "\n\n".join(
+            paragraph
+            if re.search("^ ", paragraph, re.M)
+            else textwrap.fill(paragraph, width, break_on_hyphens=False)
+            for paragraph in text.strip("\n").split("\n\n")
+        )
 
     def _format_text(self, text: str) -> str:
         return super()._format_text(as_started(text))

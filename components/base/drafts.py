@@ -1,6 +1,6 @@
 """Drafts: directories with the unfinished work of a stage, and `plan.json`, which says what work.
 
-A draft holds the outputs so far. With the same plan, a later run may go on with them.
+A draft holds the outputs so far. A later run with the same plan may continue with them.
 """
 
 import dataclasses
@@ -62,7 +62,7 @@ def read_plan(directory: epath.Path) -> dict[str, Any]:
 
 
 def check_finished(directory: epath.Path) -> None:
-    """Checks that a directory, which is to be read whatever it holds, is not a draft.
+    """Checks that a directory is not a draft, before all files in it are read as inputs.
 
     Only on an object store does a draft have the name of the artifact to come.
 
@@ -109,7 +109,7 @@ def can_resume(
             f"the {requested['stage']} stage never discards; choose a new directory"
         )
     differing = differences(existing, requested)
-    # Work that failed before its first file is nothing to lose.
+    # If the work failed before its first file, there is nothing to lose.
     has_work = any(path.name != PLAN for path in files.leaves(directory))
     if has_work and existing and differing and resume and not overwrite:
         raise ConfigError(
@@ -122,12 +122,12 @@ def can_resume(
 
 
 def discard_remains(directory: epath.Path) -> None:
-    """Removes what an interrupted run left in a draft besides its work.
+    """Removes what an interrupted run left in a draft and no later run can use.
 
     Raises:
       ConfigError: there is a link in it, which no work has.
     """
-    # The work would be written to where a link leads, and could not be published.
+    # Outputs would be written to the target of the link, and could not be published.
     if links := sorted(filter(os.path.islink, files.leaves(directory))):
         raise ConfigError(
             f"{links[0]} is a link, which no unfinished work has; move it away, and run the same "

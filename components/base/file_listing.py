@@ -77,8 +77,8 @@ def _list_local(directory: epath.Path) -> Listing:
     listing = Listing()
     seen: set[tuple[int, int]] = set()  # (device, inode) of each directory
     # Links are followed after all that is below a directory without them, so that a directory
-    # keeps its own path. Without links, no directory is met twice: `seen` need not be asked, and a
-    # file system that gives many directories one inode loses none.
+    # keeps its own path. Without links, no directory is met twice: `seen` is not consulted, and no
+    # directory is lost on a file system that gives many directories the same inode.
     links = _list_below(root, "", listing, seen, is_linked=False)
     while links:
         found: list[str] = []

@@ -22,8 +22,8 @@ fsspec_setup.configure()
 
 CONCURRENT_REQUESTS = 16  # to a remote file system
 _READ_BYTES = 1 << 20
-# File systems whose files have no content on a disk: reading one asks the kernel, and may wait for
-# ever (/proc/kmsg) or never end.
+# File systems whose files have no content on a disk: the kernel answers each read, which may wait
+# forever (/proc/kmsg), and the file may never end.
 _KERNEL_FILE_SYSTEMS = {"proc", "sysfs", "debugfs", "tracefs", "securityfs", "configfs", "cgroup"}
 _MOUNTS = "/proc/self/mountinfo"
 _KINDS = (
@@ -126,7 +126,7 @@ def list_matching(directory: epath.Path, pattern: str) -> list[epath.Path]:
 
 
 def names_matching(directory: epath.Path, pattern: str) -> list[str]:
-    """The names of `list_matching`, which very many entries have in a tenth of the time."""
+    """The names of `list_matching`, in a tenth of its time if there are very many."""
     matches = re.compile(fnmatch.translate(pattern.replace("[", "[[]"))).match
     if is_remote(directory):
         names = [path.name for path in entries(directory)]
@@ -162,8 +162,8 @@ def expand_pattern(pattern: str) -> list[epath.Path]:
 def is_regular(status: os.stat_result) -> bool:
     """Whether a local file is one with content of its own, which can be read to an end.
 
-    Pipes, sockets and devices are not, nor are the files through which the kernel speaks, such as
-    /proc/kmsg, although their type says so.
+    Pipes, sockets and devices are not, nor are the files that the kernel generates, such as
+    /proc/kmsg, although they have the type of a regular file.
 
     Args:
       status: the status of the file, or of the target of a link.

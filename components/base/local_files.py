@@ -1,7 +1,7 @@
-"""Local files in place of remote ones.
+"""Local files in place of remote ones: how files get to and from a bucket.
 
-For code that knows only local paths, and for files that must appear whole or not at all: an object
-store shows what a writer has written even if the writer fails.
+For code that knows only local paths, and for files that must appear whole or not at all: if a file
+is written to an object store directly and its writer fails, the part that was written stays there.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ def written_locally(path: epath.PathLike) -> Iterator[epath.Path]:
 
     Otherwise a temporary file of the same name is copied to the path if the body succeeds. If the
     body fails, what is at the path stays as it is. A copy that fails halfway may leave a part of a
-    file larger than one request (50 MB), so such files are trusted only for their digests.
+    file that is larger than one request, so such a file is trusted only if its digest is right.
     """
     path = epath.Path(path)
     if not files.is_remote(path):

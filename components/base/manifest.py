@@ -104,7 +104,7 @@ class OutputRecord:
 
     def __post_init__(self) -> None:
         if self.bytes < 0 or not _SHA256.fullmatch(self.sha256):
-            raise ValueError(f"{self.bytes} bytes with digest {self.sha256[:80]!r} is no file")
+            raise ValueError(f"{self.bytes} bytes with digest {self.sha256[:80]!r} is not a file")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -288,7 +288,7 @@ def content_digest(value: Mapping[str, Any]) -> str:
 def is_plain_name(name: str) -> bool:
     """Whether a name leads to a file below the directory that it is joined to, on every system.
 
-    It is a relative path without `.` and `..`, whichever slashes it has.
+    It is a relative path without `.` and `..`, with either kind of slash.
     """
     parts = name.replace("\\", "/").split("/")
     try:
@@ -401,8 +401,8 @@ def describe_outputs(
       known: sizes and digests of files that are already flushed to disk, by their relative paths.
 
     Raises:
-      WorkError: a known file has another size, or a name is not one within a directory on every
-        system, or is no regular file's.
+      WorkError: a known file has another size, a file is not a regular one, or its name does not
+        lead to a file below the directory on every system.
     """
     described = {}
     for path in paths:

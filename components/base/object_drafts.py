@@ -1,10 +1,10 @@
 """Drafts on object stores: directories in which files are written at their final keys.
 
-An object store cannot rename: it copies each object and deletes the first one, one by one. So the
-files are written where they stay, and `manifest.json` is written last; readers refuse the directory
-until then. `plan.json` says what unfinished work the directory holds. Besides the identity of the
-work, it names its writer, since there are no locks, and it says whether the files of earlier work
-are still being removed.
+An object store cannot rename a directory: it can only copy each object and delete the original,
+one by one. So the files are written where they stay, and `manifest.json` is written last; readers
+refuse the directory until then. `plan.json` says what unfinished work the directory holds. Besides
+the identity of the work, it names its writer, since there are no locks, and it says whether the
+files of earlier work are still being removed.
 
 Only work that needs the published artifact until its end is written beside it, in a draft, which
 `replace` copies.
@@ -56,7 +56,7 @@ def open_draft(
     """
     existing = drafts.read_plan(directory)
     existing.pop(_WRITER, None)
-    # What is being removed is nothing to lose, and not to be resumed.
+    # Files that are being removed are not work to resume or to protect.
     is_cleared = existing.pop(_IS_CLEARED, False) or (directory / MANIFEST).exists()
     if is_cleared or not drafts.can_resume(
         directory, existing, identity, resume=resume, overwrite=overwrite, rebuild=rebuild
@@ -141,7 +141,7 @@ def _name(path: epath.Path, directory: epath.Path) -> str:
 
 
 def _clear(directory: epath.Path, identity: Mapping[str, Any]) -> None:
-    """Removes everything in a directory except a plan file, which says so until the end."""
+    """Removes everything in a directory but the plan file, which records that until the end."""
     if not files.leaves(directory):
         return
     _write_plan(directory, {**identity, _IS_CLEARED: True})

@@ -1,4 +1,4 @@
-"""Remote files that are read like local ones."""
+"""Remote files that can be read like local ones; `local_files` writes remote files."""
 
 import io
 import types

@@ -1,4 +1,4 @@
-"""The keys of examples: all that tells duplicates apart, without the images.
+"""The keys of examples: all that is needed to find duplicates, without the images.
 
 A file of keys is divided into buckets, of which any one can be read without the others:
 
@@ -20,8 +20,8 @@ from components.base import artifacts, files
 from components.ingest.run_file import open_run
 from components.ingest.sorted_runs import SortedRun
 
-# The hash of the id, the digest of the pixels, the label, the place in the runs, and the end of the
-# id among all ids of the table.
+# The hash of the id, the digest of the pixels, the label, the run and the row in it, and the end of
+# the id among all ids of the table.
 _KEY = np.dtype(
     [
         ("hash", "<u8"),

@@ -4,8 +4,8 @@ It is a sequence of blocks of consecutive examples, with an index at its end:
 
   block: the keys of its examples (hash, digest, label, end of the id), then their ids in UTF-8,
     then their images.
-  index: of each block its place, its first row, the size of its ids and its first hash; and a
-    last entry with the place of the index and the number of examples.
+  index: for each block its offset, its first row, the size of its ids and its first hash; and a
+    last entry with the offset of the index and the number of examples.
   end: the number of entries of the index, the size of an image, and a mark.
 
 All numbers are little-endian. Of the blocks at both ends of a range, all keys and ids are read, but
@@ -100,7 +100,7 @@ class SortedRunWriter:
 
 @contextlib.contextmanager
 def new_run(path: epath.Path, *, durable: bool = False) -> Iterator[SortedRunWriter]:
-    """A run to write, which appears at `path` if the body succeeds.
+    """Yields the writer of a run, which appears at `path` if the body succeeds.
 
     Args:
       path: the file.
@@ -169,9 +169,9 @@ class SortedRunReader:
             yield int(self._index["row"][block]) + start, keys, self._ids[begin:end]
 
     def _places(self, low: int, high: int) -> Iterator[tuple[int, int, int]]:
-        """Yields each block that may have hashes in [low, high), and its first and last such row.
+        """Yields each block that may have hashes in [low, high), and the range of these rows in it.
 
-        At least one block. The rows are counted within the block, the last one is exclusive.
+        Yields at least one block. The end of a range of rows is exclusive.
         """
         # By the last hash of the range, since `high` may be 2**64, which is not a uint64.
         smallest, largest = np.uint64(low), np.uint64(high - 1)

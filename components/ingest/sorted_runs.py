@@ -54,7 +54,7 @@ class SortedRun:
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> "SortedRun":
         """The run whose fields are JSON values."""
-        # Of very many runs, most share one shape and one split in memory.
+        # Very many runs share one split and one shape, so these are in memory only once.
         shared = {"split": sys.intern(value["split"]), "shape": _shape(*value["shape"])}
         return SortedRun(**{**value, **shared})
 
@@ -111,7 +111,7 @@ def merged(
     """
     low, high = hash_range
     shape = runs[0].shape
-    # Hashes are uniform, so that equal parts of their range hold about equally many examples.
+    # Hashes are uniform, so equal parts of their range hold about the same number of examples.
     rows = sum(run.rows for run in runs) * (high - low) // NUM_HASHES
     num_parts = max(1, ceil_div(rows * math.prod(shape), _MERGED_BYTES))
     bounds = [low + (high - low) * part // num_parts for part in range(num_parts + 1)]

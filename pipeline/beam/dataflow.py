@@ -1,4 +1,4 @@
-"""What Dataflow needs, as far as this machine can tell."""
+"""Checks of what Dataflow needs, as far as this machine can tell."""
 
 import importlib.util
 import os
@@ -58,7 +58,7 @@ def _check_code(options: PipelineOptions) -> None:
             )
         return
     if os.path.basename(path) not in _SETUP_FILES or not os.path.isfile(path):
-        raise ConfigError(f"--setup_file: {path} is no file named {' or '.join(_SETUP_FILES)}")
+        raise ConfigError(f"--setup_file: {path} is not a file named {' or '.join(_SETUP_FILES)}")
     if not os.path.dirname(path):
         # Beam changes to the directory of the file, and not to that of an empty path.
         raise ConfigError(f"--setup_file: Beam needs a path with a directory: ./{path}")

@@ -1,6 +1,6 @@
 """Checks before the work that an engine and its workers can do it.
 
-Without these checks, some engines wait for ever if no worker answers, or if a worker cannot load
+Without these checks, some engines wait forever if no worker answers, or if a worker cannot load
 this project's code.
 """
 
@@ -43,7 +43,7 @@ def _check(beam_args: tuple[str, ...]) -> None:
     options = PipelineOptions(list(beam_args)).view_as(PortableOptions)
     given = options.get_all_options(drop_default=True, current_only=True)
     seconds = given.get("job_server_timeout", job_service.ANSWER_SECONDS)
-    # Otherwise Beam logs what it checks and downloads.
+    # Otherwise Beam logs each check and download.
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     dataflow.check(options)
     own_job_server.provide(options, seconds)
@@ -90,7 +90,7 @@ def _worker_versions(
         with launch.pipeline(beam_args, seconds=seconds) as p:
             _ = p | beam.Impulse() | beam.ParDo(probe.probe(packages))
         if not (found := set(launch.counters(p, probe.NAMESPACE))):
-            raise WorkError("the engine has not passed on what it counted")
+            raise WorkError("the engine reported no counters of it")
         return found
     except TimeoutError:
         raise WorkError(

@@ -60,7 +60,7 @@ def prepare_waiting(options: PipelineOptions) -> None:
 
 
 def explain(error: Exception, address: str) -> WorkError | None:
-    """What ended a job that did not fail by itself; None if the code of a task failed.
+    """The error of a job that its service or a worker ended; None if the code of a task failed.
 
     Args:
       error: the error that Beam raised.
@@ -99,13 +99,13 @@ def _reason(error: grpc.RpcError) -> str:
 
 
 def _is_not_of_a_job(record: logging.LogRecord) -> bool:
-    """Whether a record of the root logger is not a message of a job, which Beam writes to it."""
+    """A filter of the root logger that drops the messages of a job, which Beam writes to it."""
     return record.module != "portable_runner"
 
 
 @functools.cache
 def _silence_lost_streams() -> None:
-    """Keeps the threads in which Beam reads streams of a job service from printing its loss."""
+    """Keeps Beam's threads that read from a job service from printing a traceback if it is lost."""
     previous = threading.excepthook
 
     def hook(arguments: threading.ExceptHookArgs) -> None:

@@ -129,7 +129,7 @@ def pipeline(beam_args: Sequence[str], *, seconds: float | None = None) -> Itera
         own_job_server.provide(options)
     address = job_service.endpoint(options)
     if address is not None:
-        # Beam itself waits for one as long as a job may run.
+        # Beam itself would wait for the job service as long as a job may run.
         job_service.check(address)
         job_service.prepare_waiting(options)
     try:
@@ -168,7 +168,7 @@ def _run(running: beam.Pipeline, seconds: float | None, *, is_submitted: bool) -
         if seconds is not None and not PipelineState.is_terminal(state):
             raise TimeoutError
     except BaseException:
-        # A job on a cluster continues without its launcher. A runner that cannot cancel raises some
+        # A job on a cluster continues without its driver. A runner that cannot cancel raises some
         # error, which must not hide the one that ended the wait.
         if job is not None:
             with contextlib.suppress(Exception):

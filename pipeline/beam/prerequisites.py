@@ -1,6 +1,6 @@
-"""What the runners of Flink and Spark need on this machine and on their cluster.
+"""Checks of what the runners of Flink and Spark need on this machine and on their cluster.
 
-Each check ends within half a minute, whatever does not answer.
+Each check ends within half a minute, even if nothing answers.
 """
 
 import contextlib
@@ -124,7 +124,7 @@ def check_flink_master(options: PipelineOptions) -> None:
         version = re.findall(r"\d+\.\d+", json_types.parse_text(answer)["flink-version"])[0]
     except (ValueError, KeyError, TypeError, IndexError):
         raise ConfigError(
-            f"what answers at {flink.flink_master} is no Flink cluster; correct --flink_master"
+            f"what answers at {flink.flink_master} is not a Flink cluster; correct --flink_master"
         ) from None
     if flink.flink_job_server_jar is None and version != flink.flink_version:
         raise ConfigError(
@@ -154,7 +154,7 @@ def check_spark_master(options: PipelineOptions) -> None:
 
 
 def _answer(url: str, option: str, what: str) -> bytes | None:
-    """The answer to an HTTP request; None if something answers that asks who this is.
+    """The answer to an HTTP request; None if a server answers with an error, such as 401.
 
     Raises:
       ConfigError: nothing answers.

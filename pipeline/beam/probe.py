@@ -1,4 +1,4 @@
-"""What a worker has: a transform that also runs on workers that lack this package.
+"""The probe of a worker's versions: a transform that also runs where this package is not installed.
 
 It is sent to the workers as the source code of this module, which therefore imports nothing of this
 project. In any other form, a worker with another Python or without this package could not load it.
@@ -26,7 +26,7 @@ _DIGITS = 12
 class Probe(beam.DoFn):
     """Counts once, for each name of `versions`, the counter `NAME VERSION`.
 
-    Counters reach the launcher on every runner, and a job that only counts does not fail.
+    Counters reach the driver on every runner, and a job that only counts does not fail.
 
     Args:
       packages: see `versions`.
@@ -60,7 +60,7 @@ def probe(packages: Sequence[str]) -> Probe:
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:
-    """The versions of this process that the launcher and its workers must have in common.
+    """The versions of this process, which must be the same in the driver and its workers.
 
     Args:
       packages: names of installed packages, besides Beam and this project.

@@ -48,7 +48,7 @@ class RunTasks(beam.DoFn):
         self._task_runner = task_runner
 
     def setup(self) -> None:
-        # Relative paths in a task are those of the launcher. A worker without that directory can
+        # Relative paths in a task are those of the driver. A worker without that directory can
         # only have tasks with absolute paths.
         with contextlib.suppress(OSError):
             os.chdir(self._directory)

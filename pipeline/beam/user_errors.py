@@ -1,4 +1,4 @@
-"""Sends user errors from Beam workers to the launcher.
+"""Sends user errors from Beam workers to the driver.
 
 Runners pass on a worker's exception in different forms: as the exception itself, as one of the same
 class with more text in its message, or as a RuntimeError whose message is a traceback. All of them

@@ -88,7 +88,7 @@ def _pool_numbered(number: int) -> WorkerPool:
 
 
 class Shared:
-    """Arguments that many calls in a pool have in common, such as a source with many files.
+    """Arguments that many calls in a pool share, such as a source with many files.
 
     They are pickled once, and each worker unpickles them once.
 
@@ -123,8 +123,8 @@ def call(function: Callable[..., Any], task: Any, shared: Shared) -> Any:
 def start_server() -> None:
     """Starts the process that forks the workers; it imports their modules in the background."""
     _Context().set_forkserver_preload(_PRELOADED)
-    # The workers inherit both: they receive no signals, and whatever happens to them when the main
-    # process ends in the middle of their start or of their work, they print nothing.
+    # The workers inherit both: they receive no signals, and they print nothing if the main process
+    # ends while they start or work.
     with console.hidden_stderr(), child_processes.without_signals():
         multiprocessing.forkserver.ensure_running()
 

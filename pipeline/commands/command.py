@@ -7,6 +7,8 @@ from typing import Any
 
 from components.base import command_line
 
+_BEAM_OPTIONS = "Options after `--` are passed to Beam: docs/cluster.md has those of clusters."
+
 
 @dataclasses.dataclass(frozen=True)
 class Command:
@@ -33,7 +35,10 @@ class Command:
         """Adds this command to the commands of a parser; parsed values hold it as `command`."""
         summary = self.description.partition("\n")[0].rstrip(".")
         parser = commands.add_parser(
-            self.name, help=summary[0].lower() + summary[1:], description=self.description
+            self.name,
+            help=summary[0].lower() + summary[1:],
+            description=self.description,
+            epilog=_BEAM_OPTIONS if self.takes_beam_options else None,
         )
         parser.set_defaults(command=self, parser=parser)
         self.add_options(parser)

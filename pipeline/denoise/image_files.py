@@ -70,7 +70,7 @@ class OpenFiles:
         return written
 
     def _denoised(self, block: ExampleBatch) -> tuple[ExampleBatch, "Denoised"]:
-        # Imports TensorFlow, which the launcher of a job on a cluster does not need.
+        # Imports TensorFlow, which the driver of a job on a cluster does not need.
         from components.model.denoise import denoise
 
         config = self._settings.config

@@ -115,7 +115,7 @@ class _Computation:
 
     def _encoded(self, block: ExampleBatch) -> dict[str, Any]:
         """The columns that the model computes."""
-        # Imports TensorFlow, which the launcher of a job on a cluster does not need.
+        # Imports TensorFlow, which the driver of a job on a cluster does not need.
         from components.model import encode
 
         if not SCORE_COLUMNS & set(self._tables.columns):

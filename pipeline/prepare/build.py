@@ -1,9 +1,9 @@
 """Builds the files of a prepared dataset: an external merge sort in Beam pipelines.
 
-The first pipeline reads the source, slice by slice, and leaves its examples as sorted runs on disk.
-After it, the images' common shape is known. Very many runs are merged into fewer, level by level.
-Then the keys of all examples are compared, to find duplicates and to count the examples of each
-shard. The last pipeline merges the runs into shards.
+The first pipeline reads the source, slice by slice, and writes its examples as sorted runs. After
+it, the images' common shape is known. Very many runs are merged into fewer, level by level
+(`merge_plan`). Then the keys of all examples are compared, to find duplicates and to count the
+examples of each shard (`deduplication`). The last pipeline merges the runs into shards (`workers`).
 """
 
 import functools
@@ -61,7 +61,7 @@ def build(
       beam_args: options of Beam.
 
     Returns:
-      The counts for the manifest, the number of inputs with several frames, and what is remarkable
+      The counts for the manifest, the number of inputs with several frames, and the findings
       about the pixels.
 
     Raises:

@@ -15,12 +15,12 @@ from pipeline.prepare.messages import SliceSummary
 from pipeline.prepare.shard_plan import ShardPlan
 
 
-def common_shape(source: Source, reports: Sequence[SliceSummary], work_dir: epath.Path) -> Shape:
+def common_shape(source: Source, slices: Sequence[SliceSummary], work_dir: epath.Path) -> Shape:
     """The shape of the images of the dataset, which at least half of the decoded images have.
 
     Args:
       source: the source.
-      reports: the reports of all slices.
+      slices: the summaries of all slices.
       work_dir: directory of the rejected inputs.
 
     Returns:
@@ -29,43 +29,43 @@ def common_shape(source: Source, reports: Sequence[SliceSummary], work_dir: epat
     Raises:
       WorkError: there is no image, or most images have other shapes.
     """
-    shape = shard_plan.common_shape(reports)
+    shape = shard_plan.common_shape(slices)
     if shape is None:
-        raise _no_usable_image(source, reports, work_dir)
-    check_common_shape(source.name, reports, shape)
+        raise _no_usable_image(source, slices, work_dir)
+    check_common_shape(source.name, slices, shape)
     return shape
 
 
 def _no_usable_image(
-    source: Source, reports: Sequence[SliceSummary], work_dir: epath.Path
+    source: Source, slices: Sequence[SliceSummary], work_dir: epath.Path
 ) -> WorkError:
     rejected = (
-        item for report in reports for item in rejections.rejected_inputs(report.number, work_dir)
+        item for summary in slices for item in rejections.rejected_inputs(summary.number, work_dir)
     )
     if (first := next(rejected, None)) is None:
         return WorkError(f"{source.name} is empty; choose a dataset with images")
-    num_inputs = sum(report.num_inputs for report in reports)
+    num_inputs = sum(summary.num_inputs for summary in slices)
     return WorkError(
         f"no usable image in {source.name}: all {num_inputs:,} inputs were rejected, the first "
         f"({first.id}) because: {first.detail}"
     )
 
 
-def check_common_shape(dataset: str, reports: Sequence[SliceSummary], shape: Shape) -> None:
+def check_common_shape(dataset: str, slices: Sequence[SliceSummary], shape: Shape) -> None:
     """Checks that at least half of the decoded images have the dataset's shape.
 
     Args:
       dataset: name of the dataset.
-      reports: the reports of all slices.
+      slices: the summaries of all slices.
       shape: (height, width, channels), the most common shape.
 
     Raises:
       WorkError: they do not; names the options that convert the others.
     """
-    runs = [run for report in reports for run in report.runs]
+    runs = [run for summary in slices for run in summary.runs]
     kept = sum(run.rows for run in runs if run.shape == shape)
     # Images with alpha are rejected for their channels before their shapes are compared.
-    rejected = sum(report.rejected.by_reason[Reason.WRONG_SHAPE] for report in reports)
+    rejected = sum(summary.rejected.by_reason[Reason.WRONG_SHAPE] for summary in slices)
     total = sum(run.rows for run in runs) + rejected
     if 2 * kept >= total:
         return
@@ -83,7 +83,7 @@ def check_common_shape(dataset: str, reports: Sequence[SliceSummary], shape: Sha
 
 def check_splits(
     source: Source,
-    reports: Sequence[SliceSummary],
+    slices: Sequence[SliceSummary],
     shards: ShardPlan,
     *,
     shape: Shape,
@@ -94,7 +94,7 @@ def check_splits(
 
     Args:
       source: the source.
-      reports: the reports of all slices.
+      slices: the summaries of all slices.
       shards: the plan of the shards.
       shape: (height, width, channels) of every image in the dataset.
       validation_fraction: fraction of train that becomes the validation split.
@@ -105,7 +105,7 @@ def check_splits(
     """
     for split in source.num_examples:
         if not any(task.source_split == split for task in shards.tasks):
-            raise _empty_split(source.name, split, reports, shards, shape, work_dir)
+            raise _empty_split(source.name, split, slices, shards, shape, work_dir)
     if any(task.split == "train" for task in shards.tasks):
         return
     if "train" not in source.num_examples:
@@ -123,20 +123,20 @@ def check_splits(
 def _empty_split(
     dataset: str,
     split: str,
-    reports: Sequence[SliceSummary],
+    slices: Sequence[SliceSummary],
     shards: ShardPlan,
     shape: Shape,
     work_dir: epath.Path,
 ) -> WorkError:
     """The error for a split of the source that has no image in a shard."""
-    reports = [report for report in reports if report.split == split]
-    num_inputs = sum(report.num_inputs for report in reports)
+    slices = [summary for summary in slices if summary.split == split]
+    num_inputs = sum(summary.num_inputs for summary in slices)
     if not num_inputs:
         return WorkError(
             f"the split {split} of {dataset} is empty; add images to it, or remove it from the "
             "dataset"
         )
-    reason = next(_reasons(split, reports, shards, shape, work_dir), "")
+    reason = next(_reasons(split, slices, shards, shape, work_dir), "")
     return WorkError(
         f"the split {split} of {dataset} would be empty: all {num_inputs:,} inputs are set aside, "
         f"{reason}; fix them, or remove the split from the dataset"
@@ -145,18 +145,18 @@ def _empty_split(
 
 def _reasons(
     split: str,
-    reports: Sequence[SliceSummary],
+    slices: Sequence[SliceSummary],
     shards: ShardPlan,
     shape: Shape,
     work_dir: epath.Path,
 ) -> Iterator[str]:
-    """Why inputs of a split are set aside."""
+    """Yields the reasons why inputs of a split are set aside."""
     rejected = itertools.chain.from_iterable(
-        rejections.rejected_inputs(report.number, work_dir) for report in reports
+        rejections.rejected_inputs(summary.number, work_dir) for summary in slices
     )
     for item in rejected:
         yield f"the first ({item.id}) because: {item.detail}"
-    for run in itertools.chain.from_iterable(report.runs for report in reports):
+    for run in itertools.chain.from_iterable(summary.runs for summary in slices):
         if run.shape != shape:
             yield (
                 f"because they have the shape {format_shape(run.shape)} and most images "

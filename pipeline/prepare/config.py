@@ -37,8 +37,8 @@ class PrepareConfig:
     splits: str = option(
         "",
         "the folders of the splits in a folder of images, relative to it: "
-        "train=DIR,validation=DIR,test=DIR; what is outside them is left out [from the names of "
-        "the folders]",
+        "train=DIR,validation=DIR,test=DIR; all others are left out [from the names of the "
+        "folders]",
     )
     label_depth: int | None = option(
         None,
@@ -74,8 +74,8 @@ class PrepareConfig:
     )
     load_bytes: int = option(
         LOAD_BYTES,
-        "limit in bytes for what is loaded at once of a file: a record, the labels of a split, or "
-        "images in another order than --layout N…; does not change the result",
+        "limit in bytes for each part of a file that is loaded whole: a record, the labels of a "
+        "split, or images in another order than --layout N…; does not change the result",
     )
     shard_bytes: int = option(128 << 20, "target size of a shard, in bytes")
     synthetic_size: int = option(

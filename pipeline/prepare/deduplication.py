@@ -1,4 +1,4 @@
-"""The functions that prepare's workers run to find duplicates and to count the other examples.
+"""The functions that prepare's workers run to find duplicates and to count the examples of shards.
 
 Three passes look at the keys of all examples, without their images:
 
@@ -8,7 +8,7 @@ Three passes look at the keys of all examples, without their images:
 3. A task has a range of hashes again. It collects what was dropped there, and counts the examples
    of each shard.
 
-So each pass reads every key once, no task holds more than its range, and the launcher sees only
+So each pass reads every key once, no task holds more than its range, and the driver sees only
 counts. As in `pipeline.prepare.workers`, each task leaves a report, and a task whose report exists
 returns at once.
 """
@@ -43,8 +43,8 @@ COUNTS = "counts"
 _SPLIT_PRIORITY = ("test", "validation", "train")
 # A bound on memory: a task holds this many keys, on average.
 _KEYS_PER_RANGE = 1 << 19
-# The first pass divides the keys of each range by all ranges, so more would make many small pieces.
-# Above half a billion examples, the ranges become larger instead.
+# The first pass divides each range into as many buckets as there are ranges, so more ranges would
+# make tiny buckets. Above half a billion examples, the ranges become larger instead.
 _MAX_RANGES = 1024
 
 
@@ -146,7 +146,7 @@ def count_examples(
     same_pixels = np.concatenate([dropped_rows.within(task.hash_range, rows) for rows in found])
     path = _file(COUNTS, task.number, "dropped", work_dir)
     dropped_rows.write(path, np.concatenate([same_ids, same_pixels]))
-    # Those with the id of another one are not among these keys.
+    # `compare_ids` left the examples that it dropped out of these keys.
     keys = key_table.read_keys(_file(IDS, task.number, "keys", work_dir), task.ranges)
     counts = []
     for part in shards:
@@ -225,11 +225,11 @@ class _Examples:
         return (split, self.table.id_of(index), tuple(key["digest"].tolist()), *place)
 
     def without(self, dropped: Iterable[int]) -> np.ndarray:
-        """The indices of the other examples."""
+        """The indices of all examples but the dropped ones."""
         return np.delete(np.arange(len(self.table)), list(dropped))
 
     def rejected(self, index: int, reason: Reason, detail: str) -> Rejected:
-        """An example as an input that is set aside."""
+        """The entry of an example in the quarantine."""
         label = int(self.table.keys["label"][index])
         return Rejected(self.table.id_of(index), self.run_of(index).split, label, reason, detail)
 
@@ -248,7 +248,7 @@ def _finish(
     *,
     checksum: int = 0,
 ) -> None:
-    """Writes what a task has found, and its report last."""
+    """Writes the files of a task, and its report last."""
     indices = np.array(list(dropped), np.int64)
     path = _file(folder, task.number, "dropped", work_dir)
     dropped_rows.write(path, examples.table.keys[indices])

@@ -1,7 +1,7 @@
-"""The rows of the sorted runs that are in no shard: duplicates that were dropped.
+"""Rows of the sorted runs that are not written to any shard: the duplicates that were dropped.
 
 A file holds those of a range of hashes, each with the hash of its id. So the writer of a shard,
-which is another range of hashes, reads only the files of the ranges that overlap it.
+which covers another range of hashes, reads only the files of the ranges that overlap it.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ def write(path: epath.Path, keys: np.ndarray) -> None:
     with artifacts.atomic_write(path) as temporary, temporary.open("wb") as file:
         file.write(rows.tobytes())
         if len(rows):
-            # A report will say that they are there.
+            # The report of the task, which is written next, says that they are on disk.
             files.flush(path, file)
 
 

@@ -60,9 +60,10 @@ def open_work(work_dir: epath.Path) -> None:
 
 
 def close_work(work_dir: epath.Path) -> None:
-    """Removes a work directory: all reports before the files that they say are there.
+    """Removes a work directory: all reports first, then the files that they describe.
 
-    So work that is interrupted meanwhile can be done again.
+    If the removal is interrupted, no report is left of a file that is gone, so the same command can
+    do the work again.
     """
     files.remove_all(path for path in files.walk_files(work_dir) if path.suffix == ".json")
     # On an object store, an empty directory does not exist.
@@ -73,7 +74,8 @@ def close_work(work_dir: epath.Path) -> None:
 def removed_after_user_errors(work_dir: epath.Path) -> Iterator[None]:
     """Removes the work directory if the body finds that the data cannot be prepared like this.
 
-    The draft stays after an error, but not a copy of all images, which nothing can be made of.
+    An error leaves the draft, so that the next run continues. Here it could not, and the work
+    directory holds a copy of all images.
     """
     try:
         yield
@@ -104,8 +106,8 @@ def read_slices(
       options: the options of `beam_options`.
 
     Returns:
-      The summaries of the slices, in their order; the tally of all inputs, by the source's split,
-      which is empty for any other split; and the number of inputs with several frames.
+      The summaries of the slices, in their order; the tally of all inputs, by the source's split
+      (an empty tally for any other split); and the number of inputs with several frames.
     """
     total = reads.max_inputs
     work = report_progress.Work(
@@ -126,7 +128,7 @@ def read_slices(
 
 
 def _summaries(work_dir: epath.Path) -> tuple[list[SliceSummary], dict[str, InputTally], int]:
-    """The summaries of all slices, the tally of their inputs, and the inputs with several frames.
+    """Loads the reports of `read_slices`; returns what it returns.
 
     There may be a hundred thousand slices. A tally has an entry for each class, so the tallies are
     added up while the reports are read, and most slices share one that is empty.
@@ -148,7 +150,7 @@ def _summaries(work_dir: epath.Path) -> tuple[list[SliceSummary], dict[str, Inpu
 def merged(
     runs: Sequence[SortedRun], work_dir: epath.Path, options: dict[str, Any]
 ) -> list[SortedRun]:
-    """Merges sorted runs until every shard can be written from few of them.
+    """Merges sorted runs, level by level, until few enough are left to write every shard from.
 
     Args:
       runs: runs of the same image shape, in the order of their slices.
@@ -195,7 +197,7 @@ def compare(
       folder: the folder for the reports.
       tasks: the tasks.
       function: the function.
-      arguments: its further arguments.
+      arguments: its other arguments.
       options: the options of `beam_options`.
     """
     if len(tasks) == 1:
@@ -226,7 +228,7 @@ def write_shards(
 
     Args:
       tasks: the shards and the parts.
-      form: what the examples of all shards have in common.
+      form: the format that all shards share.
       work_dir: the work directory.
       directory: directory of the shards.
       options: the options of `beam_options`.

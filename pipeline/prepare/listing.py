@@ -1,8 +1,8 @@
-"""The listings: files with what tasks read, so that no task carries it.
+"""Listings: files with what the tasks of a step read, so that the tasks themselves are small.
 
-Runners send all tasks to their workers in one message, of at most 2 GB in many of them. The names
-of a hundred million files are longer. So the tasks of reading are the lines of a file, and what is
-sent is the number of a line. Another file lists the sorted runs, which every shard reads.
+A runner sends all tasks to its workers in one message, which many runners limit to 2 GB. The names
+of a hundred million files take more. So the reading tasks are lines of a file, and the runner sends
+only the number of a line. Another file lists the sorted runs, which every shard reads.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from pipeline.prepare.messages import ReadTask
 
 LISTING = "listing.jsonl"
 RUNS = "runs.jsonl"
-_PLACES = "listing.places"  # The place of each line, and of the end: little-endian uint64.
+_PLACES = "listing.places"  # The offset in bytes of each line, and of the end.
 _PLACE = np.dtype("<u8")
 _PART = [field.name for field in dataclasses.fields(Slice)]
 
@@ -47,7 +47,7 @@ def write(tasks: Iterable[ReadTask], work_dir: epath.Path) -> range:
     Returns:
       The numbers of the tasks, for `read`.
     """
-    places = [0]
+    offsets = [0]
     with artifacts.atomic_write(work_dir / LISTING) as temporary, temporary.open("wb") as file:
         # TensorFlow creates a remote file only when something is written to it.
         file.write(b"")
@@ -57,10 +57,10 @@ def write(tasks: Iterable[ReadTask], work_dir: epath.Path) -> range:
             # In ASCII: a file's name need not be valid UTF-8.
             line = f"{json.dumps([task.source, part, wanted])}\n".encode()
             file.write(line)
-            places.append(places[-1] + len(line))
+            offsets.append(offsets[-1] + len(line))
     with artifacts.atomic_write(work_dir / _PLACES) as temporary:
-        temporary.write_bytes(np.array(places, _PLACE).tobytes())
-    return range(len(places) - 1)
+        temporary.write_bytes(np.array(offsets, _PLACE).tobytes())
+    return range(len(offsets) - 1)
 
 
 def read(number: int, work_dir: epath.Path) -> ReadTask:
@@ -72,10 +72,10 @@ def read(number: int, work_dir: epath.Path) -> ReadTask:
     """
     with (work_dir / _PLACES).open("rb") as file:
         file.seek(number * _PLACE.itemsize)
-        place, end = np.frombuffer(file.read(2 * _PLACE.itemsize), _PLACE).tolist()
+        start, end = np.frombuffer(file.read(2 * _PLACE.itemsize), _PLACE).tolist()
     with (work_dir / LISTING).open("rb") as file:
-        file.seek(place)
-        source, part, wanted = json.loads(file.read(end - place))
+        file.seek(start)
+        source, part, wanted = json.loads(file.read(end - start))
     wanted_ids = None if wanted is None else frozenset(wanted)
     return ReadTask(number, source, Slice(**{**part, "files": tuple(part["files"])}), wanted_ids)
 

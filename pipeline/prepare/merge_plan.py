@@ -1,9 +1,10 @@
 """The plan of the merges between reading and writing, for sources of very many slices.
 
-A shard is merged from all sorted runs of its split. Were these as many as there are slices, the
-shards and the runs of each shard would both grow with the number of images, and so the reads with
-its square. So runs are merged first, level by level, until few are left. Each level reads and
-writes every image once, and the number of levels grows with the logarithm of the number of images.
+A shard is merged from all sorted runs of its split. With a run for each slice, both the number of
+shards and the number of runs that each shard reads would grow with the number of images, and so the
+number of reads with its square. Therefore runs are first merged into fewer, level by level. Each
+level reads and writes every image once, and the number of levels grows with the logarithm of the
+number of images.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,7 +25,7 @@ def merge_tasks(runs: Sequence[SortedRun], level: int) -> list[MergeTask]:
 
 
 def after(runs: Sequence[SortedRun], tasks: Sequence[MergeTask]) -> list[SortedRun]:
-    """The runs that there are when tasks are done, in the order of the splits and slices."""
+    """The runs that are left after some tasks, in the order of the splits and slices."""
     replaced = {task.runs[0]: task.merged for task in tasks}
     removed = {run for task in tasks for run in task.runs[1:]}
     return [replaced.get(run, run) for run in runs if run not in removed]
@@ -36,7 +37,11 @@ def _by_split(runs: Sequence[SortedRun]) -> Iterator[list[SortedRun]]:
 
 
 def _tasks_of(runs: Sequence[SortedRun], level: int) -> Iterator[MergeTask]:
-    """Yields the tasks of one split, which merge about equally many runs, as few as suffice."""
+    """Yields the tasks of one split; none if it has at most `MAX_MERGED` runs.
+
+    Each merges as few runs as leave `MAX_MERGED` of the split; if even the most that can be merged
+    at once leave more, another level follows.
+    """
     if len(runs) <= MAX_MERGED:
         return
     size = min(MAX_MERGED, ceil_div(len(runs), MAX_MERGED))

@@ -92,7 +92,7 @@ class ReadReport:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SliceSummary:
-    """What the driver keeps of the ReadReport of each slice.
+    """The part of a ReadReport that the driver keeps in memory for each slice.
 
     Attributes:
       number: number of the slice.
@@ -151,7 +151,7 @@ class RangeTask:
 
 @dataclasses.dataclass(frozen=True)
 class RangeReport:
-    """What was found among the examples of a range.
+    """The result of comparing the ids, or the pixels, of the examples of a range.
 
     Attributes:
       number: number of the range.
@@ -159,7 +159,7 @@ class RangeReport:
       rejected: tally of the dropped examples, by the source's split; a file lists them.
       duplicates: number of images that occur more than once, by the splits that they occur in,
         such as `train+test`; a file lists them.
-      first: up to three inputs with the same pixels; empty if there are none.
+      first: up to three inputs of the first group with the same pixels; empty if there is none.
       checksum: checksum of the file of keys, if the task wrote one.
     """
 
@@ -255,7 +255,7 @@ class QuarantineTask:
 
 @dataclasses.dataclass(frozen=True)
 class ShardFormat:
-    """What the examples of all shards have in common; the same for every task.
+    """The format that all shards share; every task gets the same one.
 
     Attributes:
       shape: (height, width, channels) of every image in the dataset.

@@ -15,17 +15,17 @@ from pipeline.prepare.messages import QuarantineReport, QuarantineTask, SliceSum
 QUARANTINE = "quarantine/quarantine.jsonl"
 
 
-def tasks(reports: Sequence[SliceSummary], shape: Shape) -> Iterator[QuarantineTask]:
+def tasks(slices: Sequence[SliceSummary], shape: Shape) -> Iterator[QuarantineTask]:
     """Yields one task for each slice with inputs that cannot be in a shard.
 
     Args:
-      reports: the reports of all slices.
+      slices: the summaries of all slices.
       shape: (height, width, channels) of every image in the dataset.
     """
-    for report in reports:
-        other_shapes = [run for run in report.runs if run.shape != shape]
-        if other_shapes or report.rejected.total:
-            yield QuarantineTask(report.number, report.split, other_shapes)
+    for summary in slices:
+        other_shapes = [run for run in summary.runs if run.shape != shape]
+        if other_shapes or summary.rejected.total:
+            yield QuarantineTask(summary.number, summary.split, other_shapes)
 
 
 def write(

@@ -1,4 +1,8 @@
-"""The plan of what prepare reads: a whole source, or only the inputs in quarantine."""
+"""The plan of the slices that prepare reads.
+
+These are all slices of a source or, for `--retry_quarantined`, the inputs in quarantine and the
+examples that an earlier run kept.
+"""
 
 import dataclasses
 import re
@@ -76,7 +80,7 @@ def plan_retry(
 ) -> ReadPlan | None:
     """Plans to read the inputs in quarantine, and the examples that the earlier run kept.
 
-    Where the inputs in quarantine cannot be identified in the source, all inputs are read.
+    If the inputs in quarantine cannot be identified in the source, all inputs are read.
 
     Args:
       plan: the artifact to make; an earlier run published one from the same config.

@@ -1,7 +1,8 @@
-"""The lists of inputs that are in no shard: workers write one for each slice.
+"""Lists of the inputs that are in no shard, which workers write for each slice.
 
-A slice has a list of the inputs that were rejected when it was read, and one that also has those
-whose images have another shape than the dataset.
+When a slice is read, a worker lists the inputs that it rejects. When the shards are written, it
+lists them again, together with the images whose shape is not that of the dataset. The driver joins
+these lists in `pipeline.prepare.quarantine`.
 """
 
 import dataclasses
@@ -36,7 +37,7 @@ def rejected_inputs(number: int, work_dir: epath.Path) -> Iterator[Rejected]:
 
 def order(row: Mapping[str, Any]) -> tuple[str, ...]:
     """The sort key of the rows of a quarantine."""
-    # By what an input is, so that the order does not depend on how the source was cut into slices.
+    # Properties of the input, so the order does not depend on how the source is cut into slices.
     return row["split"], row["id"], row["reason"], row["detail"]
 
 

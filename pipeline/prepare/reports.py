@@ -1,4 +1,7 @@
-"""The reports that prepare's workers leave as files: what says that a task is done."""
+"""Reports: the small JSON files that prepare's workers write when a task is done.
+
+A task that has a report is not run again. After a kill, the same command runs the other tasks.
+"""
 
 import json
 from collections.abc import Callable, Iterator
@@ -18,14 +21,14 @@ def write(path: epath.Path, report: dict[str, Any]) -> None:
 
 
 def load(path: epath.Path, from_json: Callable[[Any], Report]) -> Report | None:
-    """The report of a task that is done.
+    """The report of a task, if the task is done.
 
     Args:
       path: the file.
       from_json: makes the report from its JSON value.
 
     Returns:
-      The report; None if there is none, or only what a failure of the machine has left of it.
+      The report; None if there is none, or if a failure of the machine has damaged it.
     """
     try:
         return from_json(json.loads(path.read_bytes())) if path.exists() else None
@@ -39,7 +42,7 @@ def load_all(directory: epath.Path, from_json: Callable[[Any], Report]) -> list[
 
 
 def load_each(directory: epath.Path, from_json: Callable[[Any], Report]) -> Iterator[Report]:
-    """Yields the reports of `load_all`, of which it holds only the names."""
+    """Yields the reports of `load_all` one by one; only their names are all in memory."""
 
     def read(name: str) -> Report:
         return from_json(json.loads((directory / name).read_bytes()))

@@ -31,7 +31,7 @@ from pipeline.prepare.messages import (
 # In smaller shards the number of examples varies widely, and some shards would have none.
 _MIN_SHARD_EXAMPLES = 16
 
-# Runs a function of `pipeline.prepare.deduplication`, as `run_here` does.
+# A function with the arguments of `run_here`, which may run the tasks on workers.
 RunRanges = Callable[..., None]
 
 
@@ -54,15 +54,15 @@ class ShardPlan:
     first: list[dict[str, str]]
 
 
-def common_shape(reports: Sequence[SliceSummary]) -> Shape | None:
+def common_shape(slices: Sequence[SliceSummary]) -> Shape | None:
     """The most common shape of the images; the largest one of equally common shapes.
 
     Returns:
       (height, width, channels), or None if there is no image.
     """
     totals: Counter[Shape] = Counter()
-    for report in reports:
-        for run in report.runs:
+    for summary in slices:
+        for run in summary.runs:
             totals[run.shape] += run.rows
     return max(totals, key=lambda shape: (totals[shape], math.prod(shape), shape), default=None)
 
@@ -76,7 +76,7 @@ def run_here(
       folder: the folder for the reports.
       tasks: the tasks.
       function: the function.
-      arguments: its further arguments.
+      arguments: its other arguments.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for task in tasks:

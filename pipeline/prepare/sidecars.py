@@ -33,7 +33,7 @@ def write_sidecars(
       reports: the reports of all shards.
 
     Returns:
-      What is remarkable about the pixels, from `components.ingest.statistics.findings`.
+      The findings about the pixels, from `components.ingest.statistics.findings`.
     """
     statistics_by_split = _statistics_by_split(counts, reports)
     _write_statistics(directory, counts, statistics_by_split)

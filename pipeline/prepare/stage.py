@@ -1,7 +1,7 @@
 """The prepare stage: from the images of any source to checked, sharded TFRecord files.
 
-If the stage is interrupted, the same command continues it: what a task has finished is not done
-again. `pipeline.prepare.build` says how the files are made.
+If the stage is interrupted, the same command continues it: a task whose report exists is not run
+again (`reports`). `build` says how the files are made.
 """
 
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ def prepare(
       retry_quarantined: whether to read the inputs in the quarantine of `output` again. The result
         equals that of preparing everything again.
       for_model: whether the dataset is only the input of a trained model: a split may have no
-        images, and the caller says what became of the inputs.
+        images, and the caller reports which inputs could not be used.
       beam_args: options of Beam.
 
     Raises:

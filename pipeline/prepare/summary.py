@@ -22,7 +22,7 @@ def print_summary(
     Args:
       dataset: the dataset that was published.
       first_frames: number of inputs with several frames, of which the first one was read.
-      findings: what is remarkable about the pixels.
+      findings: the findings about the pixels, from `components.ingest.statistics`.
     """
     counts = dataset.counts
     reasons: Counter[str] = Counter()

@@ -1,8 +1,8 @@
 """The functions that prepare's workers run: read a slice, merge sorted runs, write a shard.
 
 They do not depend on Beam: the same functions run on a Beam worker and in a local process pool.
-Each task leaves its result as a report, a small JSON file in the work directory. So progress can be
-followed and results can be collected in the same way on every runner.
+Each task writes its result as a report, a small JSON file in the work directory. So progress is
+shown and results are collected in the same way on every runner.
 
 A task may run several times, since runners retry tasks and an interrupted stage is started again.
 Every file is written atomically, and the report last. A task whose report exists returns at once.
@@ -48,7 +48,7 @@ WRITTEN = "written"
 
 FIRST_FRAMES = "first_frames"  # a counter
 
-_RUN_BYTES = 32 << 20  # Pixels that a worker holds before it writes them as sorted runs.
+_RUN_BYTES = 32 << 20  # Pixels in memory before they are written as sorted runs.
 _ENCODED_BYTES = 512 << 10  # Pixels that are encoded at once: fastest where they fit the caches.
 
 
@@ -181,7 +181,7 @@ def write(
 
     Args:
       task: the shard or the slice.
-      form: what the examples of all shards have in common.
+      form: the format that all shards share.
       work_dir: directory of the sorted runs and the reports.
       directory: directory to write shards to.
 

@@ -31,6 +31,18 @@ def test_an_unknown_or_incomplete_option_is_reported_with_the_nearest_names(argu
 HELP = "made by `python -m program`, and by nothing else; " * 3
 
 
+def test_the_prose_of_help_fits_the_terminal_and_examples_keep_their_lines(monkeypatch):
+    prose, example = "--a-long word " * 12, "  python -m program \\\n    --input x"
+    described = command_line.Parser(description=f"{prose}\n\n{example}\n\nThe end.\n")
+    for columns, width in ((60, 58), (300, 100)):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        first, *others = described.format_help().split("\n\n")[1:4]
+        assert others == [example, "The end."]
+        lines = first.splitlines()
+        assert " ".join(lines) == prose.strip()
+        assert width - len("--a-long") <= max(map(len, lines)) <= width
+
+
 def test_help_and_errors_name_commands_as_the_process_was_started(monkeypatch):
     def texts() -> list[str]:
         parser = command_line.Parser(

@@ -44,7 +44,7 @@ def test_a_setup_file_must_be_usable(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("pyproject.toml", "./pyproject.toml", "/", "./setup.cfg"):
         assert refusal(*CLOUD, f"--setup_file={name}") == (
-            f"--setup_file: {name} is no file named pyproject.toml or setup.py"
+            f"--setup_file: {name} is not a file named pyproject.toml or setup.py"
         )
     (tmp_path / "pyproject.toml").touch()
     assert refusal(*CLOUD, "--setup_file=pyproject.toml").endswith(": ./pyproject.toml")

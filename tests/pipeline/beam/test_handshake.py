@@ -87,7 +87,7 @@ def test_workers_with_the_same_versions_pass_and_are_asked_once(pool):
 def test_an_engine_that_passes_on_no_counters_is_not_taken_for_other_versions(pool):
     with engines.local_job_service(engines.CountlessJobService()) as address:
         message = refusal(engines.beam_args(address, pool))
-    assert "small job (the engine has not passed on what it counted); check that" in message
+    assert "small job (the engine reported no counters of it); check that" in message
 
 
 def test_workers_without_the_code_are_refused(beam_args, use_python, monkeypatch, tmp_path):

@@ -88,7 +88,7 @@ def test_a_job_that_did_not_fail_by_itself_is_explained_in_one_line(text, expect
 @pytest.mark.parametrize(
     "error",
     [RuntimeError("failed: Traceback (most recent call last):\n  x\nKeyError: 1"), KeyError("x")],
-    ids=["of a task", "of the launcher"],
+    ids=["of a task", "of the driver"],
 )
 def test_a_bug_is_not_explained(error):
     assert job_service.explain(error, "host:1") is None

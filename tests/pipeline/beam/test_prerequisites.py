@@ -147,7 +147,7 @@ def test_a_flink_cluster_of_the_version_of_the_job_server_passes():
 def test_what_answers_must_be_a_flink_cluster(answer):
     with http_server({"/v1/config": answer}) as address, refused() as message:
         prerequisites.check_flink_master(flink_options(address))
-    assert message[0] == f"what answers at {address} is no Flink cluster; correct --flink_master"
+    assert message[0] == f"what answers at {address} is not a Flink cluster; correct --flink_master"
 
 
 def test_a_flink_cluster_that_asks_for_a_password_may_be_right():

@@ -31,3 +31,13 @@ def test_help_texts_name_what_the_command_does_and_writes(target, capsys):
     text = capsys.readouterr().out
     assert "Draw lines.\n\nMany.\n" in text
     assert f"damaged artifact in {target}\n" in text
+
+
+@pytest.mark.parametrize("takes_beam_options", [True, False])
+def test_help_texts_of_commands_on_beam_say_how_to_pass_options_to_it(takes_beam_options, capsys):
+    command = Command("draw", "Draw.", lambda parser: None, print, takes_beam_options)
+    with pytest.raises(SystemExit):
+        parsed(command, "draw", "--help")
+    assert (
+        "Options after `--` are passed to Beam" in capsys.readouterr().out
+    ) == takes_beam_options
