@@ -1,4 +1,4 @@
-"""The command line and the report that both benchmarks share."""
+"""The command line and the report that all benchmarks share."""
 
 import argparse
 import contextlib
@@ -42,7 +42,7 @@ def parser(prog: str, description: str | None, sections: Collection[str]) -> com
 
 
 def named_numbers(text: str, *, option: str, form: str) -> tuple[str, list[float]]:
-    """A name and the numbers after it, of the text of an option, such as `a paper:1e9:99.5`.
+    """The name and the numbers in the value of an option, such as `a paper:1e9:99.5`.
 
     Args:
       text: what the user wrote; the name may contain colons.
@@ -80,7 +80,7 @@ def data_dir(options: argparse.Namespace) -> str:
 
 @contextlib.contextmanager
 def temporary_directory() -> Iterator[Path]:
-    """A directory for all temporary files, those of processes that are killed included."""
+    """A directory for all temporary files, including those of killed processes."""
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         os.environ["TMPDIR"] = directory
         yield Path(directory)

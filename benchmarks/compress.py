@@ -1,9 +1,9 @@
 """Compares our compression with that of image formats: `python -m benchmarks.compress`.
 
-Every format is lossless. An image format is measured with a file for each image and with one sheet
-of all images; xz with the raw pixels of each and of all. Bits/dim are bits for each channel of each
+Every format is lossless. Each image format is measured twice: with one file per image, and with one
+sheet of all images. xz compresses raw pixels instead. Bits/dim are bits for each channel of each
 pixel. JPEG XL needs the package imagecodecs or pillow-jxl-plugin; without one its rows are absent.
-Our rows are the whole file, with ids and labels, and the times are those of the commands, which
+Our rows count the whole file, including ids and labels. Our times are those of the commands, which
 start processes and load the model. With `--figure`, the sizes are also drawn.
 """
 
@@ -19,6 +19,7 @@ import numpy as np
 
 from benchmarks import command, machine
 from benchmarks.image_formats import CodedSize, peers
+from benchmarks.sizes import Bar, draw_sizes
 from benchmarks.tables import at_most, table
 from components.base import command_line, tensorflow_setup
 from components.base.errors import WorkError
@@ -26,7 +27,6 @@ from components.base.shapes import format_shape
 from components.compression.archive import Archive
 from components.data.examples import ExampleBatch
 from components.data.prepared_dataset import PreparedDataset
-from components.figures.sizes import Bar, draw_sizes
 from components.model.registry import MODEL_FILE
 
 IMAGES = 10_000
@@ -52,12 +52,12 @@ class ElboBytes:
 
 @dataclasses.dataclass(frozen=True)
 class OurFile:
-    """What our commands make of all images.
+    """The file that our command writes for all images.
 
     Attributes:
-      size: of the file.
-      elbo: of the model.
-      parts: name and bytes of what is in the file.
+      size: the size of the file, with its times.
+      elbo: the negative ELBO of the model.
+      parts: name and size in bytes of each part of the file.
     """
 
     size: CodedSize
@@ -130,12 +130,6 @@ def _table(sizes: Iterable[CodedSize], values: int) -> str:
     return table(_HEAD, [size.cells(values) for size in sizes])
 
 
-def published(text: str) -> Bar:
-    """The bar of a figure from elsewhere, of `NAME:BITS`."""
-    name, (bits,) = command.named_numbers(text, option="--point", form="NAME:BITS")
-    return Bar(name, bits, "published")
-
-
 def _draw(
     found: OurFile,
     others: Sequence[CodedSize],
@@ -175,7 +169,7 @@ def main() -> None:
         help="bits/dim from elsewhere, for the figure; may be given several times",
     )
     options = parser.parse(sys.argv[1:])
-    points = [published(text) for text in options.point]
+    points = [Bar.parse(text, "--point") for text in options.point]
     model, examples = Path(options.model), Path(options.examples)
     batch = PreparedDataset.open(examples).read(options.split)
     images = batch.images

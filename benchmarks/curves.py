@@ -1,6 +1,6 @@
 """Draws held-out losses against training FLOPs: `python -m benchmarks.curves RUN/model …`.
 
-The models must have been trained on the same dataset with the same likelihood, for otherwise their
+The models must have been trained on the same dataset with the same likelihood: otherwise, their
 losses describe different data.
 """
 
@@ -49,7 +49,7 @@ def read_curve(named_model: str) -> Curve:
         the preset.
 
     Raises:
-      ConfigError: the directory is no trained model, or it was never evaluated while it trained.
+      ConfigError: the directory is not a trained model, or it was never evaluated while it trained.
       WorkError: a file is damaged.
     """
     name, _, model = named_model.rpartition("=")
@@ -81,7 +81,7 @@ def _training_flops_by_step(trained: Artifact) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """A figure from elsewhere, in nats per example, after some training FLOPs."""
+    """A published figure, in nats per example, after some training FLOPs."""
 
     name: str
     flops: float
@@ -113,7 +113,7 @@ def draw(curves: Sequence[Curve], points: Sequence[Point], path: epath.PathLike)
     axes.set_ylabel("nats per example")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color=PALE, linewidth=0.5, alpha=0.6)
-    # The first evaluations may be far above all that matters.
+    # Cut off the first evaluations, which are far above the rest.
     last = [curve.losses[-1] for curve in curves] + [point.nats for point in points]
     spread = max(max(last) - min(last), 1.0)
     axes.set_ylim(min(last) - 0.3 * spread, max(last) + 1.5 * spread)

@@ -2,9 +2,9 @@
 
 Each run is a separate process, on the CPU. The first pass over the images is not timed, so nothing
 is loaded or compiled while the clock runs; Beam's RunInference has one pass, which loads the model.
-Our rows are what one worker does, from shards to Parquet files. Keras's `predict` neither reads nor
-writes: its images are in memory as float32. Figures of one call can be compared; figures of
-different machines or hours only as ratios.
+Our rows measure the work of one worker, from shards to Parquet files. Keras's `predict` neither
+reads nor writes: its images are in memory as float32. Figures of one call can be compared; figures
+of different machines or hours only as ratios.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from benchmarks.rows import BenchmarkRow
 from benchmarks.tables import at_least
 from benchmarks.turns import comparison_table, measure
 from components.base import command_line
-from pipeline.apply.config import ENCODER_COLUMNS, EmbedConfig
+from pipeline.embed.config import ENCODER_COLUMNS, EmbedConfig
 
 IMAGES = 60_000
 _MLP_RATE = 150_000

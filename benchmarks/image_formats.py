@@ -17,13 +17,13 @@ Codec = tuple[Callable[[np.ndarray], bytes], Callable[[bytes], np.ndarray | byte
 
 @dataclasses.dataclass(frozen=True)
 class CodedSize:
-    """What a format makes of all images.
+    """All images, encoded in one format.
 
     Attributes:
       name: of the format.
-      bytes: of all files.
-      write_seconds, read_seconds: to encode and to decode all images.
-      remark: of the last column.
+      bytes: size of all files.
+      write_seconds, read_seconds: time to encode and to decode all images.
+      remark: text of the last column.
     """
 
     name: str
@@ -33,7 +33,7 @@ class CodedSize:
     remark: str = ""
 
     def cells(self, values: int) -> list[str]:
-        """The row of the table, for images of as many values."""
+        """The row of the table, for images of `values` values in all."""
         times = [
             "" if seconds is None else f"{seconds:.1f}"
             for seconds in (self.write_seconds, self.read_seconds)
@@ -75,7 +75,7 @@ def codecs() -> dict[str, Codec]:
 
 
 def _xz(data: bytes) -> bytes:
-    """Compresses bytes as `xz -9e` does, with a window that is no larger than they are."""
+    """Compresses bytes as `xz -9e` does, with a window no larger than the input."""
     window = max(1 << 12, 1 << len(data).bit_length())
     filters = [
         {
@@ -102,7 +102,7 @@ def peers(images: np.ndarray) -> Iterator[CodedSize]:
 
 
 def sheet(images: np.ndarray) -> np.ndarray:
-    """All images in one, in rows as long as there are rows; what is left over is black."""
+    """One sheet with as many rows of images as columns; unused cells are black."""
     count, height, width, channels = images.shape
     columns = math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)

@@ -31,7 +31,7 @@ class BenchmarkInputs:
 
     @staticmethod
     def images_for(train: int) -> int:
-        """The number of images of which `train` are for training."""
+        """The number of all images if `train` of them are for training."""
         return ceil_div(train * 7, 6)
 
     @property
@@ -53,7 +53,7 @@ class BenchmarkInputs:
 
     @property
     def subject(self) -> str:
-        """What the images show, for titles."""
+        """The content of the images, for titles."""
         return "drawn garments" if self.missing else "Fashion-MNIST"
 
     @functools.cached_property
@@ -94,12 +94,12 @@ class BenchmarkInputs:
         return BenchmarkRow(name, "prepare", task_arguments, is_ours=True, missing=missing)
 
     def _prepare(self, name: str, source: str) -> str:
-        """The path of what our prepare stage makes of images, all of them for training."""
+        """The path of a dataset that our prepare stage makes, with all images for training."""
         arguments = ["--dataset", source, "--validation_fraction", "0"]
         return self._write(name, "prepare", arguments=arguments)
 
     def _write(self, name: str, task: str, **arguments: object) -> str:
-        """The path of what a task writes."""
+        """Runs a task that writes an input; returns the path."""
         path = str(self.directory / name)
         console.say(f"bench: writing the input {name}")
         try:

@@ -17,7 +17,7 @@ _TIMED_CALLS = 5
 
 
 def description(packages: Sequence[str] = PACKAGES) -> list[list[str]]:
-    """What distinguishes this machine from others: rows of a table with two columns.
+    """The properties of this machine that affect speed: rows of a table with two columns.
 
     Args:
       packages: distributions whose versions are reported.

@@ -53,7 +53,7 @@ class Medians:
         )
 
 
-MediansOrReason = Medians | str  # A text is the reason why there are no medians.
+MediansOrReason = Medians | str  # A string is the reason why there are no medians.
 
 
 def measure(

@@ -148,7 +148,7 @@ def _read_proc(path: str) -> str:
 
 
 def _end_session(process: subprocess.Popen[bytes]) -> None:
-    """Kills what is left of a command and waits for it, so that its files can be removed."""
+    """Kills the remaining processes of a command and waits, so that its files can be removed."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

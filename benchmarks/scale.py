@@ -1,13 +1,13 @@
 """Measures what prepare's driver does for very many images: `python -m benchmarks.scale`.
 
-A dataset of images of 28x28 pixels is simulated: it has as many slices, sorted runs, reports and
-shards as its number of images makes, but a slice holds few images, of eight pixels. So what workers
-do with images is left out. What remains is the work of the one process that plans it all, which no
-number of workers makes faster: its CPU time, its memory, and its calls of the file system. The last
-line of the table extends the growth between the last two sizes to a billion images.
+It simulates a dataset of 28x28 images. The numbers of slices, sorted runs, reports and shards are
+those of the full dataset, but each slice holds only a few images of eight pixels. This leaves out
+the work of the workers and measures the driver, the one process that more workers do not speed up:
+its CPU time, its memory, and its calls to the file system. The last line of the table extrapolates
+the growth between the last two sizes to a billion images.
 
-The second table is the part of the plan that looks at each image: it searches for duplicates and
-counts the examples of the shards. There, slices have all of their images, of eight pixels.
+The second table measures the comparison of all images: the search for duplicates, and the number of
+examples of each shard. There, slices have all of their images, of eight pixels each.
 """
 
 import argparse
@@ -26,8 +26,8 @@ SIZES = (10**6, 10**7, 10**8)
 PLANNED_SIZES = (2 * 10**6, 8 * 10**6)
 EXTENDED = 10**9
 PHASES = ("reading", "merging", "planning", "writing", "publishing")
-_PER_SLICE = 8192  # inputs of a slice of TFRecord files
-_SIMULATED_PER_SLICE = 32  # the driver's work does not depend on it, but for the plan
+_PER_SLICE = 8192  # inputs in a slice of TFRecord files
+_SIMULATED_PER_SLICE = 32  # affects only the plan
 _IMAGE_BYTES = 28 * 28
 _SHARD_BYTES = 128 << 20
 _TABLES = {"--images": "first", "--planned": "second"}
@@ -58,9 +58,9 @@ def line(images: int, report: Report) -> list[str]:
 
 
 def extended(sizes: Sequence[int], reports: Sequence[Report], images: int) -> Report:
-    """The report of a larger dataset, if everything goes on to grow as between the last two sizes.
+    """Extrapolates the last two reports to a larger dataset.
 
-    That is along a line or as a power of the number of images, whichever is more.
+    Each figure grows linearly or as a power of the number of images, whichever gives more.
 
     Args:
       sizes: numbers of images, ascending.

@@ -31,7 +31,7 @@ CONV_BATCHES = 100
 PRESET_IMAGES = 6_400
 # The shards of `BenchmarkInputs` that a preset trains on, where it needs other images.
 PRESET_SHARDS = {"color": "photo_shards"}
-# The smallest share of the machine's limit that a preset is to reach.
+# The smallest share of the machine's limit that a preset must reach.
 PRESET_SHARE = 0.45
 CONV_SHARE_IN_BFLOAT16 = 0.6
 SECONDS = 5.0

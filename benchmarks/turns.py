@@ -13,7 +13,7 @@ from components.base import console
 HEAD = ("what", "images/s", "lowest", "highest", "ours / this", "loss, 2nd pass", "remarks")
 _SLOW_SECONDS = 60.0
 
-ReportsOrReason = list[Report] | str  # A text is the reason why there are no reports.
+ReportsOrReason = list[Report] | str  # A string is the reason why there are no reports.
 
 
 def measure(rows: Sequence[BenchmarkRow], repeats: int) -> list[ReportsOrReason]:

@@ -4,7 +4,7 @@ The test images are denoised, the sizes of the compressed test set are those tha
 gives (`make bench-compress` measures them), and the samples are drawn from the prior.
 """
 
-import dataclasses
+import functools
 import sys
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ from etils import epath
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 
-from benchmarks import command
+from benchmarks.sizes import Bar
 from components.base import command_line, console, tensorflow_setup
 from components.base.manifest import load_artifact
 from components.figures.mosaic import mosaic
@@ -26,20 +26,6 @@ _NOISE = "gaussian:0.3"
 _COLUMNS = 6  # of images, in both panels of images
 _ROWS = 6  # of images, in both panels of images
 _DRAWS = 64  # decoded for each denoised image
-
-
-@dataclasses.dataclass(frozen=True)
-class Size:
-    """The size of the compressed test set, in bits per dimension."""
-
-    name: str
-    bits: float
-
-    @staticmethod
-    def parse(text: str) -> "Size":
-        """Parses `NAME:BITS`."""
-        name, numbers = command.named_numbers(text, option="--size", form="NAME:BITS")
-        return Size(name, *numbers)
 
 
 def denoised(model: epath.PathLike, examples: epath.PathLike) -> np.ndarray:
@@ -74,13 +60,13 @@ def samples(model: epath.PathLike) -> np.ndarray:
 
 @matplotlib.rc_context(STYLE)
 def draw(
-    denoised: np.ndarray, sizes: Sequence[Size], samples: np.ndarray, path: epath.PathLike
+    denoised: np.ndarray, sizes: Sequence[Bar], samples: np.ndarray, path: epath.PathLike
 ) -> None:
     """Draws the three panels to a PNG file.
 
     Args:
       denoised: rows of noisy images, each above the same images denoised.
-      sizes: what the bars show, the first of them this project's.
+      sizes: the bars, this project's first.
       samples: rows and columns of images.
       path: of the file.
     """
@@ -103,7 +89,7 @@ def _show(
     _title(axes, title, text)
 
 
-def _bars(figure: Figure, panels: GridSpec, sizes: Sequence[Size]) -> None:
+def _bars(figure: Figure, panels: GridSpec, sizes: Sequence[Bar]) -> None:
     # The names stand above the bars, so that the panel is as wide as its bars.
     axes = figure.add_subplot(panels[0, 1], yticks=[])
     for row, size in enumerate(sizes):
@@ -134,7 +120,8 @@ def main() -> None:
     parser.add_argument("--denoiser", required=True, help="model of the preset denoise")
     parser.add_argument("--generator", required=True, help="model that the samples come from")
     parser.add_argument(
-        "--size", type=Size.parse, action="append", required=True, metavar="NAME:BITS",
+        "--size", type=functools.partial(Bar.parse, option="--size"), metavar="NAME:BITS",
+        action="append", required=True,
         help="bits per dimension of the compressed test set, this project's first; repeated",
     )  # fmt: skip
     parser.add_argument("--output", required=True, help="PNG file to write")

@@ -1,1 +1,1 @@
-"""What things are: examples, sources, distributions, the VAE, metrics, figures, artifacts."""
+"""The building blocks: examples, sources, distributions, the VAE, metrics, figures, artifacts."""

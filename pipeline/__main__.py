@@ -11,7 +11,7 @@ Each stage reads directories, and writes a directory with a manifest:
   denoise     reads a model and noisy images; writes denoised images
   compress    reads a model and images; writes one file without loss; decompress reads it
   export      reads a model; writes a SavedModel, and files of Keras, ONNX and LiteRT
-  compare     reads runs; writes a page with their scores, curves and samples beside each other
+  compare     reads runs; writes a page with their scores, curves and samples side by side
   run         runs prepare, train and evaluate, in examples/, model/, evaluation/ of one directory
 
 A stage that is up to date is skipped. A directory that holds something else is not touched without
@@ -89,7 +89,7 @@ def main() -> None:
 
 
 def _unknown(name: str) -> ConfigError:
-    """The error for a command that there is not; the nearest one may be that of the trainer."""
+    """The error for an unknown command; the nearest known one may be that of the trainer."""
     hint = nearest(name, [*COMMANDS, "train"])
     return ConfigError(
         f"unknown stage {name!r}; {hint.replace('train', 'train (`python -m trainer`)')}"

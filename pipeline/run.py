@@ -104,7 +104,7 @@ def run(
 
 
 def _further(scores: Scores) -> list[str]:
-    """The lines of the metrics that only some evaluations have."""
+    """The lines for metrics that only some evaluations have."""
     lines = []
     if "nll" in scores.means:
         samples = scores.protocol.importance_samples
@@ -131,7 +131,7 @@ class _Clock:
         self._start = time.monotonic()
 
     def lap(self, name: str, directory: epath.Path) -> None:
-        """Adds a line for a stage that ends now."""
+        """Adds a line for a stage that has just ended."""
         now = time.monotonic()
         self.lines.append(f"{name:<10}{now - self._start:8.1f} s   {directory}")
         self._start = now

@@ -23,6 +23,7 @@ from components.data.examples import ExampleBatch
 from components.data.prepared_dataset import PreparedDataset
 from components.sources.source import BATCH_EXAMPLES, Source
 from pipeline.prepare.config import PrepareConfig
+from tests.object_store import object_store as object_store
 
 ROOT = Path(__file__).parent.parent
 ADDRESS_SPACE = 6 << 30  # bytes

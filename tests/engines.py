@@ -164,6 +164,13 @@ def last_state(job_endpoint: str) -> str:
     return beam_job_api_pb2.JobState.Enum.Name(state)
 
 
+class CountlessJobService(LocalJobServicer):
+    """A job service that passes on no counters."""
+
+    def GetJobMetrics(self, request, context=None):  # noqa: N802 - the name of the request
+        return beam_job_api_pb2.GetJobMetricsResponse()
+
+
 @contextlib.contextmanager
 def local_job_service(service: LocalJobServicer | None = None) -> Iterator[str]:
     """Beam's own job service, which runs jobs in this process; yields its address.

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "components/metrics": {"components/base", "components/model"},
     "components/compression": {"components/base", "components/model"},
     "components/figures": set(),
-    "components/library": {"components/base", "components/model", "components/metrics"},
+    "components/api": {"components/base", "components/model", "components/metrics"},
     "trainer/devices": {"components"},
     "trainer/optimization": {"components", "trainer/devices"},
     "trainer/recording": {"components", "trainer/build.py", "trainer/config.py"},
@@ -32,11 +32,12 @@ MAY_IMPORT = {
     "pipeline/prepare": {"components", "pipeline/beam"},
     "pipeline/apply": {"components", "pipeline/beam", "pipeline/prepare"},
     "pipeline/compress": {"components", "pipeline/beam", "pipeline/apply"},
-    "pipeline/denoise": {"components", "pipeline/beam", "pipeline/apply", "pipeline/prepare"},
-    "pipeline/evaluate": {"components", "trainer", "pipeline/apply"},
+    "pipeline/embed": {"components", "pipeline/beam", "pipeline/apply"},
+    "pipeline/denoise": {"components", "pipeline/beam", "pipeline/apply"},
+    "pipeline/evaluate": {"components", "trainer", "pipeline/apply", "pipeline/embed"},
     "pipeline/neighbours": {"components"},
     "pipeline/compare": {"components", "trainer", "pipeline/evaluate"},
-    "pipeline/generate": {"components", "pipeline/apply"},
+    "pipeline/generate": {"components"},
     "pipeline/export": {"components", "trainer"},
     "pipeline": {"components", "trainer", "pipeline"},
 }
@@ -166,3 +167,15 @@ def test_every_module_has_a_test_file_and_every_test_file_a_module():
     found = {path.relative_to(tests) for path in tests.glob("*/**/test_*.py")}
     assert {str(path) for path in expected - found} == set(), "modules without a test file"
     assert {str(path) for path in found - expected} == set(), "test files without a module"
+
+
+@pytest.mark.parametrize("folder", MAY_IMPORT)
+def test_folders_import_from_all_places_that_they_may(folder):
+    own = [path for path in SOURCES if folder_of(str(path.relative_to(ROOT))) == folder]
+    places = [f"{name.replace('.', '/')}/" for path in own for name in imported(path)]
+    unused = {
+        allowed
+        for allowed in MAY_IMPORT[folder]
+        if not any(place.startswith(f"{allowed.removesuffix('.py')}/") for place in places)
+    }
+    assert unused == set()

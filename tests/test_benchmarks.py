@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import compress, embed, image_formats, libraries, medians, scale, train, turns, uses
+from benchmarks import embed, image_formats, libraries, medians, scale, train, turns, uses
 from benchmarks.curves import read_curve
 from benchmarks.inputs import BenchmarkInputs
 from benchmarks.medians import Medians
 from benchmarks.peers import keras_fit
 from benchmarks.rows import BenchmarkRow, missing
+from benchmarks.sizes import Bar
 from benchmarks.tasks import embedding, reports, training
 from benchmarks.tasks.run import TASKS
 from components.base.errors import ConfigError
@@ -447,9 +448,9 @@ def test_a_sheet_holds_every_image():
 
 
 def test_a_figure_from_elsewhere_has_a_name_and_bits():
-    assert compress.published("BB-ANS: 2019:3.66").bits == 3.66
+    assert Bar.parse("BB-ANS: 2019:3.66", "--point").bits == 3.66
     with pytest.raises(ConfigError, match="NAME:BITS"):
-        compress.published("BB-ANS")
+        Bar.parse("BB-ANS", "--point")
 
 
 # --- scale ----------------------------------------------------------------------------------------

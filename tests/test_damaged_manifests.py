@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from components.base.errors import UserError
-from pipeline.apply.embed import embed
+from pipeline.embed.stage import embed
 from pipeline.evaluate.config import EvaluateConfig
 from pipeline.evaluate.stage import evaluate
 from pipeline.prepare.stage import prepare

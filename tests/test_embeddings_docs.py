@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.model.embeddings import COLUMNS
-from pipeline.apply.config import EmbedConfig
-from pipeline.apply.embed import embed
+from pipeline.embed.config import EmbedConfig
+from pipeline.embed.stage import embed
 from tests.conftest import ROOT
 
 EMBEDDINGS = (ROOT / "docs" / "embeddings.md").read_text()

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from components.base.errors import ConfigError
-from pipeline.apply.embed import embed
+from pipeline.embed.stage import embed
 from pipeline.evaluate.config import EvaluateConfig
 from pipeline.evaluate.stage import evaluate
 from pipeline.prepare.stage import prepare

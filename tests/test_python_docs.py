@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import trainer
-from components.library.trained_vae import TrainedVAE
+from components.api.trained_vae import TrainedVAE
 from components.sources.garments import draw_garments
 from tests.conftest import ROOT
 from trainer.fitting import fit

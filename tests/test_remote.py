@@ -1,7 +1,7 @@
 """Prepare from and to a remote URL, through TensorFlow's file system, as epath reads gs://.
 
 The bucket is a local folder. So all bytes pass through the remote code path, but how a real object
-store renames or lists files is not tested.
+store lists files is not tested; see `test_object_store.py`.
 """
 
 import contextlib
@@ -21,14 +21,21 @@ from PIL import Image
 from components.base import files
 from components.base.errors import ConfigError, WorkError
 from components.data.examples import ExampleBatch, hash_ids
+from components.data.prepared_dataset import PreparedDataset
 from components.ingest import run_file, sorted_runs
 from components.ingest.sorted_runs import NUM_HASHES
+from pipeline.apply.config import EmbedConfig
+from pipeline.apply.embed import embed
+from pipeline.prepare import sidecars
 from pipeline.prepare.stage import prepare
 from tests.components.ingest.runs import digests_of, read_run
-from tests.conftest import tiny_prepare_config
+from tests.conftest import tiny_prepare_config, tiny_train_config
+from trainer import stage
 
 URL = "s3://bucket"
 SHAPE = (12, 10, 3)
+# Other processes do not know the bucket.
+IN_PROCESS = ("--runner=FnApiRunner",)
 
 
 class Bucket:
@@ -112,7 +119,8 @@ def test_remote_and_local_prepare_publish_the_same_files(bucket, tmp_path, capsy
     write_images(bucket.root / "images")
     local = prepare(prepare_config(bucket.root / "images"), output=tmp_path / "local")
     remote = prepare(prepare_config(f"{URL}/images"), output=f"{URL}/out/examples")
-    assert {"open", "rename", "replace", "remove", "rmtree", "walk"} <= bucket.calls
+    assert {"open", "stat", "listdir", "remove", "rmtree"} <= bucket.calls
+    assert not {"rename", "replace", "copy"} & bucket.calls
     assert list(Path.cwd().iterdir()) == []
     assert [path.name for path in (bucket.root / "out").iterdir()] == ["examples"]
     published = contents(bucket.root / "out/examples")
@@ -146,17 +154,48 @@ def test_a_remote_artifact_is_replaced_and_damage_is_detected(bucket, tmp_path):
         prepare(prepare_config(f"{URL}/other"), output=out)
 
 
-def test_the_remote_draft_of_a_failed_run_is_removed(bucket, tmp_path):
+def test_the_remains_of_a_failed_remote_run_are_removed(bucket, tmp_path):
     write_images(bucket.root / "images")
-    draft = bucket.root / "examples.draft"
+    draft = bucket.root / "examples"
     (draft / "work/read").mkdir(parents=True)
     plan = {"stage": "prepare", "config": "another"}
     (draft / "plan.json").write_text(json.dumps(plan))
     (draft / "work/read/000000.json").write_text("{}")
+    with pytest.raises(ConfigError, match="not a finished artifact"):
+        PreparedDataset.open(f"{URL}/examples")
     prepare(prepare_config(f"{URL}/images"), output=f"{URL}/examples")
     prepare(prepare_config(bucket.root / "images"), output=tmp_path / "local")
     assert contents(bucket.root / "examples") == contents(tmp_path / "local")
-    assert not draft.exists()
+    assert [path.name for path in draft.iterdir() if path.is_dir()] == ["quarantine"]
+
+
+def test_a_remote_quarantine_is_retried(bucket, tmp_path, monkeypatch):
+    write_images(bucket.root / "images")
+    out = f"{URL}/examples"
+    prepare(prepare_config(f"{URL}/images"), output=out)
+    mended = Image.fromarray(np.full(SHAPE, 7, np.uint8))
+    mended.save(bucket.root / "images/train/a/broken.png")
+    os.utime(bucket.root / "images/train/a/broken.png", (0, 1_500_000_000))
+
+    def fail(*_: object) -> None:
+        raise RuntimeError
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        patch.setattr(sidecars, "write_sidecars", fail)
+        prepare(
+            prepare_config(f"{URL}/images"),
+            output=out,
+            retry_quarantined=True,
+            beam_args=IN_PROCESS,
+        )
+    assert PreparedDataset.open(out).counts.quarantined == 3
+    prepare(
+        prepare_config(f"{URL}/images"), output=out, retry_quarantined=True, beam_args=IN_PROCESS
+    )
+    prepare(prepare_config(bucket.root / "images"), output=tmp_path / "local")
+    assert PreparedDataset.open(out).counts.quarantined == 2
+    assert contents(bucket.root / "examples") == contents(tmp_path / "local")
+    assert {path.name for path in bucket.root.iterdir()} == {"images", "examples"}
 
 
 def test_a_remote_file_has_the_digest_of_its_bytes(bucket):
@@ -214,3 +253,30 @@ def test_only_the_requested_part_of_a_remote_sorted_run_is_read(bucket, monkeypa
     keys, part = (file.num_bytes for file in opened)
     assert keys < 4000 * 42 + 500
     assert part < len(rows.examples) * 768 + 2 * 1024 * 42 + 500
+
+
+def test_a_model_is_trained_and_applied_remotely(bucket, capsys):
+    write_images(bucket.root / "images")
+    examples, model, output = f"{URL}/examples", f"{URL}/model", f"{URL}/embeddings"
+    prepare(prepare_config(f"{URL}/images"), output=examples)
+    stage.run("mlp", tiny_train_config(), examples=examples, output=model)
+    stage.run("mlp", tiny_train_config(epochs=3), examples=examples, output=model, extend=True)
+    assert "resuming from step" in capsys.readouterr().err
+    config = EmbedConfig(columns="mean,rate", format="npy")
+    (bucket.root / "examples/manifest.json").rename(bucket.root / "manifest.json")
+    (bucket.root / "examples/plan.json").touch()
+    for read in (
+        lambda: embed(config, model=model, pattern=examples, output=output),
+        lambda: prepare(prepare_config(examples), output=f"{URL}/again"),
+    ):
+        with pytest.raises(ConfigError, match=f"{examples} is not finished: it has plan.json"):
+            read()
+    (bucket.root / "examples/plan.json").unlink()
+    (bucket.root / "manifest.json").rename(bucket.root / "examples/manifest.json")
+    artifact = embed(config, model=model, pattern=examples, output=output, beam_args=IN_PROCESS)
+    assert artifact.manifest.counts["rows"] == 200
+    assert artifact.is_intact()
+    assert not {"rename", "replace"} & bucket.calls
+    folders = {"images", "examples", "model", "embeddings"}
+    assert {path.name for path in bucket.root.iterdir()} == folders
+    assert list(bucket.root.glob("model/tensorboard/*/events*"))

@@ -40,7 +40,7 @@ class Devices:
       strategy: distribution strategy over all replicas.
       precision: float32, bfloat16 or float16.
       kinds: for each replica of this host, the kind of its device: CPU or GPU.
-      measured: the CPU time of a step in milliseconds, by precision, if it decided.
+      measured: the CPU time of a step in milliseconds, by precision, if the choice rests on it.
     """
 
     strategy: tf.distribute.Strategy
@@ -128,14 +128,16 @@ def build_run(
         head = examples.head(
             TRAIN_SPLIT, principal_components.sufficient_images(examples.image_shape)
         )
-        run.model.start_as(principal_components.of_images(head.images, config.latents))
+        run.model.set_principal_components(
+            principal_components.of_images(head.images, config.latents)
+        )
     return run
 
 
 def build_run_on(
     devices: Devices, config: TrainConfig, batches: Batches, *, classes: int = 0
 ) -> TrainingRun:
-    """Builds a run on given devices and batches, whose labels are below `classes`."""
+    """Builds a run on given devices and batches with labels below `classes`."""
     model = build_model(config, devices, batches.image_shape, classes=classes)
     total_steps = config.epochs * batches.steps_per_epoch
     step_config = StepConfig(

@@ -55,13 +55,13 @@ _AT_MOST: dict[str, float] = {
 }
 
 
-# The path derivative holds the posterior constant, since that term of the gradient has the mean 0.
-# It does not where a floor cuts the rate off.
+# The path derivative holds the posterior constant, which is unbiased since that term of the
+# gradient has the mean 0. With a floor of the rate, its mean is not 0.
 _WITH_FREE_BITS = ("elbo", "importance_weighted")
 
 _MAX_LEVELS = 4
-# What a hierarchy of latents goes with: it has its own decoder and prior, which take no label, and
-# its posterior cannot be held constant in a gradient.
+# The settings that a hierarchy of latents allows: it has its own decoder and prior, which take no
+# label, and its posterior cannot be held constant in a gradient.
 _WITH_LEVELS = {
     "network": ("residual",),
     "prior": ("standard_normal",),
@@ -134,8 +134,8 @@ class TrainConfig:
     )
     condition: str = option(
         "none",
-        "what the prior and the decoder are given. label: the label y of the image, so that images "
-        "of a chosen class can be drawn; p(x|y) is then what is learned",
+        "input of the prior and the decoder besides the latents. label: the label y of the image; "
+        "the model then learns p(x|y) and can draw images of a chosen class",
         choices=("none", "label"),
     )
     corruption: str = option(
@@ -299,10 +299,10 @@ class TrainConfig:
             )
 
     def _check_hierarchy(self) -> None:
-        """Checks what a hierarchy of latents goes with.
+        """Checks that the settings allow a hierarchy of latents.
 
         Raises:
-          ConfigError: it does not go with other settings.
+          ConfigError: another setting rules it out.
         """
         if self.levels > _MAX_LEVELS:
             raise ConfigError(f"levels must be at most {_MAX_LEVELS}. Received: {self.levels}")
@@ -314,10 +314,10 @@ class TrainConfig:
                 )
 
     def _check_likelihood(self) -> None:
-        """Checks what the likelihood goes with.
+        """Checks that the settings fit the likelihood.
 
         Raises:
-          ConfigError: it does not go with other settings.
+          ConfigError: another setting rules it out.
         """
         if self.likelihood == "gaussian" and self.head != "factorized":
             raise ConfigError(
@@ -348,7 +348,7 @@ class TrainConfig:
           class_names: names of the dataset's labels.
 
         Raises:
-          ConfigError: the model is to be conditional, and the dataset has less than two classes.
+          ConfigError: the model is to be conditional, and the dataset has fewer than two classes.
         """
         if self.condition == "none":
             return 0

@@ -1,4 +1,4 @@
-"""What the doctor says of a run at its end: the numbers of the run, put to the doctor's rules."""
+"""The findings of the doctor at the end of a run: its rules, applied to the numbers of the run."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -49,7 +49,7 @@ def findings(
     warmup_steps: int,
     beta: float,
 ) -> list[Finding]:
-    """What is wrong with a trained model, and what to try; empty if nothing is.
+    """The findings for a trained model, each with advice; empty if there are none.
 
     Args:
       kept: metrics of the epoch whose model is published.
@@ -63,7 +63,7 @@ def findings(
     losses, kind = (kept.train, "train") if kept.heldout is None else (kept.heldout, "held-out")
     nats = _nats(losses)
     return [
-        *of_course(
+        *loss_findings(
             history,
             published=kept.epoch,
             constant_elbo=constant_elbo,
@@ -79,7 +79,7 @@ def findings(
     ]
 
 
-def of_course(
+def loss_findings(
     history: Sequence[EpochMetrics],
     *,
     published: int,
@@ -87,7 +87,7 @@ def of_course(
     warmup_steps: int,
     beta: float,
 ) -> list[Finding]:
-    """What is wrong with the course of a run.
+    """The findings about the losses of a run.
 
     Args:
       history: metrics of all epochs of the run.
@@ -105,8 +105,8 @@ def of_course(
     )
 
 
-def of_images(examples: PreparedDataset, split: str) -> list[Finding]:
-    """What is wrong with the first images of a training split."""
+def image_findings(examples: PreparedDataset, split: str) -> list[Finding]:
+    """Findings about the first images of a training split."""
     return doctor_images.of_images(_first_batches(examples, split), kind="training")
 
 

@@ -30,7 +30,7 @@ def describe(config: TrainConfig, options: RunOptions, examples: PreparedDataset
     num_hosts = host().count
     with _without_tf_config():
         devices = build.devices_for(config, examples)
-        devices = precision_choice.settle(devices, config, examples)
+        devices = precision_choice.with_precision(devices, config, examples)
         # Streamed, since images in memory would be read at once.
         store = StreamedImages(examples, TRAIN_SPLIT)
         batches = Batches(store, batch_size=config.batch_size, seed=config.seed)
@@ -58,7 +58,7 @@ def describe(config: TrainConfig, options: RunOptions, examples: PreparedDataset
 
 @contextlib.contextmanager
 def _without_tf_config() -> Iterator[None]:
-    """Removes TF_CONFIG for a while: a strategy over several hosts would wait for the others."""
+    """Hides TF_CONFIG: a strategy over several hosts would wait for the other hosts."""
     tf_config = os.environ.pop("TF_CONFIG", None)
     try:
         yield

@@ -25,12 +25,12 @@ from trainer import precision_record
 from trainer.config import TrainConfig
 from trainer.train_counts import TrainCounts
 
-# What the longer run continues. The newest checkpoint is copied last: a draft with a checkpoint has
-# all of it.
+# The files that the longer run continues. The newest checkpoint is copied last, so a draft with a
+# checkpoint is complete.
 _NEWEST_CHECKPOINT = "checkpoints/step-"
 _COPIED = ("metrics.jsonl", "tensorboard/", "checkpoints/best.ckpt", _NEWEST_CHECKPOINT)
 
-# The output of a run that tells that it extends others.
+# The output of a run that records which runs it extends.
 EXTENDED_FILE = "extended.json"
 _MAX_EXTENDED_BYTES = 64 << 10
 
@@ -73,7 +73,7 @@ def is_requested(plan: ArtifactPlan, *, extend: bool, overwrite: bool) -> bool:
     return False  # It has been extended already.
 
 
-def fill(draft: epath.Path, plan: ArtifactPlan) -> None:
+def copy_states(draft: epath.Path, plan: ArtifactPlan) -> None:
     """Copies what a longer run continues into its draft, unless the draft has a checkpoint already.
 
     Args:
@@ -126,8 +126,8 @@ def notes(draft: epath.Path, *, epochs: int) -> list[str]:
 def state_fingerprint(config: TrainConfig, examples: PreparedDataset) -> str:
     """Digest of all that determines the states of a run, except its number of epochs.
 
-    A longer run continues the states of a shorter one. Settings that do what earlier versions did
-    are left out, so that a version with more settings continues them, too.
+    A longer run continues the states of a shorter one. Settings that reproduce earlier versions are
+    left out, so that a version with more settings can continue these runs.
 
     Args:
       config: settings of the run.
@@ -138,8 +138,8 @@ def state_fingerprint(config: TrainConfig, examples: PreparedDataset) -> str:
     return fingerprint({"config": settings, "examples": examples.artifact.fingerprint})
 
 
-def forget(draft: epath.Path) -> None:
-    """Removes the trace of an extension from the draft of a run that starts at step 0 after all."""
+def remove_record(draft: epath.Path) -> None:
+    """Removes the record of an extension from the draft of a run that restarts at step 0."""
     (draft / EXTENDED_FILE).unlink(missing_ok=True)
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from components.api.trained_vae import TrainedVAE
+from components.api.user_images import as_array, numbers, to_pixels
 from components.base import console, file_errors
 from components.base.config import from_mapping, pop_fields
 from components.base.errors import ConfigError, Stopped, UserError
@@ -18,8 +20,6 @@ from components.base.manifest import Input
 from components.base.shapes import format_shape
 from components.data import array_dataset
 from components.data.examples import CHANNELS
-from components.library.trained_vae import TrainedVAE
-from components.library.user_images import as_array, numbers, to_pixels
 from trainer import stage
 from trainer.build import HELDOUT_SPLIT, TRAIN_SPLIT
 from trainer.config import RunOptions, TrainConfig, load_config, preset_names
@@ -34,7 +34,7 @@ _SPLITS = {"images": TRAIN_SPLIT, "validation": HELDOUT_SPLIT}
 
 
 @dataclasses.dataclass(frozen=True)
-class Fitted:
+class FittedModel:
     """A trained model.
 
     Attributes:
@@ -56,7 +56,7 @@ def fit(
     overwrite: bool = False,
     extend: bool = False,
     **overrides: Any,
-) -> Fitted:
+) -> FittedModel:
     """Trains a VAE on images in memory, as `python -m trainer` does on a prepared dataset.
 
     The images are written as a prepared dataset to the directory of temporary files, where they
@@ -100,7 +100,7 @@ def _fit(
     overwrite: bool,
     extend: bool,
     overrides: dict[str, Any],
-) -> Fitted:
+) -> FittedModel:
     """Does the work of `fit`; its errors may name options of the command line."""
     if not isinstance(preset, str):
         raise ConfigError(
@@ -135,7 +135,7 @@ def _fit(
             overwrite=overwrite,
             extend=extend,
         )
-        return Fitted(TrainedVAE.load(output), read_metrics(output / EPOCH_METRICS_FILE))
+        return FittedModel(TrainedVAE.load(output), read_metrics(output / EPOCH_METRICS_FILE))
 
 
 def _splits(
@@ -144,7 +144,7 @@ def _splits(
     """The images and labels of each split: uint8 [N, height, width, channels], and int64 [N].
 
     Raises:
-      ConfigError: they are not what `fit` takes.
+      ConfigError: `fit` does not take them.
     """
     given = {"images": (images, labels)}
     if validation is not None:
@@ -223,7 +223,7 @@ def _in_python(text: str) -> str:
 
 @contextlib.contextmanager
 def _nothing_kept() -> Iterator[None]:
-    """Says that a run without a directory cannot be continued when it is stopped."""
+    """When a run without a directory is stopped, says that it cannot be continued."""
     try:
         yield
     except Stopped:

@@ -1,4 +1,4 @@
-"""Compares the memory that a run needs with the memory that there is, before the model is built."""
+"""Compares the memory that a run needs with the free memory, before the model is built."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ from trainer import choices
 from trainer.config import TrainConfig
 from trainer.devices.hosts import host
 
-# A compiled step does not keep the outputs of fused layers, so that it needs less than the
-# estimate, but hardly less than this part of it.
+# A compiled step does not keep the outputs of fused layers, so it needs less than the estimate, but
+# hardly less than this fraction of it.
 _LEAST_PART_OF_ACTIVATIONS = 0.25
 # TensorFlow refuses tensors of 2^63 elements, which no smaller layers have.
 _HUGE_LAYER = 1 << 16
@@ -40,7 +40,7 @@ def replica_memory(
     precision: str,
     steps_per_call: int,
     image_shape: Shape,
-) -> costs.Memory:
+) -> costs.MemoryEstimate:
     """An estimate of the memory of one replica.
 
     Args:
@@ -73,7 +73,7 @@ def check(
     steps_per_call: int,
     classes: int = 0,
 ) -> None:
-    """Compares the memory of a run with what there is, and warns if that is too little.
+    """Compares the memory that a run needs with the free memory, and warns if that is too little.
 
     The replicas on the CPU share the free memory of this host; each replica on a GPU has what
     TensorFlow may use of its GPU.
@@ -117,8 +117,8 @@ def check(
     console.warn(message)
 
 
-def shortage(need: costs.Memory, *, sharing: int, available: int) -> tuple[str, int] | None:
-    """Compares the memory that replicas need with what there is.
+def shortage(need: costs.MemoryEstimate, *, sharing: int, available: int) -> tuple[str, int] | None:
+    """Compares the memory that replicas need with the free memory.
 
     Args:
       need: an estimate of the memory of one replica.
@@ -126,8 +126,8 @@ def shortage(need: costs.Memory, *, sharing: int, available: int) -> tuple[str, 
       available: the memory, in bytes.
 
     Returns:
-      None if it may be enough; otherwise whether the replicas need `at least` or `about` so much,
-      and how much, in bytes.
+      None if it may be enough; otherwise `at least` or `about`, and the memory that the replicas
+      need, in bytes.
     """
     least = dataclasses.replace(
         need, activations=int(_LEAST_PART_OF_ACTIVATIONS * need.activations)

@@ -30,15 +30,15 @@ from trainer.devices.collectives import HostCollectives
 from trainer.devices.hosts import host
 from trainer.precision_record import PrecisionRecord
 
-# The ratio of the precisions hardly depends on the number of examples, and this many take a
-# fraction of a second.
+# The ratio of the two times hardly depends on the number of examples, and this many take a fraction
+# of a second.
 _MAX_EXAMPLES = 64
 _TIMED_STEPS = 3
 _CPU_PRECISIONS = ("float32", "bfloat16")
 _MAX_CACHED_BYTES = 4 << 10
 
 
-def settle(
+def with_precision(
     devices: Devices,
     config: TrainConfig,
     examples: PreparedDataset,
@@ -180,7 +180,7 @@ def _step(
 
 
 def _read_cached(path: epath.Path) -> dict[str, float] | None:
-    """The measurement in a file; None if there is none that can be used."""
+    """The measurement in a file; None if there is no usable one."""
     try:
         value = json_types.load(path, max_bytes=_MAX_CACHED_BYTES)
         milliseconds = json_types.parse(dict[str, float], value)

@@ -1,6 +1,7 @@
 """The precision that `--precision auto` chose for a run, as a file of its draft.
 
-A run that is resumed computes as it began, whatever another measurement or machine would choose.
+A resumed run keeps the precision that it began with, whatever another measurement or machine would
+choose.
 """
 
 import dataclasses
@@ -18,11 +19,11 @@ _MAX_BYTES = 4 << 10
 
 @dataclasses.dataclass(frozen=True)
 class PrecisionRecord:
-    """A choice, and what it rests on.
+    """A choice, and the measurement that it rests on.
 
     Attributes:
       precision: float32, bfloat16 or float16.
-      measured: the CPU time of a step in milliseconds, by precision, if it decided.
+      measured: the CPU time of a step in milliseconds, by precision, if the choice rests on it.
     """
 
     precision: str

@@ -31,7 +31,7 @@ class StopRequest:
 def deferred_signals(clock: Callable[[], float] = time.monotonic) -> Iterator[StopRequest]:
     """Turns the first stop signal into a request; one that is sent later has its usual effect.
 
-    Only the main thread can change the effect of signals: in another one, nothing asks to stop.
+    Only the main thread can handle signals; in other threads, there is never a request.
 
     Args:
       clock: returns the time in seconds; signals within a second of the first one are the same

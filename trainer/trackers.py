@@ -1,4 +1,4 @@
-"""The names of the experiment trackers; the command line needs them without what they import."""
+"""The names of the experiment trackers, for the command line, without their imports."""
 
 import importlib.util
 

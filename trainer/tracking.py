@@ -1,8 +1,8 @@
-"""A published model in the store of an experiment tracker, beside other runs.
+"""Adds published models to the store of an experiment tracker.
 
-The tracker mirrors what is published: settings, metrics of the epochs, and the model with its
-digest; and of an evaluation the scores and figures. It is written to after the work, so it cannot
-change it, and what it already has is not written again: running a command that is up to date is
+The tracker mirrors the published artifacts: settings, metrics of the epochs, and the model with its
+digest; scores and figures of an evaluation. It is written to after the work, so it cannot change
+the result. Existing entries are not written again, so running a command that is up to date is
 enough to add a model.
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 _EXPERIMENT = "vae_pipeline"
-# Tags with the fingerprints of what a run of the tracker holds.
+# Tags with the fingerprints of the artifacts in a run of the tracker.
 _MODEL_TAG, _EVALUATION_TAG = "vae_pipeline.model", "vae_pipeline.evaluation"
 # MLflow's convention, and its environment variable that names another store.
 _STORE, _STORE_VARIABLE = "mlruns", "MLFLOW_TRACKING_URI"
@@ -128,7 +128,7 @@ def _add_evaluation(
         if name.startswith("figures/") or name in ("report.html", "metrics.json")
     ]
     _add_files(client, run.info.run_id, evaluation, "evaluation", names)
-    # Last, so that a process that is killed before adds the rest when it is run again.
+    # Last, so that the next call adds the rest if this process is killed before.
     client.set_tag(run.info.run_id, _EVALUATION_TAG, evaluation.fingerprint)
 
 

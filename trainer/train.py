@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from components.base import artifacts, console
+from components.base import artifacts, console, local_files
 from components.base.errors import Stopped, WorkError
 from components.data.prepared_dataset import PreparedDataset
 from components.model.corruption import parse_corruption
@@ -58,14 +58,14 @@ def train(
             # The model that is extended differs from the plan: publishing replaces it.
             with plan.publish(resume=True, overwrite=overwrite, rebuild=extends) as draft:
                 if extends:
-                    extension.fill(draft.path, plan)
-                devices = precision_choice.settle(devices, config, examples, draft.path)
+                    extension.copy_states(draft.path, plan)
+                devices = precision_choice.with_precision(devices, config, examples, draft.path)
                 row = HParamsRow(
                     draft.path / "tensorboard", {"dataset": examples.name, **plan.config}
                 )
                 _train_as_chief(draft, config, options, examples, devices, row)
         else:
-            devices = precision_choice.settle(devices, config, examples)
+            devices = precision_choice.with_precision(devices, config, examples)
             run = build.build_run(
                 config, examples, devices=devices, cache_bytes=options.cache_bytes
             )
@@ -117,16 +117,17 @@ def _train_as_chief(
         fingerprint=extension.state_fingerprint(config, examples),
     ) as recorder:
         if recorder.position.step == 0:
-            extension.forget(draft.path)
+            extension.remove_record(draft.path)
         _fit(run, recorder)
     kept, weights = recorder.select_model(run.loop.state_arrays())
     recorder.delete_unpublished_checkpoints()
     row.finish(kept)
-    run.model.in_float32(weights).save(str(draft.path / MODEL_FILE))
+    with local_files.written_locally(draft.path / MODEL_FILE) as model_file:
+        run.model.in_float32(weights).save(str(model_file))
     found = [
         finding.text
         for finding in (
-            *diagnosis.of_images(examples, build.TRAIN_SPLIT),
+            *diagnosis.image_findings(examples, build.TRAIN_SPLIT),
             *diagnosis.findings(
                 kept,
                 history=recorder.history,

@@ -18,7 +18,7 @@ class TrainCounts:
       hosts: number of hosts.
       kept: metrics of the epoch whose model was published.
       final: metrics of the last epoch.
-      measured: the CPU time of a step in milliseconds, by precision, if it decided the precision.
+      measured: the CPU time of a step in milliseconds, by precision, if the choice rests on it.
     """
 
     parameters: int

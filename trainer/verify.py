@@ -58,7 +58,7 @@ def verify(config: TrainConfig, options: VerifyOptions) -> str:
     config = dataclasses.replace(
         config,
         epochs=max(config.epochs, ceil_div(options.steps, steps_per_epoch)),
-        # In half precision, other orders of summation differ by far more than the tolerance.
+        # In half precision, different orders of summation differ by far more than the tolerance.
         precision="float32",
     )
     console.say(
@@ -92,7 +92,7 @@ def verify(config: TrainConfig, options: VerifyOptions) -> str:
 
 
 def _examples(examples: str, batch_size: int) -> tuple[np.ndarray, np.ndarray, Sequence[str]]:
-    """Training images for a few full batches and one more.
+    """Training images for a few full batches and one more image.
 
     From a smaller dataset, as many full batches as it has examples for, and one more image.
 

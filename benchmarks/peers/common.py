@@ -1,4 +1,4 @@
-"""What all peers share.
+"""The settings, the data and the initial weights that all peers share.
 
 They train the same two models on the same images in memory, with the same optimizer and the same
 distribution of initial weights: `mlp`, our preset of that name, and `conv`, the VAE of the Keras

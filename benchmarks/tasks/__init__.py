@@ -1,1 +1,1 @@
-"""What the benchmarks measure: functions that run in separate processes."""
+"""The tasks that the benchmarks measure: functions that run in separate processes."""

@@ -27,9 +27,9 @@ def embed_ours(examples: str, model: str, columns: list[str], output: str) -> Re
     from components.base.manifest import load_artifact
     from components.data.prepared_dataset import PreparedDataset
     from pipeline.apply import engine
-    from pipeline.apply.embedding_tables import EmbeddingTables
     from pipeline.apply.inputs import dataset_tasks
-    from pipeline.apply.reference import Reference
+    from pipeline.embed.embedding_tables import EmbeddingTables
+    from pipeline.embed.reference import Reference
 
     trained = load_artifact(model, stage="train")
     tables = EmbeddingTables.of(
@@ -63,7 +63,7 @@ def keras_predict(examples: str, model: str) -> Report:
 
 
 def run_inference(examples: str, model: str, output: str) -> Report:
-    """Beam's RunInference with a model handler of one's own, as its documentation describes.
+    """Beam's RunInference with a custom model handler, as its documentation describes.
 
     From shards to Parquet files, with one element per image.
     """

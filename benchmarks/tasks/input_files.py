@@ -1,6 +1,6 @@
-"""The files that other tasks read: the same images as IDX files, PNG files and PNG records.
+"""The files that other tasks read: gray images as IDX, PNG and PNG records; and images in color.
 
-Besides, images in color.
+and images in color.
 """
 
 import struct

@@ -1,4 +1,4 @@
-"""What a task reports, and how it takes the time.
+"""The reports of tasks, and how time is measured.
 
 A report has `images`, the number of images handled, and `seconds`, the time that they took without
 imports. Where there are several passes, `first_seconds` is the time of the first. Tasks that train

@@ -83,7 +83,7 @@ class Phases:
         sys.addaudithook(self._count)
 
     def timed(self, phase: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, whose costs are those of the phase."""
+        """Wraps a function, so that its costs are those of the phase."""
 
         def call(*arguments: Any, **options: Any) -> Any:
             outer = self._change(phase)

@@ -30,10 +30,11 @@ def ours(examples: str, preset: str, seconds: float, cache_bytes: int | None = N
 
 
 def preset(examples: str, preset: str, seconds: float) -> Report:
-    """A preset as it is, on one replica, beside the machine's limit.
+    """A preset with its own settings on one replica, and the machine's limit.
 
-    Besides what `ours` reports: the `precision`, the floating-point operations of a training step
-    per image (`flops`), and those of a large float32 matrix product per second (`limit`).
+    In addition to the figures of `ours`, it reports the `precision`, the floating-point operations
+    of a training step per image (`flops`), and those of a large float32 matrix product per second
+    (`limit`).
 
     Args:
       examples: the prepared directory.
@@ -219,7 +220,7 @@ def _build(
 
     config = load_config(preset, overrides=overrides)
     dataset = PreparedDataset.open(examples)
-    devices = precision_choice.settle(build.devices_for(config, dataset), config, dataset)
+    devices = precision_choice.with_precision(build.devices_for(config, dataset), config, dataset)
     return build.build_run(config, dataset, devices=devices, cache_bytes=cache_bytes)
 
 

@@ -1,7 +1,8 @@
 """Publishing artifacts: a directory appears complete and with a manifest, or not at all.
 
 A stage writes into a draft directory next to its target (`examples.draft` next to `examples`),
-writes `manifest.json` last, and publishes the draft by renaming it. Readers refuse a directory
+writes `manifest.json` last, and publishes the draft by renaming it. On an object store, which
+cannot rename, the draft is the target itself; see `object_drafts`. Readers refuse a directory
 without a manifest. This is the only module that renames files.
 """
 
@@ -9,15 +10,15 @@ import contextlib
 import dataclasses
 import json
 import os
-import re
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from etils import epath
 
-from components.base import files, json_types
+from components.base import drafts, files, local_files, object_drafts
+from components.base.drafts import PLAN, TEMPORARY_SUFFIX, Draft
 from components.base.errors import ConfigError, WorkError
 from components.base.manifest import (
     DRAFT_SUFFIX,
@@ -26,7 +27,6 @@ from components.base.manifest import (
     Artifact,
     Input,
     Manifest,
-    OutputRecord,
     describe_inputs,
     describe_outputs,
     differences,
@@ -35,32 +35,9 @@ from components.base.manifest import (
     read_manifest,
 )
 
-_PLAN = "plan.json"
 _REPLACED_SUFFIX = ".replaced"
 # Marks an artifact that is being replaced, so that it is not mistaken for a copy of a user.
 _REPLACEMENT_MARK = "being_replaced"
-_TEMPORARY_SUFFIX = ".tmp"
-# The names of `atomic_write`. Other files that end like them are the user's.
-_TEMPORARY = re.compile(rf".*\.[0-9a-f]{{32}}{re.escape(_TEMPORARY_SUFFIX)}", re.S)
-_MAX_PLAN_BYTES = 16 << 20
-
-
-@dataclasses.dataclass
-class Draft:
-    """A directory that is being written.
-
-    Attributes:
-      path: directory to write the outputs to.
-      counts: results to record in the manifest.
-      notes: warnings to record in the manifest.
-      outputs: sizes and digests of outputs that are known, by their names; these files are on disk
-        and are not read again.
-    """
-
-    path: epath.Path
-    counts: dict[str, Any] = dataclasses.field(default_factory=dict)
-    notes: list[str] = dataclasses.field(default_factory=list)
-    outputs: dict[str, OutputRecord] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +68,15 @@ class ArtifactPlan:
 
     @property
     def draft_directory(self) -> epath.Path:
-        """The directory that holds the outputs until they are published."""
+        """The directory that holds the outputs until they are published.
+
+        On an object store it is the target.
+        """
+        return self.directory if files.is_remote(self.directory) else self.rebuild_directory
+
+    @property
+    def rebuild_directory(self) -> epath.Path:
+        """The draft of work with `rebuild`, which may read the published artifact until its end."""
         return self.directory.parent / f"{self.directory.name}{DRAFT_SUFFIX}"
 
     @property
@@ -120,6 +105,8 @@ class ArtifactPlan:
             return False
         manifest = read_manifest(self.directory)
         if manifest is None:
+            if files.is_remote(self.directory) and (self.directory / PLAN).exists():
+                return False  # It is a draft.
             raise ConfigError(
                 f"{self.directory} exists but is not an artifact of this pipeline (it has no "
                 f"{MANIFEST} of it); choose a new directory, or move this one away"
@@ -146,10 +133,18 @@ class ArtifactPlan:
 
     def recover_replacement(self) -> None:
         """Finishes or undoes a replacement that was interrupted when a process was killed."""
-        # Two hosts that start at once would be in each other's way.
-        if self.is_writer and (self._replaced_directory / _REPLACEMENT_MARK).exists():
-            with files.directory_lock(self.draft_directory):
+        if not self.is_writer:
+            return  # Two hosts that start at once would be in each other's way.
+        if (self._replaced_directory / _REPLACEMENT_MARK).exists():
+            with files.directory_lock(self.rebuild_directory):
                 self._recover_replacement()
+        if files.is_remote(self.directory):
+            draft = self.rebuild_directory
+            if (draft / MANIFEST).exists():
+                if (self.directory / MANIFEST).exists():
+                    self._check_replaceable()
+                object_drafts.replace(self.directory, draft)
+            object_drafts.finish_removal(draft)
 
     @contextlib.contextmanager
     def publish(
@@ -168,17 +163,18 @@ class ArtifactPlan:
             something that this stage did not write, or the directory is an input or contains one.
           WorkError: another process is writing the same draft, or has just published it.
         """
-        start = time.monotonic()
         self._check_target()
+        way = self._write_in_place if files.is_remote(self.directory) else self._write_and_rename
+        with way(resume=resume, overwrite=overwrite, rebuild=rebuild) as draft:
+            yield draft
+
+    @contextlib.contextmanager
+    def _write_and_rename(self, *, resume: bool, overwrite: bool, rebuild: bool) -> Iterator[Draft]:
+        """Does what `publish` does in a local directory."""
+        start = time.monotonic()
         with files.directory_lock(self.draft_directory):
             self._recover_replacement()
-            # Another process may have published since the caller checked.
-            if not rebuild and self.is_up_to_date(overwrite=overwrite):
-                raise WorkError(
-                    f"another process has just published {self.directory}; it is up to date"
-                )
-            if rebuild and self.directory.exists():
-                self._check_replaceable()
+            self._check_not_published(overwrite=overwrite, rebuild=rebuild)
             if self._replaced_directory.exists():
                 raise ConfigError(
                     f"{self._replaced_directory} is in the way: this stage uses the name while it "
@@ -190,7 +186,7 @@ class ArtifactPlan:
             self._open_draft(resume=resume, overwrite=overwrite, rebuild=rebuild)
             draft = Draft(self.draft_directory)
             yield draft
-            manifest = self._describe(draft, start=start)
+            manifest = self._describe(draft, drafts.collect_outputs(draft.path), start=start)
             files.write_durably(draft.path / MANIFEST, manifest.to_json())
             if self.directory.exists():
                 # Checked again: files may have been added since the work began.
@@ -199,8 +195,45 @@ class ArtifactPlan:
                 self.directory.rename(self._replaced_directory)
             draft.path.rename(self.directory)
             # Kept until now, so that the work can be resumed if publishing fails.
-            (self.directory / _PLAN).unlink()
+            (self.directory / PLAN).unlink()
             self._recover_replacement()
+
+    @contextlib.contextmanager
+    def _write_in_place(self, *, resume: bool, overwrite: bool, rebuild: bool) -> Iterator[Draft]:
+        """Does what `publish` does on an object store."""
+        start = time.monotonic()
+        self.recover_replacement()
+        self._check_not_published(overwrite=overwrite, rebuild=rebuild)
+        directory = self.rebuild_directory if rebuild else self.draft_directory
+        directory.mkdir(parents=True, exist_ok=True)
+        writer = object_drafts.open_draft(
+            directory, self._identity(), resume=resume, overwrite=overwrite, rebuild=rebuild
+        )
+        draft = Draft(directory)
+        yield draft
+        outputs = object_drafts.collect_outputs(directory)
+        manifest = self._describe(draft, outputs, start=start)
+        object_drafts.check_writer(directory, writer)
+        files.write_durably(directory / MANIFEST, manifest.to_json())
+        if rebuild:
+            self.recover_replacement()
+        else:
+            # Kept until now, so that the work can be resumed if publishing fails.
+            (directory / PLAN).unlink()
+
+    def _check_not_published(self, *, overwrite: bool, rebuild: bool) -> None:
+        """Checks that the directory does not hold what is to be published, or may be replaced.
+
+        Raises:
+          ConfigError: the directory holds something that is not to be replaced.
+          WorkError: another process has published the artifact since the caller checked.
+        """
+        if not rebuild and self.is_up_to_date(overwrite=overwrite):
+            raise WorkError(
+                f"another process has just published {self.directory}; it is up to date"
+            )
+        if rebuild and self.directory.exists():
+            self._check_replaceable()
 
     def _identity(self) -> dict[str, Any]:
         fingerprints = {name: value.fingerprint for name, value in self.inputs.items()}
@@ -234,7 +267,7 @@ class ArtifactPlan:
             a file, an empty directory, or a link to a directory.
         """
         manifest = read_manifest(self.directory)
-        names = {MANIFEST, _PLAN, _REPLACEMENT_MARK, *(manifest.outputs if manifest else ())}
+        names = {MANIFEST, PLAN, _REPLACEMENT_MARK, *(manifest.outputs if manifest else ())}
         known = {self.directory / name for name in names}
         # A directory is empty if its files have been lost.
         folders = {parent for path in known for parent in path.parents}
@@ -242,6 +275,7 @@ class ArtifactPlan:
             path
             for path in files.leaves(self.directory) - known
             if path not in folders or os.path.islink(path)
+            if not (files.is_remote(path) and object_drafts.is_intermediate(path, self.directory))
         )
         if others:
             more = f" and {len(others) - 1:,} more" if len(others) > 1 else ""
@@ -252,45 +286,21 @@ class ArtifactPlan:
 
     def _open_draft(self, *, resume: bool, overwrite: bool, rebuild: bool) -> None:
         """Prepares the draft: keeps its files if they are to be resumed, removes them otherwise."""
-        children = list(self.draft_directory.iterdir())
-        plan_file = self.draft_directory / _PLAN
-        if not plan_file.exists() and any(not _TEMPORARY.fullmatch(p.name) for p in children):
-            raise ConfigError(
-                f"{self.draft_directory} is in the way and is not a draft of this pipeline (it has "
-                f"no {_PLAN}); move it away"
-            )
-        existing = _read_plan(plan_file) if plan_file.exists() else {}
-        differing = differences(existing, self._identity())
-        if existing and existing["stage"] != self.stage:
-            raise ConfigError(
-                f"{self.draft_directory} holds an unfinished artifact of the {existing['stage']} "
-                f"stage, which the {self.stage} stage never discards; choose a new directory"
-            )
-        # Work that failed before its first file is nothing to lose.
-        has_work = any(path.name != _PLAN for path in files.leaves(self.draft_directory))
-        if has_work and existing and differing and resume and not overwrite:
-            raise ConfigError(
-                f"{self.draft_directory} holds a different, unfinished artifact: "
-                f"{'; '.join(differing)}; choose a new directory, or "
-                # With `rebuild`, --overwrite would replace the artifact that is kept until the end.
-                + ("delete this one" if rebuild else "discard it with --overwrite")
-            )
-        if resume and not differing:
-            # The work would be written to where a link leads, and could not be published.
-            if links := sorted(filter(os.path.islink, files.leaves(self.draft_directory))):
-                raise ConfigError(
-                    f"{links[0]} is a link, which no unfinished work has; move it away, and run "
-                    "the same command again"
-                )
-            for path in files.walk_files(self.draft_directory):
-                # Not the manifests of artifacts that are part of the work.
-                if path == self.draft_directory / MANIFEST or _TEMPORARY.fullmatch(path.name):
-                    path.unlink()
+        directory, requested = self.draft_directory, self._identity()
+        if drafts.can_resume(
+            directory,
+            drafts.read_plan(directory),
+            requested,
+            resume=resume,
+            overwrite=overwrite,
+            rebuild=rebuild,
+        ):
+            drafts.discard_remains(directory)
             return
-        for child in children:
+        for child in directory.iterdir():
             child.rmtree() if child.is_dir() and not os.path.islink(child) else child.unlink()
-        with atomic_write(plan_file) as temporary:
-            files.write_durably(temporary, json.dumps(self._identity(), indent=2))
+        with atomic_write(directory / PLAN) as temporary:
+            files.write_durably(temporary, json.dumps(requested, indent=2))
 
     def _recover_replacement(self) -> None:
         """Does what `recover_replacement` does, for a caller that holds the lock.
@@ -306,16 +316,22 @@ class ArtifactPlan:
             self._replaced_directory.rename(self.directory)
             (self.directory / _REPLACEMENT_MARK).unlink()
 
-    def _describe(self, draft: Draft, *, start: float) -> Manifest:
-        """The manifest of a finished draft, whose work began at `start` (monotonic seconds)."""
+    def _describe(self, draft: Draft, outputs: Iterable[epath.Path], *, start: float) -> Manifest:
+        """The manifest of a finished draft.
+
+        Args:
+          draft: the draft.
+          outputs: the files to publish.
+          start: when the work began, in monotonic seconds.
+        """
         return Manifest(
             format_version=FORMAT_VERSION,
             stage=self.stage,
             config=dict(self.config),
             inputs=describe_inputs(self.inputs, directory=self.directory),
             outputs=describe_outputs(
-                self._collect_outputs(),
-                directory=self.draft_directory,
+                outputs,
+                directory=draft.path,
                 volatile_prefixes=self.volatile_prefixes,
                 known=draft.outputs,
             ),
@@ -325,42 +341,21 @@ class ArtifactPlan:
             wall_seconds=round(time.monotonic() - start, 3),
         )
 
-    def _collect_outputs(self) -> Iterator[epath.Path]:
-        """Yields the outputs in the draft; deletes temporary files and empty directories."""
-        for path in files.walk_files(self.draft_directory):
-            if _TEMPORARY.fullmatch(path.name):
-                path.unlink()  # Left by a worker that was killed; another worker did its task.
-        # No manifest lists one, so it would look like the user's, and never be replaced.
-        files.remove_empty_directories(self.draft_directory)
-        yield from sorted(files.leaves(self.draft_directory) - {self.draft_directory / _PLAN})
-
-
-def _read_plan(path: epath.Path) -> dict[str, Any]:
-    """The identity of the work in a draft.
-
-    Raises:
-      ConfigError: the file is damaged.
-    """
-    try:
-        plan = json_types.load(path, max_bytes=_MAX_PLAN_BYTES)
-        json_types.parse(dict[str, Any], plan)
-        json_types.parse(str, plan.get("stage"), where="stage")
-    except ValueError as error:
-        raise ConfigError(
-            f"{path} is damaged: {error}; remove {path.parent} by hand, which holds unfinished "
-            "work, and run the same command again"
-        ) from None
-    return plan
-
 
 @contextlib.contextmanager
 def atomic_write(path: epath.PathLike) -> Iterator[epath.Path]:
-    """Yields a temporary path next to `path`, and renames it to `path` if the body succeeds.
+    """Yields a path to write a file at, which becomes `path` if the body succeeds.
 
     For files that several workers may write at once, or that are replaced while others read them.
+    If `path` is local, the yielded one is next to it and renamed. Otherwise it is a temporary local
+    file, see `local_files.written_locally`: an object appears whole.
     """
     path = epath.Path(path)
-    temporary = path.parent / f"{path.name}.{uuid.uuid4().hex}{_TEMPORARY_SUFFIX}"
+    if files.is_remote(path):
+        with local_files.written_locally(path) as local:
+            yield local
+        return
+    temporary = path.parent / f"{path.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"
     try:
         yield temporary
         temporary.replace(path)

@@ -17,12 +17,12 @@ from components.base import stop_signals
 
 @contextlib.contextmanager
 def without_signals() -> Iterator[None]:
-    """Processes that are started in the body, and their children, have the stop signals blocked.
+    """Starts processes with the stop signals blocked, in them and in their children.
 
-    They are blocked from the first instruction of the new process on. So `Process.terminate`, which
-    sends SIGTERM, has no effect; `Process.kill` has.
+    The signals are blocked from the first instruction of a new process. So `Process.terminate`,
+    which sends SIGTERM, has no effect; use `Process.kill`.
     """
-    # A process whose start is interrupted would report that its parent sent it nothing to do.
+    # A child whose start is interrupted would print a traceback: its parent sent it no task.
     with stop_signals.deferred():
         previous = signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals.SIGNALS)
         try:

@@ -29,7 +29,7 @@ from components.base import console, file_errors, stop_signals
 from components.base.errors import ConfigError, Stopped, UserError, WorkError, nearest
 
 _CLEANUP_SECONDS = 5
-# What a console script calls each `python -m MODULE`.
+# The name of each `python -m MODULE` in a console script.
 _script_names: dict[str, str] = {}
 
 
@@ -37,13 +37,13 @@ def use_script(names: Mapping[str, str]) -> None:
     """Makes help texts and errors name commands of a console script.
 
     Args:
-      names: what the script calls each `python -m MODULE`.
+      names: the script's name for each `python -m MODULE`.
     """
     _script_names.update(names)
 
 
 def as_started(text: str) -> str:
-    """A text in which commands have the names that the process was started by."""
+    """The text, with each command named as the user starts it."""
     for module, name in _script_names.items():
         text = text.replace(module, name)
     return text
@@ -95,7 +95,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def _unexpected_values(arguments: Sequence[str], unknown: Sequence[str]) -> ConfigError:
-    """The error for arguments that no option takes: mostly a pattern that the shell expanded.
+    """The error for arguments that no option takes, usually a pattern that the shell expanded.
 
     Args:
       arguments: all arguments.
@@ -142,7 +142,7 @@ def run(command: Callable[[], None]) -> NoReturn:
     line or the config is wrong, and 75 if a signal stopped the work.
     """
     console.open_streams()
-    # gRPC and Beam log so much that the one line that matters would be lost.
+    # gRPC and Beam log so much that the user would miss the one line that matters.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     logging.basicConfig(level=logging.ERROR)
     try:

@@ -14,7 +14,7 @@ from components.base.errors import ConfigError, nearest
 Config = TypeVar("Config")
 
 
-# Larger numbers have no use, and do not fit into the integers of NumPy and TensorFlow.
+# Larger numbers are useless, and overflow the integers of NumPy and TensorFlow.
 MAX_INTEGER = 2**63 - 1
 _MAX_SHOWN = 80  # Characters of a value in an error message.
 
@@ -44,8 +44,8 @@ def add_options(
 ) -> None:
     """Adds a command-line option for each field of a config.
 
-    That of a truth value is a flag without a value: `--NAME` or, if the default is true,
-    `--no_NAME`. Its help text says what the flag does.
+    A Boolean field becomes a flag without a value: `--NAME` or, if the default is true,
+    `--no_NAME`. Its help text describes the effect of the flag.
 
     The parsed namespace has an attribute only for options that were given.
 

@@ -73,7 +73,7 @@ def say_at_once(message: str) -> None:
 
 
 def flush() -> None:
-    """Writes what the streams still hold.
+    """Writes the buffered output of both streams.
 
     Raises:
       OSError: a result could not be stored.
@@ -130,7 +130,7 @@ def _write(text: str, stream: TextIO) -> None:
     except OSError as error:
         if stream is sys.stdout and error.errno not in _NO_READER:
             raise
-        # What is left in the buffer would fail again at the exit.
+        # The rest of the buffer would fail again at the exit.
         _discard(stream.fileno())
 
 

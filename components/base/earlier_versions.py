@@ -1,11 +1,11 @@
-"""Settings that not all versions of this program have, and values that changed their meaning.
+"""Settings that some versions of this program lack, and values whose meaning has changed.
 
-A config without such a setting is equal to one whose setting has the value given here, with which
-versions with and without the setting do the same. Results of earlier versions therefore stay
-comparable, can be up to date, and can be continued.
+For each such setting, this module has the value with which a version that knows the setting behaves
+like one that does not. A config without the setting equals a config with this value. So results of
+earlier versions stay comparable, can be up to date, and can be continued.
 
-A value that changed its meaning is told apart by a setting that came with the change: a config that
-lacks it has the earlier meaning, and is equal to none of this version.
+A setting that was added together with the change tells the two meanings of a value apart: a config
+that lacks it has the earlier meaning, and equals no config of this version.
 """
 
 from collections.abc import Mapping
@@ -14,9 +14,9 @@ from typing import Any
 # By stage and setting.
 _EARLIER: dict[str, dict[str, Any]] = {
     "train": {
-        # The warm-up had all of warmup_steps, also in a short run.
+        # The warm-up took all of warmup_steps, even in a short run.
         "warmup_share": 1.0,
-        # There was one model besides its network, and one objective.
+        # Only the network could be chosen; everything else was fixed.
         "activation": "relu",
         "encoder_blocks": 0,
         "decoder_blocks": 1,
@@ -56,10 +56,10 @@ _EARLIER: dict[str, dict[str, Any]] = {
     },
 }
 
-# By stage, setting and value: the setting that came when the value changed its meaning.
+# By stage, setting and value: the setting that was added when the value changed its meaning.
 _CHANGED: dict[str, dict[tuple[str, Any], str]] = {
     "train": {
-        # One scale served the pixels of all images, instead of those of one image.
+        # One scale for the pixels of all images, not one for each image.
         ("likelihood", "gaussian"): "linear_path",
         # The prior did not depend on the label.
         ("condition", "label"): "corruption",
@@ -68,9 +68,9 @@ _CHANGED: dict[str, dict[tuple[str, Any], str]] = {
 
 
 def with_earlier(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config of any version, with the settings that its version does not have.
+    """A config of any version, completed by the settings that its version lacks.
 
-    A value with another meaning than in this version is marked as one of an earlier version.
+    A value whose meaning has changed is marked as that of an earlier version.
     """
     changed = {
         name: f"{value} of an earlier version"
@@ -81,7 +81,7 @@ def with_earlier(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def without_earlier(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config without the settings that do what earlier versions did."""
+    """A config without the settings whose values reproduce earlier versions."""
     earlier = _EARLIER.get(stage, {})
     return {
         name: value

@@ -32,13 +32,12 @@ class Stopped(UserError):  # noqa: N818 - an interruption is not an error
     exit_code = 75
 
 
-def nearest(name: str, valid: Iterable[str], *, count: int = 3) -> str:
+def nearest(name: str, valid: Iterable[str]) -> str:
     """A hint for an error message about an unknown name.
 
     Args:
       name: the unknown name.
       valid: the names that are valid.
-      count: how many suggestions to make at most.
 
     Returns:
       `nearest: ` and the most similar valid names, or `valid: ` and the first valid names in
@@ -47,7 +46,7 @@ def nearest(name: str, valid: Iterable[str], *, count: int = 3) -> str:
     import difflib  # Imported here, since commands start with this module.
 
     valid = sorted(valid)
-    suggestions = difflib.get_close_matches(name, valid, n=count, cutoff=0.5)
+    suggestions = difflib.get_close_matches(name, valid, n=3, cutoff=0.5)
     if suggestions:
         return f"nearest: {', '.join(suggestions)}"
     ellipsis = ", …" if len(valid) > _MAX_LISTED else ""

@@ -1,6 +1,6 @@
-"""Types of files that this project does not read as such, by their first bytes.
+"""Recognizes types of files that this project does not read, by their first bytes.
 
-An error message names the type that was found, and what to do about it.
+Error messages then name the type, and what to do about it.
 """
 
 from typing import NamedTuple
@@ -10,7 +10,7 @@ HEAD_BYTES = 4096
 
 
 class FileType(NamedTuple):
-    """A type of files.
+    """A file type.
 
     Attributes:
       name: the type, with an article: "a GIF".
@@ -90,7 +90,7 @@ _RIFF: dict[bytes, FileType] = {
     b"WAVE": FileType("a WAV sound"),
     b"AVI ": FileType("an AVI video", "save its frames as PNG files"),
 }
-# For content that alone says too little: text, unknown content, and containers.
+# By file name, for content that does not determine the type: text, unknown content, containers.
 _BY_EXTENSION: dict[str, FileType] = {
     **dict.fromkeys((".csv", ".tsv"), _TABLE),
     **dict.fromkeys((".pkl", ".pickle"), _PICKLE),
@@ -116,7 +116,7 @@ def identify(head: bytes, name: str = "") -> FileType:
 
     Args:
       head: the first HEAD_BYTES bytes of the file, or the whole file if it is shorter.
-      name: name of the file, for content that alone says too little.
+      name: name of the file, for content that does not determine the type.
     """
     found = _by_content(head[:HEAD_BYTES])
     if found.name in _VAGUE:

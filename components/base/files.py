@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import contextlib
-import dataclasses
 import fcntl
 import fnmatch
 import functools
@@ -10,15 +9,18 @@ import hashlib
 import os
 import re
 import stat as modes
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import IO, NamedTuple
 
 from etils import epath
 
-from components.base import file_errors
+from components.base import fsspec_setup, remote_file
 from components.base.errors import WorkError
 
-_CONCURRENT_REQUESTS = 16  # to a remote file system
+# Before anything opens a remote file.
+fsspec_setup.configure()
+
+CONCURRENT_REQUESTS = 16  # to a remote file system
 _READ_BYTES = 1 << 20
 # File systems whose files have no content on a disk: reading one asks the kernel, and may wait for
 # ever (/proc/kmsg) or never end.
@@ -33,18 +35,53 @@ _KINDS = (
 )
 
 
+def walk(directory: epath.Path) -> Iterator[tuple[epath.Path, list[str], list[str]]]:
+    """Yields each directory below one and itself, with the names of its directories and files."""
+    return _walk_remote(directory) if is_remote(directory) else directory.walk()
+
+
+def _walk_remote(directory: epath.Path) -> Iterator[tuple[epath.Path, list[str], list[str]]]:
+    # Not epath's `walk`, which fsspec does not support. And each request takes many milliseconds,
+    # so those of one level of the tree are sent at the same time.
+    with concurrent.futures.ThreadPoolExecutor(CONCURRENT_REQUESTS) as pool:
+        folders = [directory]
+        while folders:
+            listings = list(pool.map(entries, folders))
+            children = [child for listing in listings for child in listing]
+            kinds = pool.map(lambda child: child.stat().is_directory, children)
+            inner = {child for child, is_folder in zip(children, kinds, strict=True) if is_folder}
+            for folder, listing in zip(folders, listings, strict=True):
+                yield (
+                    folder,
+                    [child.name for child in listing if child in inner],
+                    [child.name for child in listing if child not in inner],
+                )
+            folders = sorted(inner)
+
+
 def walk_files(directory: epath.Path) -> list[epath.Path]:
     """Every file in a directory and its subdirectories, sorted by path."""
-    return sorted(root / name for root, _, names in directory.walk() for name in names)
+    return sorted(root / name for root, _, names in walk(directory) for name in names)
+
+
+def entries(directory: epath.Path) -> list[epath.Path]:
+    """The entries of a directory, sorted; none if there is no such directory.
+
+    An object store has no directory before there is a file in it.
+    """
+    return sorted(directory.iterdir()) if directory.is_dir() else []
 
 
 def leaves(directory: epath.Path) -> set[epath.Path]:
     """Everything below a directory except directories that hold something; links are not followed.
 
-    These are the files, the links, whatever they lead to, and the empty directories.
+    These are the files, the links, whatever they lead to, and the empty directories; the files
+    alone of a remote directory, where TensorFlow leaves marks of directories that were created.
     """
+    if is_remote(directory):
+        return set(walk_files(directory))
     found: set[epath.Path] = set()
-    for root, folders, names in directory.walk():
+    for root, folders, names in walk(directory):
         links = {name for name in folders if os.path.islink(root / name)}
         found |= {root / name for name in (*names, *links)}
         if not folders and not names and root != directory:
@@ -58,6 +95,13 @@ def remove_empty_directories(directory: epath.Path) -> None:
         for root, _, _ in os.walk(directory, topdown=False):
             if os.fspath(directory) != root and not os.listdir(root):
                 os.rmdir(root)
+
+
+def remove_all(paths: Iterable[epath.Path]) -> None:
+    """Removes files, of an object store many at a time. One that is not there is not an error."""
+    with concurrent.futures.ThreadPoolExecutor(CONCURRENT_REQUESTS) as pool:
+        for _ in pool.map(lambda path: path.unlink(missing_ok=True), paths):
+            pass
 
 
 def contains(directory: epath.Path, path: epath.Path) -> bool:
@@ -83,13 +127,11 @@ def list_matching(directory: epath.Path, pattern: str) -> list[epath.Path]:
 
 def names_matching(directory: epath.Path, pattern: str) -> list[str]:
     """The names of `list_matching`, which very many entries have in a tenth of the time."""
-    if not directory.is_dir():
-        return []
     matches = re.compile(fnmatch.translate(pattern.replace("[", "[[]"))).match
     if is_remote(directory):
-        names = [path.name for path in directory.iterdir()]
+        names = [path.name for path in entries(directory)]
     else:
-        names = os.listdir(directory)
+        names = os.listdir(directory) if directory.is_dir() else []
     return sorted(filter(matches, names))
 
 
@@ -166,14 +208,16 @@ def open_regular(path: epath.Path, *, buffering: int = -1) -> IO[bytes]:
 
     Args:
       path: the file.
-      buffering: size of the buffer in bytes, if the file is local; 0 for none, -1 for the default.
+      buffering: size of the buffer in bytes; -1 for the default, 0 for none if the file is local.
 
     Raises:
       WorkError: see `check_regular`.
       OSError: the file cannot be opened.
     """
     check_regular(path)
-    return path.open("rb") if is_remote(path) else open(path, "rb", buffering)
+    if is_remote(path):
+        return remote_file.open_for_reading(path, buffering=buffering)
+    return open(path, "rb", buffering)
 
 
 def sha256(path: epath.Path, *, sync: bool = False) -> str:
@@ -262,8 +306,8 @@ def directory_lock(directory: epath.Path) -> Iterator[None]:
       WorkError: another process holds the lock.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    if not os.path.isdir(directory):
-        yield  # Object stores have no locks.
+    if is_remote(directory):
+        yield
         return
     descriptor = os.open(directory, os.O_RDONLY)
     try:
@@ -284,11 +328,16 @@ def directory_lock(directory: epath.Path) -> Iterator[None]:
 
 def is_empty(directory: epath.Path) -> bool:
     """Whether a path is a directory without entries."""
-    return directory.is_dir() and not any(directory.iterdir())
+    return directory.is_dir() and not entries(directory)
 
 
 def is_remote(path: epath.Path) -> bool:
-    """Whether a path is on a remote file system, such as `gs://bucket/file`."""
+    """Whether a path is on an object store, such as `gs://bucket/file`.
+
+    All remote file systems of epath are object stores: files are there as soon as they are whole,
+    directories exist by their files alone, nothing can be renamed or locked, and a file is written
+    from its beginning to its end.
+    """
     return "://" in os.fspath(path)
 
 
@@ -336,172 +385,3 @@ def identity(path: epath.Path, file: IO[bytes]) -> FileIdentity:
         return stat(path)
     status = os.fstat(file.fileno())
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ListedFile:
-    """A file below a directory.
-
-    Attributes:
-      name: path relative to the directory, with slashes.
-      size: in bytes.
-      modified: modification time, in seconds since 1970, with a fraction
-        where the file system records one.
-      is_regular: False for a broken link and for what `is_regular` excludes, such as pipes.
-    """
-
-    name: str
-    size: int
-    modified: float
-    is_regular: bool
-
-
-@dataclasses.dataclass
-class Listing:
-    """The files below a directory.
-
-    Attributes:
-      files: all files except hidden ones and those in hidden directories, sorted by name.
-      hidden: names of the hidden files and directories.
-      repeated: relative paths that lead to a directory which is listed under another path, sorted.
-    """
-
-    files: list[ListedFile] = dataclasses.field(default_factory=list)
-    hidden: list[str] = dataclasses.field(default_factory=list)
-    repeated: list[str] = dataclasses.field(default_factory=list)
-
-
-def list_files(directory: epath.Path) -> Listing:
-    """Lists every file below a directory, except hidden files and directories.
-
-    Follows symbolic links. A directory that links lead to is listed once: under its own path if it
-    has one below the directory, otherwise under the first link by name. Decodes names that are not
-    valid UTF-8 like `os.fsdecode`.
-
-    Raises:
-      WorkError: a directory cannot be listed; the message names it.
-    """
-    listing = (_list_remote if is_remote(directory) else _list_local)(directory)
-    listing.files.sort(key=lambda file: file.name)
-    listing.repeated.sort()
-    return listing
-
-
-def _is_hidden(name: str) -> bool:
-    # By convention one leading dot hides a file; a name with two was chosen by a person.
-    return name.startswith(".") and not name.startswith("..")
-
-
-def _list_local(directory: epath.Path) -> Listing:
-    root = os.fspath(directory)
-    listing = Listing()
-    seen: set[tuple[int, int]] = set()  # (device, inode) of each directory
-    # Links are followed after all that is below a directory without them, so that a directory
-    # keeps its own path. Without links, no directory is met twice: `seen` need not be asked, and a
-    # file system that gives many directories one inode loses none.
-    links = _list_below(root, "", listing, seen, is_linked=False)
-    while links:
-        found: list[str] = []
-        for link in sorted(links):
-            found += _list_below(root, link, listing, seen, is_linked=True)
-        links = found
-    return listing
-
-
-def _list_below(
-    root: str,
-    folder: str,
-    listing: Listing,
-    seen: set[tuple[int, int]],
-    *,
-    is_linked: bool,
-) -> list[str]:
-    """Lists a directory and those below it, without following links to others.
-
-    Args:
-      root: the directory that the listing is relative to.
-      folder: path of the directory to list, "" or with a slash at the end.
-      listing: the listing to extend.
-      seen: (device, inode) of the directories that are listed, to be extended.
-      is_linked: whether links lead to the directory.
-
-    Returns:
-      The links to directories, in the form of `folder`.
-    """
-    links: list[str] = []
-    pending = [folder]
-    while pending:
-        folder = pending.pop()
-        path = os.path.join(root, folder)
-        try:
-            status = os.stat(path)
-            identity = (status.st_dev, status.st_ino)
-            if is_linked and identity in seen:
-                listing.repeated.append(folder.rstrip("/"))
-                continue
-            seen.add(identity)
-            with os.scandir(path) as entries:
-                for entry in entries:
-                    if _is_hidden(entry.name):
-                        listing.hidden.append(entry.name)
-                        continue
-                    name = folder + entry.name
-                    target = _stat_target(entry)
-                    if target is not None and is_regular(target):
-                        listing.files.append(
-                            ListedFile(name, target.st_size, target.st_mtime, True)
-                        )
-                    elif target is not None and modes.S_ISDIR(target.st_mode):
-                        (links if entry.is_symlink() else pending).append(f"{name}/")
-                    else:
-                        listing.files.append(ListedFile(name, 0, 0.0, False))
-        except OSError as error:
-            raise _listing_error(path, error) from None
-    return links
-
-
-def _stat_target(entry: os.DirEntry[str]) -> os.stat_result | None:
-    """The status of an entry, or of the target of a link; None for a broken link."""
-    try:
-        return entry.stat()
-    except OSError:
-        if entry.is_symlink():
-            return None
-        raise
-
-
-def _list_remote(directory: epath.Path) -> Listing:
-    # Each call is a request that takes many milliseconds: `epath.Path.walk` sends them one by one,
-    # whereas all the requests of one level of the tree can be sent concurrently.
-    listing = Listing()
-    folders = [""]
-    with concurrent.futures.ThreadPoolExecutor(_CONCURRENT_REQUESTS) as pool:
-        try:
-            while folders:
-                listings = pool.map(lambda folder: list((directory / folder).iterdir()), folders)
-                children = [
-                    (folder, child.name)
-                    for folder, listing in zip(folders, listings, strict=True)
-                    for child in listing
-                ]
-                listing.hidden += [name for _, name in children if _is_hidden(name)]
-                names = [
-                    os.path.join(folder, name) for folder, name in children if not _is_hidden(name)
-                ]
-                folders = []
-                stats = pool.map(lambda name: (directory / name).stat(), names)
-                for name, child_stat in zip(names, stats, strict=True):
-                    if child_stat.is_directory:
-                        folders.append(name)
-                    else:
-                        listing.files.append(
-                            ListedFile(name, child_stat.length, float(child_stat.mtime), True)
-                        )
-        except file_errors.error_types() as error:
-            raise _listing_error(os.fspath(directory), error) from None
-    return listing
-
-
-def _listing_error(path: str, error: Exception) -> WorkError:
-    reason = file_errors.error_reason(error)
-    return WorkError(f"cannot list {path!r}: {reason}; make it readable, or move it away")

@@ -54,7 +54,7 @@ def parse_text(data: bytes) -> Any:
         value = json.loads(data)
     except RecursionError:
         raise _too_deep() from None
-    except ValueError as error:  # The bytes may also be no text.
+    except ValueError as error:  # Or the bytes are not UTF-8.
         raise ValueError(f"it is not JSON: {one_line(error, length=100)}") from None
     _check_depth(value, MAX_DEPTH)
     return value

@@ -4,8 +4,8 @@ import pathlib
 
 from components.base.errors import ConfigError
 
-# Default for the most that is loaded at once of what a file holds: enough for any image, and for
-# the labels of 33 million images.
+# Default limit on what is loaded from a file at once: enough for any image, and for the labels of
+# 33 million images.
 LOAD_BYTES = 256 << 20
 _DEFAULT_BYTES = 4 << 30
 
@@ -44,7 +44,7 @@ def free_memory(
 def check_load(name: str, size: int, *, limit: int) -> None:
     """Checks the size of something that must be loaded as a whole, before it is read.
 
-    A small compressed file may hold, or announce, far more than fits into memory.
+    A small compressed file may hold, or claim to hold, far more than fits into memory.
 
     Args:
       name: what is to be loaded, and from where, for the message.

@@ -1,7 +1,7 @@
 """Zip archives whose members are stored uncompressed, as NumPy and Keras write them.
 
 A compressed member can be a thousand times larger than its file: 4 MB may unpack to 4 GB. A stored
-member is not larger than the file, so that reading it needs no other limit.
+member is not larger than the file, so reading it needs no other limit.
 """
 
 import os
@@ -9,7 +9,7 @@ import struct
 import zipfile
 from typing import IO
 
-# What `zipfile` raises for damaged archives, besides ValueError.
+# The exceptions of `zipfile` for damaged archives, besides ValueError.
 _DAMAGE = (
     zipfile.BadZipFile,
     EOFError,
@@ -37,7 +37,7 @@ class PlainZip:
         try:
             self._archive = zipfile.ZipFile(file)
         except _DAMAGE as error:
-            raise ValueError("it is no intact zip archive") from error
+            raise ValueError("it is not an intact zip archive") from error
         self.sizes: dict[str, int] = {}
         """The size of each member in bytes, by name."""
         for info in self._archive.infolist():

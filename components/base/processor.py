@@ -1,4 +1,4 @@
-"""What Linux says about the machine's processors."""
+"""Facts about the machine's processors, from Linux."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
 """SIGINT, SIGTERM and SIGHUP end a command with one line and exit code 75, whatever it is doing.
 
-While a command works, the handler raises KeyboardInterrupt, so that the code can clear up. The end
+While a command works, the handler raises KeyboardInterrupt, so that the code can clean up. Ending
 does not depend on that exception, since it can be lost: Python drops it in a destructor, and a
 library may take it for a failure of its own. So the handler prints the line; after it, nothing else
 reaches standard error, and a thread ends the process if it has not ended by itself.
@@ -28,7 +28,7 @@ _is_stopping = False
 
 
 def handled() -> list[signal.Signals]:
-    """The signals that stop this process: SIGHUP is left alone if `nohup` made it ignored."""
+    """The signals that stop this process; without SIGHUP if `nohup` set it to be ignored."""
     return [
         number
         for number in SIGNALS
@@ -37,7 +37,7 @@ def handled() -> list[signal.Signals]:
 
 
 def end_at_once() -> None:
-    """From now on, a signal ends the process where it is: there is nothing to clear up."""
+    """From now on, a signal ends the process at once: there is nothing to clean up."""
     _install(_on_signal_at_once)
 
 
@@ -53,10 +53,10 @@ def ignore() -> None:
 
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
-    """The signals that arrive in the body take effect at its end.
+    """Defers signals that arrive in the body to its end.
 
-    To block them in this thread is not enough: another thread may receive them, and Python runs the
-    handlers in the main thread all the same.
+    Blocking them in this thread is not enough: another thread may receive them, and Python then
+    still runs the handlers in the main thread.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # No handler runs in this thread.
@@ -99,8 +99,8 @@ def _on_signal(number: int, _frame: object) -> None:
     # Not `threading.Thread`, whose lock the interrupted code may hold.
     with contextlib.suppress(RuntimeError):
         _thread.start_new_thread(_end_later, ())
-    # KeyboardInterrupt is not an Exception, so few handlers catch it. Python's own has no argument,
-    # and Beam raises such an exception again as a RuntimeError.
+    # KeyboardInterrupt is not an Exception, so few handlers catch it. It has an argument because
+    # Beam raises an exception without one again as a RuntimeError.
     raise KeyboardInterrupt(signal.Signals(number).name)
 
 

@@ -1,7 +1,7 @@
 """YAML files of settings: `field: value` lines, whose values are text or lists of text.
 
-A YAML file may come from someone else. Aliases, which let a short file stand for gigabytes, are
-refused, and so are large files and values of several levels. Tags have no effect.
+A YAML file may come from someone else. Aliases, by which a short file can expand to gigabytes, are
+refused, and so are large files and nested values. Tags have no effect.
 """
 
 import os
@@ -24,8 +24,8 @@ def read_fields(file: str) -> dict[str, Any]:
       file: path of the file.
 
     Returns:
-      The values by field name. A value is what it is on the command line, text, or a list of such
-      values: `from_mapping` converts them.
+      The values by field name. A value is text, as on the command line, or a list of texts;
+      `from_mapping` converts them.
 
     Raises:
       ConfigError: the file cannot be read, is larger than `MAX_BYTES`, or does not consist of such
@@ -93,7 +93,7 @@ class _Loader(yaml.BaseLoader):
 
 
 def _reason(error: Exception) -> str:
-    """What is wrong, and in which line if that is known."""
+    """The mistake, and its line if that is known."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
         parts = ", ".join(part for part in (error.context, error.problem) if part)
         return f"{one_line(parts, length=200)} in line {error.problem_mark.line + 1}"

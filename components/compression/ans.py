@@ -1,9 +1,9 @@
 """A stack of symbols in a few bits: asymmetric numeral systems (Duda, 2013), range variant.
 
-Bits-back coding needs a coder from which symbols of any distribution can be taken, not only those
-that were put on it: taking symbols is then drawing from that distribution. Many lanes, each a coder
-of its own, work at once, so that one NumPy operation codes a symbol for each image of a batch; they
-share a stack of words (Giesen, 2014; Townsend et al., 2020).
+Bits-back coding needs a coder that can pop symbols under any distribution, even symbols that were
+never pushed: popping then draws from that distribution. Many lanes, each a coder of its own, work
+at once, so that one NumPy operation codes a symbol for each image of a batch; they share a stack of
+words (Giesen, 2014; Townsend et al., 2020).
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ _LOW_WORD = np.uint64((1 << 32) - 1)
 
 
 class UnderflowError(Exception):
-    """Something that was never written was to be read: the message is not that of this model."""
+    """A read below the bottom of the stack: the message was not written with this model."""
 
 
 class Message:
@@ -76,11 +76,14 @@ class Message:
         """
         shift, size = np.uint64(precision), sizes.astype(np.uint64)
         states = self.states[: len(starts)]
-        # Shifted in two steps, as one whole interval would be shifted out.
+        # A lane whose state would exceed 64 bits first moves its lower word to the stack.
+        # Shifted in two steps: `size` can be 2^precision, which a shift by 64 - precision
+        # overflows.
         is_full = states >> np.uint64(32) >= size << (np.uint64(32) - shift)
         if is_full.any():
             self._push_words(states[is_full])
             states[is_full] >>= _WORD_BITS
+        # state -> floor(state / size) 2^precision + start + state mod size (Duda, 2013)
         quotients = states // size
         remainders = states - quotients * size
         states[:] = (quotients << shift) + remainders + starts.astype(np.uint64)
@@ -91,7 +94,7 @@ class Message:
         return (self.states[:lanes] & mask).astype(np.int64)
 
     def pop(self, starts: np.ndarray, sizes: np.ndarray, precision: int) -> None:
-        """Takes from each of the first N lanes the symbol whose interval holds its position.
+        """Pops from each of the first N lanes the symbol whose interval holds its position.
 
         The arguments are those of `push`, which this undoes.
 
@@ -102,6 +105,7 @@ class Message:
         offsets = self.positions(len(starts), precision) - starts
         states[:] = (states >> np.uint64(precision)) * sizes.astype(np.uint64)
         states += offsets.astype(np.uint64)
+        # As `push` moved a word to the stack if the state was full, the word now comes back.
         is_low = states < _LOWEST
         if is_low.any():
             words = self._pop_words(int(is_low.sum()))

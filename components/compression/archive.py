@@ -21,7 +21,7 @@ from components.compression.blocks import CodedBlock
 
 _DIGEST_BYTES = 32
 _MAX_HEADER_BYTES = 64 << 20
-# Of the index when it is decompressed: 64 MiB, and a name of 4 KiB for each image.
+# Limits on the decompressed index: 64 MiB, and a name of 4 KiB for each image.
 _INDEX_BYTES, _NAME_BYTES = 64 << 20, 4 << 10
 _READ_BYTES = 1 << 20
 
@@ -45,7 +45,7 @@ class Archive:
             start = file.read(len(MAGIC) + archive_format.LENGTH.size)
             if start[: len(MAGIC)] != MAGIC[: len(start)] or not start:
                 raise ConfigError(
-                    f"{self.path} is no file of compressed images, as `python -m pipeline "
+                    f"{self.path} is not a file of compressed images, as `python -m pipeline "
                     "compress` writes them; give --input such a file"
                 )
             if len(start) < len(MAGIC) + archive_format.LENGTH.size:
@@ -63,7 +63,7 @@ class Archive:
 
     @property
     def fingerprint(self) -> str:
-        """A digest of the header, and by it of all that the file holds."""
+        """The digest of the header, which holds the digests of everything else in the file."""
         return fingerprint(dataclasses.asdict(self.header))
 
     def check_size(self) -> None:
@@ -136,7 +136,7 @@ class Archive:
         with files.open_regular(self.path) as file:
             file.seek(first)
             buffer = io.BytesIO()
-            # In parts: a header may ask for more than the file has.
+            # Read in parts, since a header may claim more bytes than the file has.
             while (left := size - buffer.tell()) and (part := file.read(min(left, _READ_BYTES))):
                 buffer.write(part)
         return buffer.getvalue()

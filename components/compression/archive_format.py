@@ -32,7 +32,7 @@ MAX_LATENT_BITS = 12
 
 @dataclasses.dataclass(frozen=True)
 class BlockRecord:
-    """What the header says of a block.
+    """The record of a block in the header.
 
     Attributes:
       images: number of images.
@@ -102,10 +102,10 @@ def pack_block(block: CodedBlock) -> tuple[BlockRecord, bytes]:
 
 
 def unpack_block(record: BlockRecord, data: bytes, image_shape: Shape) -> CodedBlock:
-    """The block of a record and bytes, which has the digest of the record.
+    """A block from its bytes, whose digest the caller has compared with the record.
 
     Raises:
-      ValueError: the bytes are no block of that many images.
+      ValueError: the bytes are not a block of that many images.
     """
     state_bytes = 8 * num_lanes(record.images, image_shape)
     if len(data) < state_bytes or len(data) % 4:

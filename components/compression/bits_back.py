@@ -1,9 +1,9 @@
 """Bits-back coding of images with a VAE (Townsend, Bird and Barber, 2019).
 
-To put an image on a message, its latents are taken from the message under the posterior, its pixels
-are put on it under the likelihood, and then the latents under the prior. That takes rate +
-distortion, the negative ELBO, since the latents' bits come back: a decoder takes the latents and
-the pixels, computes the posterior, and puts the latents' bits back.
+To encode an image, its latents are popped from the message under the posterior, its pixels are
+pushed under the likelihood, and then the latents are pushed under the prior. The message grows by
+rate + distortion, the negative ELBO, because the bits of the latents come back: a decoder pops the
+latents and the pixels, computes the posterior, and pushes the latents under it.
 """
 
 import hashlib
@@ -15,15 +15,15 @@ from components.compression.blocks import CodedBlock, LabeledImages, batch_sizes
 from components.compression.coded_model import CodedModel
 from components.compression.grid_normal import RangeError
 from components.compression.mixture import PixelMixture
-from components.compression.tables import PRECISION
+from components.compression.quantized_cdf import PRECISION
 
 _SEED = 0
-# Of which an encoder computes the probabilities at once.
+# An encoder computes the probabilities of this many pixels at once.
 _PIXELS_AT_ONCE = 2048
 
 
 class OtherComputationError(Exception):
-    """The model computes here other numbers than where the images were encoded."""
+    """The model computes different numbers here than where the images were encoded."""
 
 
 def encode(model: CodedModel, block: LabeledImages, latent_bits: int) -> CodedBlock:
@@ -44,6 +44,7 @@ def encode(model: CodedModel, block: LabeledImages, latent_bits: int) -> CodedBl
         part = slice(first, first + size)
         batch, first = images[part], part.stop
         message.resize(max(size, len(message.states)))
+        # The latents first: the likelihood of the pixels needs them.
         z, features = model.latents.pop_posterior(message, batch, labels[part], step)
         _push_pixels(model, features, message, batch)
         model.latents.push_prior(message, z, labels[part], step)
@@ -69,18 +70,20 @@ def decode(
       latent_bits: as `encode` got it.
 
     Raises:
-      OtherComputationError: the model computes other numbers here than the encoder did.
+      OtherComputationError: the model computes different numbers here than for the encoder.
     """
     message, step = Message(block.words, block.states), 2.0**-latent_bits
     images = np.empty((block.images, *model.image_shape), np.uint8)
     sizes = batch_sizes(block.images, model.image_shape)
     last = block.images
     try:
+        # The message is a stack, so everything comes back in reverse order.
         for number in reversed(range(len(sizes))):
             size = sizes[number]
             part = slice(last - size, last)
             last = part.start
             z, features = model.latents.pop_prior(message, labels[part], step)
+            # Fail early: with other features, all following pixels would be wrong.
             if number == len(sizes) - 1 and _digest(features) != block.probe:
                 raise OtherComputationError
             _pop_pixels(model, features, message, images[part])
@@ -88,6 +91,8 @@ def decode(
             message.resize(max(sizes[:number], default=0))
     except (UnderflowError, RangeError):
         raise OtherComputationError from None
+    # The message must end as the encoder began it, and the pixels must have their digest: wrong
+    # images are never returned.
     is_initial = message.is_initial(block.borrowed, _SEED)
     if not is_initial or _digest(images) != block.pixels:
         raise OtherComputationError
@@ -118,6 +123,7 @@ def _push_pixels(
                 )
                 if channel < channels - 1:
                     mixture.condition(level.reshape(-1))
+    # Pushed in reverse, so that a decoder pops the pixels in their order.
     pairs = zip(starts.reshape(-1, len(images)), sizes.reshape(-1, len(images)), strict=True)
     for pair in reversed(list(pairs)):
         message.push(*pair, PRECISION)
@@ -129,7 +135,7 @@ def _pop_pixels(
     """Takes the pixels of images from a message, into the array `images`."""
     steps = model.steps(features)
     height, width, channels = model.image_shape
-    # The images last, so that the same pixel of all of them is one piece of memory.
+    # The images last, so that the same pixel of all of them is contiguous in memory.
     levels = np.empty((height, width, channels, len(images)), np.uint8)
     for row in range(height):
         for column in range(width):

@@ -1,8 +1,8 @@
-"""The causal head pixel by pixel, for a batch of images that become known pixel by pixel.
+"""Evaluates a causal head pixel by pixel, for a batch of images that are being decoded.
 
 `CausalHead` computes the outputs of all pixels of a known image at once. A decoder knows only the
-pixels before the one in turn, and must compute the same bits as the encoder did. So sums are exact
-whatever their order, and what depends on the rows above is computed once per row.
+pixels before the current one, and must compute the same bits as the encoder did. So all sums are
+exact, whatever their order. The terms that depend only on the rows above are computed once per row.
 """
 
 import numpy as np
@@ -10,9 +10,9 @@ import numpy as np
 from components.compression.exact_products import ExactMatrix, rounded
 from components.model.heads.causal import RADIUS, CausalHead
 
-# Arrays have the columns first and then the images, so that the neighbors at one distance of all
-# pixels of a row are one piece of memory.
-_COLUMNS_BESIDE = 1  # That a masked layer sees on either side.
+# Arrays have the columns first and then the images: for all pixels of a row, the neighbors at one
+# distance are then contiguous in memory.
+_COLUMNS_BESIDE = 1  # Columns that a masked layer sees on either side.
 
 
 class CausalWeights:
@@ -58,8 +58,7 @@ class CausalSteps:
     """The outputs at the pixels of N images, in order.
 
     A decoder asks for one pixel after the other, and an encoder for whole rows, which takes half
-    the time. Each output has the same bits: sums are exact, and everything else is done to each
-    number by itself.
+    the time. Both give the same bits: sums are exact, and all other operations are elementwise.
 
     Args:
       weights: of the head.
@@ -114,7 +113,7 @@ class CausalSteps:
         self._pixels[row + RADIUS, :, at] = rounded(scaled)
 
     def _start_row(self, row: int) -> None:
-        """Computes what the pixels of a row get from the rows above it."""
+        """Computes the terms of a row that depend on the rows above it."""
         weights, columns = self._weights, range(self._width)
         self._above, self._current = self._current, self._above
         for current in self._current:

@@ -1,4 +1,4 @@
-"""A trained VAE as the coder needs it: its latents on a message, and its pixels in turn.
+"""A trained VAE as the entropy coder sees it: coders of its latents and of its pixels.
 
 All networks run on the CPU in float32, in batches whose sizes the format fixes.
 """
@@ -55,7 +55,7 @@ class LatentCoder(Protocol):
         """
 
 
-class Steps(Protocol):
+class PixelSteps(Protocol):
     """The outputs at the pixels of N images, in order: row by row, and each from the left."""
 
     def outputs(self, row: int, columns: range) -> np.ndarray:
@@ -69,7 +69,7 @@ class Steps(Protocol):
 
 
 class FactorizedSteps:
-    """The steps of a factorized head, whose outputs do not depend on pixels.
+    """The steps of a factorized head, whose outputs do not depend on other pixels.
 
     Args:
       features: of the decoder, shape [N, height, width, outputs].
@@ -79,12 +79,12 @@ class FactorizedSteps:
         self._features = features
 
     def outputs(self, row: int, columns: range) -> np.ndarray:
-        """See `Steps.outputs`."""
+        """See `PixelSteps.outputs`."""
         outputs = self._features[:, row, columns.start : columns.stop]
         return outputs.astype(np.float64).transpose(1, 0, 2)
 
     def set(self, row: int, columns: range, levels: np.ndarray) -> None:
-        """See `Steps.set`."""
+        """See `PixelSteps.set`."""
 
 
 class CodedModel:
@@ -107,11 +107,12 @@ class CodedModel:
             if isinstance(vae.latent_model, Ladder)
             else OneLevelLatents(vae)
         )
+        # A factorized head has no weights: the decoder's features are its outputs.
         self._head = None
         if isinstance(vae.head, CausalHead):
             self._head = CausalWeights(vae.head, vae.architecture.activation)
 
-    def steps(self, features: np.ndarray) -> Steps:
+    def steps(self, features: np.ndarray) -> PixelSteps:
         """The pixels in turn, given the decoder's features."""
         if self._head is None:
             return FactorizedSteps(features)

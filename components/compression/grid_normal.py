@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from components.compression import tables
+from components.compression import quantized_cdf
 from components.compression.ans import Message
-from components.compression.tables import NORMAL, PRECISION
+from components.compression.quantized_cdf import NORMAL, PRECISION
 
-# Half the window of a variable, in deviations. All symbols of a window have a count, so that a wide
-# one would now and then draw a latent that is unlikely under every distribution.
+# Half the window of a variable, in deviations. Every symbol in a window can be drawn, so a wide
+# window would occasionally give a latent that is unlikely under every distribution.
 _REACH = 5.5
 # Half the window of a variable with tails. The distance of values beyond it is coded in digits, all
 # equally likely: images that the model does not fit may have such latents.
@@ -20,7 +20,7 @@ _LEAST_STEPS = 0.1
 
 
 class RangeError(Exception):
-    """Latents are so far from all that the prior knows that they cannot be coded."""
+    """Latents are too unlikely under the prior to be coded."""
 
 
 class GridNormal:
@@ -53,7 +53,7 @@ class GridNormal:
     def pop(self, message: Message) -> np.ndarray:
         """Takes variables from the first N lanes, in steps, int64 [N]."""
         positions = message.positions(len(self._means), PRECISION)
-        symbols, starts, sizes = tables.find(self._below, self._counts, positions)
+        symbols, starts, sizes = quantized_cdf.find(self._below, self._counts, positions)
         message.pop(starts, sizes, PRECISION)
         return symbols + self._first
 
@@ -73,7 +73,7 @@ class GridNormal:
         """The cumulative counts of symbols [N], int64."""
         edges = ((symbols + self._first) - 0.5) * self._step
         mass = NORMAL((edges - self._means) / self._deviations)
-        return tables.cumulative(mass, symbols, self._counts)
+        return quantized_cdf.cumulative(mass, symbols, self._counts)
 
 
 def half_windows(deviations: np.ndarray, step: float) -> np.ndarray:
@@ -86,7 +86,7 @@ def _halves(reach: float, deviations: np.ndarray, step: float) -> np.ndarray:
 
 
 class TailedNormal:
-    """Normal variables on a grid of which any value can be coded.
+    """Normal variables on a grid, for any value.
 
     Args:
       means: float64 [N].

@@ -3,7 +3,7 @@
 The levels are coded as one: all are taken from the message under their posteriors, from the top
 level down, before the pixels are put on it, and all are put on it under their priors afterwards.
 Bit-Swap (Kingma, Abbeel and Ho, 2019) puts each level on the message before the next one is taken,
-which borrows fewer initial bits. It needs levels of which each depends on its neighbors alone; here
+which borrows fewer initial bits. It requires that each level depends only on its neighbors; here
 each depends on all levels above it. The initial bits are few, since a block's first batch is small.
 """
 
@@ -47,6 +47,7 @@ class HierarchyLatents:
     def push_prior(self, message: Message, z: np.ndarray, labels: np.ndarray, step: float) -> None:
         """See `LatentCoder.push_prior`."""
         del labels
+        # A prior depends on the levels above, which a decoder pops first: so they are pushed last.
         for level, prior, _ in reversed(self._levels(z, None, step)):
             means, deviations = _parameters(prior)
             for index in reversed(range(level.shape[1])):
@@ -102,8 +103,10 @@ class HierarchyLatents:
 
         def latents(level: int, prior: Normal, posterior: Normal) -> tf.Tensor:
             del level
+            # Encoder and decoder compute with the rounded latents, which both of them know.
             return tf.constant(choose(prior, posterior) * step, tf.float32)
 
+        # Not on a GPU, whose kernels may add in another order in every run.
         with tf.device(CPU):
             x = None if images is None else tf.constant(to_unit(images))
             return np.asarray(self._ladder.descend(x, count, latents))

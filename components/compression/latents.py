@@ -4,8 +4,8 @@ Latents are multiples of a step. A posterior draws them, and the flow of the pri
 variables that are standard normal. The flow does not map the grid to itself, so each coupling,
 which is y = x e^s + t given the other half, is coded by local bits-back coding (Ho, Lohn and
 Abbeel, 2019): y is taken from the message, near the value for x; then x is put on it, near the
-value for y. What that takes in the mean is the logarithm of the density's change, -s, exactly: a
-coupling is linear in x.
+value for y. The mean cost is exactly -s, the logarithm of the change of density, since a coupling
+is linear in x.
 """
 
 from typing import Protocol
@@ -53,6 +53,7 @@ def push_prior(message: Message, z: np.ndarray, couplings: list[Coupling], step:
         scales, shifts = coupling.amounts(u * step)
         for number, index in enumerate(coupling.moved):
             pair = _Pair(scales[:, number], shifts[:, number], step)
+            # Popping y takes bits; pushing x given y returns them, except for -s.
             x = u[:, index].copy()
             u[:, index] = pair.y_given(x).pop(message)
             pair.x_given(u[:, index]).push(message, x)
@@ -94,6 +95,7 @@ class _Pair:
         self._x_deviations = noise * np.maximum(1.0, 1.0 / self._factor)
         self._y_deviations = self._x_deviations * self._factor
         self._y_halves = half_windows(self._y_deviations, step)
+        # Wide enough for every x whose y is in its window, after rounding at both ends.
         self._x_halves = np.ceil((self._y_halves + 2) / self._factor).astype(np.int64) + 2
 
     def y_given(self, x: np.ndarray) -> GridNormal:

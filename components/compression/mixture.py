@@ -1,20 +1,19 @@
 """The intervals of pixels under a mixture of discretized logistics, for the entropy coder.
 
-The parameters are those of `components.model.likelihoods.logistic_mixture`, whose formulas these
-are. They are computed in float64: its operations are fixed to the last bit, but for the exponential
-function and the hyperbolic tangent, whose last bits are lost when the weights and the places in the
-table become integers.
+Parameters and formulas are those of `components.model.likelihoods.logistic_mixture`, computed in
+float64. IEEE 754 fixes all operations to the last bit, except for the exponential function and the
+hyperbolic tangent; their last bits are lost when weights and table indices become integers.
 """
 
 import numpy as np
 
-from components.compression import tables
-from components.compression.tables import LOGISTIC, TOTAL
+from components.compression import quantized_cdf
+from components.compression.quantized_cdf import LOGISTIC, TOTAL
 
 LEVELS = 256
 _STEP = 1 / (LEVELS - 1)
 _LOG_SCALE_START, _LOG_SCALE_LOW, _LOG_SCALE_HIGH = -2.5, -8.0, 0.0
-# The table has no smaller mass, and a component is never ruled out by one channel.
+# The resolution of the table. No mass is 0, so one channel never rules out a component.
 _LEAST_MASS = 1 / TOTAL
 # Locations, in units of the table, are cut off where they are beyond it for every level.
 _FARTHEST = 2.0**40
@@ -30,7 +29,7 @@ class PixelMixture:
     """
 
     def __init__(self, outputs: np.ndarray, components: int, channels: int):
-        # The pixels last, so that what is computed for each of them is one piece of memory.
+        # The pixels last, so that the values for all pixels are contiguous in memory.
         by_output = np.ascontiguousarray(outputs.T)
 
         def block(number: int) -> np.ndarray:
@@ -52,8 +51,8 @@ class PixelMixture:
         self._start_channel()
 
     def below(self, levels: np.ndarray) -> np.ndarray:
-        """The cumulative counts of levels from 0 to 256 of the channel in turn, int64 [N]."""
-        return tables.cumulative(self._mass(levels), levels, LEVELS)
+        """The cumulative counts of levels from 0 to 256 of the current channel, int64 [N]."""
+        return quantized_cdf.cumulative(self._mass(levels), levels, LEVELS)
 
     def interval(self, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The starts and the sizes of the intervals of levels [N], each int64 [N]."""
@@ -64,12 +63,12 @@ class PixelMixture:
         """The levels whose intervals hold positions [N], their starts and their sizes."""
 
         def below(levels: np.ndarray) -> np.ndarray:
-            return tables.inner_counts(self._mass(levels), levels, LEVELS)
+            return quantized_cdf.inner_counts(self._mass(levels), levels, LEVELS)
 
-        return tables.find(below, LEVELS, positions)
+        return quantized_cdf.find(below, LEVELS, positions)
 
     def condition(self, levels: np.ndarray) -> None:
-        """Goes on to the next channel, given the levels [N] of the one in turn."""
+        """Moves on to the next channel, given the levels [N] of the current one."""
         lower = np.where(levels == 0, 0, self._logistics(levels))
         upper = np.where(levels == LEVELS - 1, TOTAL, self._logistics(levels + 1))
         masses = np.maximum((upper - lower) / TOTAL, _LEAST_MASS)

@@ -18,7 +18,7 @@ from components.model.priors.flow import LOG_SCALE_BOUND, RealNVP
 from components.model.vae import VAE
 
 CPU = "/CPU:0"
-# Of the images that go through a network at once, which bounds the memory; part of the format.
+# Pixels that go through a network at once, to bound the memory; part of the format.
 _MOST_PIXELS = 1 << 17
 
 
@@ -35,7 +35,7 @@ class OneLevelLatents:
         self._most_images = max(1, _MOST_PIXELS // (height * width))
 
     def couplings(self, labels: np.ndarray) -> list[Coupling]:
-        """Those from the latents to the base space, where the prior is standard normal.
+        """The couplings from the latents to the base space, where the prior is standard normal.
 
         Args:
           labels: see `LatentCoder`.
@@ -114,6 +114,7 @@ class OneLevelLatents:
 
     def _in_parts(self, function: Callable[..., tf.Tensor], *inputs: np.ndarray) -> np.ndarray:
         """The results of a function of some images at once, joined."""
+        # The same parts for encoder and decoder: the last bits of a product may depend on its size.
         results, most = [], self._most_images
         with tf.device(CPU):
             for first in range(0, len(inputs[0]), most):

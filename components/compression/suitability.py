@@ -1,4 +1,4 @@
-"""Whether images can be compressed with a model, which its file says without TensorFlow."""
+"""Whether a model can compress images, from its file and without importing TensorFlow."""
 
 from etils import epath
 

@@ -1,8 +1,8 @@
-"""Arrays in memory as a prepared dataset, for training on what a program has made.
+"""Writes arrays in memory as a prepared dataset, to train on them.
 
 Like prepare, it sorts the examples by a hash of their ids, so that the first ones are a random
-sample. Unlike prepare, it writes no more than training reads: no statistics, contact sheets or
-metadata for TFDS, and one shard for each split, with the duplicates.
+sample. Unlike prepare, it writes only what training reads: one shard for each split, without
+statistics, contact sheets or metadata for TFDS. Duplicates are kept.
 """
 
 import math

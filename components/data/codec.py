@@ -178,7 +178,7 @@ def read_batches(
 
     Raises:
       WorkError: a record is damaged, or is not an example of this shape, and the message names the
-        file and the record; or the file is another one than that of the digest.
+        file and the record; or the file does not match the digest.
     """
     path = epath.Path(path)
     num_read = 0

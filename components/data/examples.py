@@ -1,4 +1,4 @@
-"""What an example is, and batches of examples.
+"""Examples: their definition, and batches of them.
 
 An example is an image (uint8 pixels), a label and an id. It is stored as a tf.Example with three
 features: `image` (the raw pixels, row by row), `label` (int64) and `id` (UTF-8). Training therefore

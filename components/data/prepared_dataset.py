@@ -141,7 +141,7 @@ class PreparedDataset:
     def images(self, split: str) -> np.ndarray:
         """Reads the images of a whole split, uint8 [N, height, width, channels].
 
-        They are those of `read`, in less time. Raises the errors of `batches`.
+        The result equals the images of `read`, in less time. Raises the errors of `batches`.
         """
         layout = self.layout(split)
         images = np.empty((layout.num_examples, *self.image_shape), np.uint8)
@@ -151,7 +151,8 @@ class PreparedDataset:
     def labels(self, split: str) -> np.ndarray:
         """Reads the labels of a whole split, int32 [N].
 
-        They are those of `read`, without holding the images. Raises the errors of `batches`.
+        The result equals the labels of `read`, without holding the images. Raises the errors of
+        `batches`.
         """
         return np.concatenate([batch.labels.astype(np.int32) for batch in self.batches(split)])
 
@@ -214,7 +215,7 @@ class PreparedDataset:
             raise
 
     def _read_records(self, shard: ShardCount) -> None:
-        """Reads a shard that is not as it was published, for an error that names the record."""
+        """Reads a shard that has changed since it was published, to name the damaged record."""
         collections.deque(self._shard_batches(shard, check_digest=False), maxlen=0)
 
     def _shard_batches(
@@ -246,7 +247,7 @@ def _check_shard_counts(counts: DatasetCounts, manifest: Manifest) -> None:
     for shard in itertools.chain.from_iterable(counts.shards.values()):
         record = manifest.outputs.get(shard.file)
         if record is None or "/" in shard.file:
-            raise ValueError(f"counts.shards has {shard.file[:80]!r}, which is no output")
+            raise ValueError(f"counts.shards has {shard.file[:80]!r}, which is not an output")
         if shard.examples * pixels > record.bytes:
             raise ValueError(
                 f"{shard.file} cannot hold {shard.examples:,} examples in {record.bytes:,} bytes"

@@ -156,6 +156,7 @@ class ShuffleOrder:
     def _shuffle_blocks(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """The blocks in the order of an epoch, and the position at which each window starts."""
         blocks = self._rng(epoch, 0).permutation(len(self.layout.sizes))
+        # An exclusive sum of the sizes; every `window_blocks`-th block begins a window.
         positions = np.cumsum(self.layout.sizes[blocks]) - self.layout.sizes[blocks]
         return blocks, positions[:: self.layout.window_blocks]
 

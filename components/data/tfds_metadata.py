@@ -77,16 +77,16 @@ def read_image_shape(directory: epath.Path) -> Shape | None:
 
 
 def check_tfds_metadata(directory: epath.Path) -> None:
-    """Checks that TFDS can be given the metadata of a directory that a stranger may have made.
+    """Checks that the metadata of a directory, perhaps made by a stranger, is safe for TFDS.
 
-    TFDS imports the module of each class that features.json names, and an import runs code. So only
-    the classes of TFDS's own features may be named, at any depth, and in texts that hold JSON.
+    TFDS imports the module of each class that features.json names, and an import runs code. So it
+    may name only TFDS's own features, at any depth, also within strings that hold JSON.
 
     Args:
       directory: a directory with the files features.json and dataset_info.json.
 
     Raises:
-      ConfigError: another class is named, or the names of the shards have a format of their own.
+      ConfigError: another class is named, or the names of the shards have an unknown format.
       WorkError: a file is missing, too large or no JSON.
     """
     for path in directory.iterdir():
@@ -114,7 +114,7 @@ def read_metadata(path: epath.Path) -> str:
     """The text of a file with metadata, which a stranger may have made.
 
     Raises:
-      WorkError: it cannot be read, is no regular file, or is larger than MAX_METADATA_BYTES.
+      WorkError: it cannot be read, is not a regular file, or is larger than MAX_METADATA_BYTES.
     """
     try:
         # Not `epath.Path.is_file`, for which pipes and devices are files.

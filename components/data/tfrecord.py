@@ -159,7 +159,7 @@ def _is_gzip(header: bytes) -> bool:
 
 
 def _check_type(path: epath.Path, head: bytes) -> None:
-    """Raises ConfigError if a file that begins with `head`, which is no record, is no TFRecord."""
+    """Raises ConfigError if a file whose beginning `head` is not a record is of another type."""
     if _is_zlib(head):
         raise ConfigError(
             f"{path} is compressed with ZLIB, which is not supported; write it again with "

@@ -7,5 +7,5 @@ above a smaller `subtitle`, unless they are empty, and is written to `path`, whi
 same bytes.
 
 Drawing needs no display: it uses matplotlib's objects instead of pyplot and its global state.
-`embedded` and `line_chart` make what pages hold instead of files, without matplotlib.
+`page_pictures` and `line_chart` make parts of web pages instead of files, without matplotlib.
 """

@@ -1,6 +1,6 @@
-"""Animations: images that follow one another, forth and back, as a WebP file without loss.
+"""Animations: images shown one after the other, forwards and backwards, in a lossless WebP file.
 
-This module needs NumPy and Pillow alone.
+This module needs only NumPy and Pillow.
 """
 
 import io
@@ -12,7 +12,7 @@ from PIL import Image
 
 from components.figures.mosaic import mosaic
 
-# In pixels: the longer side of a frame, at least and at most.
+# Bounds of the longer side of a frame, in pixels.
 _MIN_SIDE, _MAX_SIDE = 256, 768
 _FRAME_MILLISECONDS = 120
 

@@ -1,4 +1,4 @@
-"""The figure of the losses of several runs over one another."""
+"""The figure that overlays the losses of several runs."""
 
 from collections.abc import Mapping, Sequence
 
@@ -22,7 +22,7 @@ def compared_curves(
     subtitle: str,
     path: epath.PathLike,
 ) -> None:
-    """Draws the loss, the distortion and the rate of runs over the epochs, in nats per example.
+    """Draws the loss, the distortion and the rate of several runs by epoch, in nats per example.
 
     Args:
       runs: for each run, its name, the numbers of its epochs, and "loss", "distortion" and "rate",

@@ -22,7 +22,7 @@ def learning_curves(
     subtitle: str,
     path: FigurePath,
 ) -> None:
-    """Draws the loss, the distortion and the rate over the epochs, in nats per example.
+    """Draws the loss, the distortion and the rate by epoch, in nats per example.
 
     The last value of the held-out curve, or of the training curve if there is none, is written at
     the right of each panel.

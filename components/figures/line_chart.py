@@ -17,7 +17,7 @@ class ChartCurve:
     """A curve of a chart.
 
     Attributes:
-      name: what it shows.
+      name: its name in the legend.
       path: the `d` attribute of its SVG path, in units of the chart; empty if no value is known.
       dots: (x, y) of its points, if they are few.
       last: the text of its last value, and where it is: (x, y, text); None if no value is known.
@@ -68,7 +68,7 @@ def line_chart(
     y_low, y_high = _widened(min(values), max(values), share=0.06)
     x_low, x_high = _widened(x[0], x[-1], share=0.0)
 
-    # As many digits behind the point as tell the ticks apart.
+    # As many decimals as are needed to tell the ticks apart.
     digits = max(0, 1 - math.floor(math.log10(y_high - y_low)))
 
     def place(number: float, value: float) -> tuple[float, float]:
@@ -117,5 +117,5 @@ def _widened(low: float, high: float, *, share: float) -> tuple[float, float]:
 
 
 def _number(value: float, *, digits: int) -> str:
-    """A number with a minus sign and some digits behind the point."""
+    """A number with a typographic minus sign and some decimals."""
     return f"{value:z,.{digits}f}".replace("-", "−")

@@ -1,6 +1,6 @@
 """Mosaics: many images joined into one picture.
 
-This module needs NumPy alone. The trainer shows mosaics in TensorBoard, and importing matplotlib
+This module needs only NumPy. The trainer shows mosaics in TensorBoard, and importing matplotlib
 would delay its start.
 """
 

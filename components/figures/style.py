@@ -20,8 +20,8 @@ from matplotlib.transforms import Bbox
 # The file of a figure, which may be remote, or several in different formats. The suffix is a key of
 # `FORMATS`.
 FigurePath: TypeAlias = epath.PathLike | Sequence[epath.PathLike]
-# The formats of files, each with what matplotlib would write into it besides the drawing: names,
-# versions and times, without which the bytes depend on the drawing alone.
+# File formats, each with the metadata to leave out: without names, versions and times, the bytes
+# depend on the drawing alone.
 FORMATS: dict[str, dict[str, Any]] = {
     "png": {"Software": None},
     "svg": {"Creator": None, "Date": None},

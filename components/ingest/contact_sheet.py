@@ -66,7 +66,7 @@ def draw(
     names, note = displayed(class_names, max_length=_MAX_NAME)
     shown = [label for label in display_order(class_names) if len(chosen[label])][:MAX_CLASSES]
     most = max((len(chosen[label]) for label in shown), default=0)
-    blank = tile(np.zeros(examples.shape, np.uint8))  # Has the mode and the size of all tiles.
+    blank = tile(np.zeros(examples.shape, np.uint8))  # Any tile has the mode and the size of all.
     width = max(MIN_WIDTH, 2 * MARGIN + LABEL + min(most, COLUMNS) * (blank.width + GUTTER))
     class_height = max(2 * LINE, ceil_div(most, COLUMNS) * (blank.height + GUTTER)) + 2 * GUTTER
     height = 2 * MARGIN + HEADER + len(shown) * class_height

@@ -1,7 +1,7 @@
 """The settings of image conversion.
 
-Separate from `convert`, which applies them, because the command line needs them early and must not
-import NumPy or Pillow.
+They are separate from `convert`, which applies them, because the command line needs them early and
+must not import NumPy or Pillow.
 """
 
 import dataclasses

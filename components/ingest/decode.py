@@ -43,8 +43,8 @@ _READERS: dict[bytes, type[ImageFile.ImageFile]] = {
     b"BM": BmpImagePlugin.BmpImageFile,
 }
 
-# What Pillow raises on damaged files. The first four were seen in 300,000 damaged files; the others
-# are those that Pillow catches from its own readers, or documents.
+# The exceptions of Pillow for damaged files. The first four were seen in 300,000 damaged files;
+# Pillow catches the others from its own readers, or documents them.
 _DAMAGE_ERRORS = (
     OSError,
     SyntaxError,
@@ -60,7 +60,7 @@ _DAMAGE_ERRORS = (
 )
 
 
-# The transposition that makes an image upright, by its EXIF orientation.
+# The transposition that turns an image upright, by its EXIF orientation.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -173,7 +173,7 @@ def decode_all(
 def _decode_pieces(
     encoded: Sequence[bytes], conversion: Conversion, piece_bytes: int
 ) -> Iterator[ShapeGroup | tuple[int, UnusableError]]:
-    """Decodes a batch to groups of any size up to `piece_bytes` of pixels, and errors."""
+    """Yields groups with up to `piece_bytes` of pixels, and errors."""
     remaining = np.ones(len(encoded), bool)
     for rows, pixels in png.decode_all(encoded, piece_bytes):
         remaining[rows] = False
@@ -238,7 +238,7 @@ def _check_size(width: int, height: int) -> None:
 
 
 def _webp_size(encoded: bytes) -> tuple[int, int]:
-    """(width, height) in the first chunk of a WebP (RFC 9649); arbitrary if that is damaged."""
+    """(width, height) in the first chunk of a WebP (RFC 9649); arbitrary if it is damaged."""
     kind = encoded[12:16]
     if kind == b"VP8X":
         return (

@@ -1,4 +1,4 @@
-"""Single image files: one that a user names, and PNG files of images."""
+"""Reads an image file that a user names, and encodes images as PNG files."""
 
 import io
 
@@ -21,7 +21,7 @@ def read(path: epath.Path, conversion: Conversion) -> np.ndarray:
       conversion: the size and the channels to convert it to.
 
     Raises:
-      ConfigError: the file is no image that can be decoded.
+      ConfigError: the file is not an image that can be decoded.
       WorkError: it is not a regular file.
     """
     if (size := files.stat(path).size) > decode.MAX_ENCODED_BYTES:

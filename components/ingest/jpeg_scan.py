@@ -1,6 +1,6 @@
-"""Whether a JPEG file that ends without its end marker holds all of its pixels.
+"""Decides whether a JPEG file without an end marker holds all of its pixels.
 
-A decoder fills what is missing with gray and does not say where. Here the Huffman codes are counted
+A decoder fills missing parts with gray and does not say where. Here the Huffman codes are counted
 instead (ITU-T T.81, annex F), which is exact: the pixels are complete if and only if the codes of
 all blocks end before the file does.
 """
@@ -23,7 +23,7 @@ _COEFFICIENTS = 64  # in a block
 # For the next 16 bits: how many of them the code and the number after it take, and how many
 # coefficients they stand for (0 for the end of the block).
 _Table = list[tuple[int, int]]
-_NO_CODE = (1 << 40, _COEFFICIENTS)  # More bits than any file has.
+_NO_CODE = (1 << 40, _COEFFICIENTS)  # More bits than the codes of any file have.
 
 
 class _Component(NamedTuple):
@@ -34,8 +34,8 @@ class _Component(NamedTuple):
 def lacks_only_end(encoded: bytes) -> bool:
     """Whether a JPEG file is complete except for its end marker.
 
-    False for a file that has an end marker; and for a progressive, arithmetically coded, 12-bit or
-    damaged file, or one with several scans, of which this cannot be decided.
+    Returns False for a file that has an end marker, and for files for which this cannot be decided:
+    progressive, arithmetically coded, 12-bit or damaged ones, and those with several scans.
     """
     try:
         return _is_complete(encoded)
@@ -160,7 +160,7 @@ def _holds(scan: bytes, blocks: list[tuple[_Table, _Table]], units: int, interva
 
 def _holds_units(part: bytes, blocks: list[tuple[_Table, _Table]], units: int) -> bool:
     """Whether the data of a restart interval holds the codes of `units` units."""
-    # A last FF may be half a marker: it is not data for certain.
+    # A final FF may be half of a marker, so it does not count as data.
     data = part.removesuffix(b"\xff").replace(b"\xff\0", b"\xff")
     num_bits = 8 * len(data)
     bit = 0

@@ -138,7 +138,7 @@ def describe(
 
 
 def findings(per_split: Mapping[str, Statistics]) -> list[str]:
-    """What makes it unlikely that the pixels are as intended: one line per kind of finding.
+    """Signs that the pixels are not as the user intended: one line per kind of finding.
 
     Args:
       per_split: the statistics, by split.

@@ -1,18 +1,20 @@
-"""What the latents know of the images: the mutual information of an example and its latents.
+"""The information in the latents: the mutual information of an example and its latents.
 
 The aggregate posterior q(z) is the mean of the posteriors q(z|x) of N examples. The mean rate has
 two parts (Hoffman and Johnson 2016, "ELBO surgery"):
 
   E_x KL(q(z|x) || p(z)) = I(x; z) + KL(q(z) || p(z))
 
-The mutual information I is what z tells of which of the N examples it was drawn for. The marginal
-divergence is how far q(z) is from the prior, from which samples are drawn.
+The mutual information I says how well z identifies which of the N examples it was drawn for. The
+marginal divergence is how far q(z) is from the prior, from which samples are drawn.
 """
 
 import dataclasses
 import math
 
 import numpy as np
+
+from components.metrics.subsets import evenly_spaced
 
 # At most this many posteriors make up q(z), and this many densities of a draw under a posterior are
 # computed, in about a second.
@@ -54,18 +56,12 @@ def example_information(
       The values of all examples or, of more than 5,000, those of some evenly spaced ones. q(z) is
       exact for up to 50,000 examples, and consists of as many evenly spaced ones beyond.
     """
-    kept = evenly_spaced_rows(len(means), _MAX_POSTERIORS)
+    kept = evenly_spaced(len(means), _MAX_POSTERIORS)
     means, log_variances = means[kept], log_variances[kept]
-    rows = evenly_spaced_rows(len(means), max(1, _MAX_DENSITIES // len(means)))
+    rows = evenly_spaced(len(means), max(1, _MAX_DENSITIES // len(means)))
     rng = np.random.default_rng(np.random.SeedSequence([seed, len(means)]))
     noise = rng.standard_normal((len(rows), means.shape[1]))
     return ExampleInformation(information_at(means, log_variances, rows, noise), len(means))
-
-
-def evenly_spaced_rows(count: int, largest: int) -> np.ndarray:
-    """The numbers of at most `largest` of `count` examples, ascending and evenly spaced."""
-    chosen = min(count, largest)
-    return np.arange(chosen) * count // chosen
 
 
 def information_at(
@@ -92,7 +88,7 @@ def information_at(
         densities = powers @ _coefficients(means[part], log_variances[part])
         densities += _offsets(means[part], log_variances[part])
         total = np.logaddexp(total, _log_sum_exp(densities))
-    # No value is larger than log N, but by rounding, where posteriors are very narrow.
+    # Only rounding makes a value larger than log N, where posteriors are very narrow.
     limit = math.log(len(means))
     return np.minimum(own - total + limit, limit)
 

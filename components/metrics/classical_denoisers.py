@@ -1,4 +1,4 @@
-"""Denoisers that are not learned, with the best parameter for a set of images.
+"""Classical denoisers, without learning, with the best parameter for a set of images.
 
 They need the extra `denoise`: the Gaussian and the median filter of SciPy, non-local means (Buades
 et al., 2005) of scikit-image, and BM3D (Dabov et al., 2007) of its authors.
@@ -21,9 +21,9 @@ class ClassicalDenoiser:
 
     Attributes:
       name: of the method, in text.
-      parameter: what the parameter is, in text.
+      parameter: name of the parameter, in text.
       choices: values of the parameter to choose from.
-      modules: what it needs.
+      modules: the modules that it needs.
       function: from an image [height, width, channels] in [0, 1] and a parameter to an image.
     """
 
@@ -39,7 +39,7 @@ class ClassicalDenoiser:
         return all(importlib.util.find_spec(name) for name in self.modules)
 
     def fit(self, noisy: np.ndarray, clean: np.ndarray) -> "FittedDenoiser":
-        """The denoiser of the highest mean PSNR on examples.
+        """The denoiser with the parameter of the highest mean PSNR on examples.
 
         Args:
           noisy: in [0, 1], shape [N, height, width, channels].
@@ -65,7 +65,8 @@ class FittedDenoiser:
       method: the denoiser.
       choice: its parameter.
       curve: intensities of the filtered image, and the mean clean intensities there. Noise that is
-        clipped at black makes dark areas brighter; no filter knows that, and the curve undoes it.
+        clipped at black makes dark areas brighter. No filter takes that into account; the curve
+        undoes it.
     """
 
     method: ClassicalDenoiser

@@ -1,4 +1,4 @@
-"""The doctor: what is wrong with a trained model, told from numbers that others have measured.
+"""The doctor: finds what is wrong with a trained model, from numbers measured elsewhere.
 
 Each rule is a function of a few numbers. It returns a finding, or None if the numbers are those of
 a healthy model. The trainer and the evaluation apply the same rules; the texts end with the setting
@@ -81,7 +81,7 @@ def diverged(
 def no_better_than_constant(
     elbo: float, *, kind: str, constant_elbo: float | None
 ) -> Finding | None:
-    """Whether one image for all would be as good a model.
+    """Whether a model that predicts one constant image would be as good.
 
     Args:
       elbo: in nats per image.

@@ -1,4 +1,4 @@
-"""The doctor's look at the images themselves: whether there is anything to learn from them."""
+"""The doctor's checks of the images themselves: whether there is anything to learn from them."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ from components.metrics.doctor import ERROR, WARNING, Finding
 # Images whose standard deviation is below this many of 256 levels are constant: the root of the
 # variance over the images, averaged over the pixels.
 _CONSTANT_LEVELS = 0.5
-# Above this share of images of one color each, there is a finding.
+# A larger share of blank images is a finding.
 _BLANK_SHARE = 0.1
 
 

@@ -52,8 +52,8 @@ def estimate_elbo(
 ) -> ElboTerms:
     """The terms of the ELBO for each of N images.
 
-    A model of binarized pixels is evaluated on the one binarization of evaluation sets, in which
-    the number of an image is its position.
+    A model of binarized pixels is evaluated on the fixed binarization of evaluation sets, in which
+    the position of an image is its number.
 
     Args:
       vae: the model.

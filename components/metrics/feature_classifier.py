@@ -1,8 +1,8 @@
-"""A small convolutional classifier, in whose features sets of images are compared.
+"""A small convolutional classifier, whose features serve to compare sets of images.
 
 The Fréchet and the kernel inception distance take the features of a network that was trained on
-photographs. For other images, such as drawings in gray, features that tell the classes of these
-images apart are more telling, and need no downloaded weights.
+photographs. For other images, such as gray drawings, features that separate the classes of these
+images say more, and need no downloaded weights.
 """
 
 import dataclasses
@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from components.base.arithmetic import ceil_div
 from components.base.shapes import Shape
 from components.model.pixels import forward_batch_size, to_unit
 
@@ -27,7 +28,7 @@ _NUMBER = np.dtype("<f4")
 
 @dataclasses.dataclass(frozen=True)
 class ClassifierSettings:
-    """What decides the weights of a classifier, besides its examples.
+    """The settings that determine the weights of a classifier, together with its examples.
 
     Attributes:
       examples: number of examples that it is trained on, at most.
@@ -66,7 +67,7 @@ class FeatureClassifier:
     def train(
         images: np.ndarray, labels: np.ndarray, *, classes: int, settings: ClassifierSettings
     ) -> "FeatureClassifier":
-        """Trains a classifier; a function of the arguments alone.
+        """Trains a classifier, which depends only on the arguments.
 
         Args:
           images: uint8, shape [N, height, width, channels], N > 0.
@@ -151,15 +152,15 @@ def _network(image_shape: Shape, classes: int, settings: ClassifierSettings) -> 
 
     longest = max(image_shape[:2])
     hidden = images = keras.Input(image_shape)
-    if (factor := -(-longest // settings.longest_side)) > 1:
+    if (factor := ceil_div(longest, settings.longest_side)) > 1:
         hidden = keras.layers.AveragePooling2D(factor, padding="same")(hidden)
-        longest = -(-longest // factor)
+        longest = ceil_div(longest, factor)
     width = _FIRST_WIDTH
     while longest > _LARGEST_MAP:
         hidden = keras.layers.Conv2D(
             width, 3, 2, "same", activation=_ACTIVATION, kernel_initializer=initializer()
         )(hidden)
-        longest, width = -(-longest // 2), min(2 * width, _LARGEST_WIDTH)
+        longest, width = ceil_div(longest, 2), min(2 * width, _LARGEST_WIDTH)
     hidden = keras.layers.Flatten()(hidden)
     features = keras.layers.Dense(
         settings.features, activation=_ACTIVATION, kernel_initializer=initializer()
@@ -193,7 +194,7 @@ def _fit(
     for number in range(steps):
         position = number % epoch_steps * size
         if not position:
-            # The examples that do not fill the last batch are others in every epoch.
+            # A new order, so that the examples after the last full batch are others in every epoch.
             order = rng.permutation(len(images))
         rows = order[position : position + size]
         step(tf.constant(images[rows]), tf.constant(labels[rows]))

@@ -5,8 +5,8 @@ gap for a known factor v as
 
   (I(z_1; v) - I(z_2; v)) / H(v)
 
-of the two latent dimensions that know most of it, and average it over all factors. A set of
-labelled images has one known factor, its label.
+of the two most informative latent dimensions, and average it over all factors. A set of labelled
+images has one known factor, its label.
 
 The information is that of a dimension in 20 bins, as many as Locatello et al. (2019), "Challenging
 Common Assumptions in the Unsupervised Learning of Disentangled Representations", take. It is
@@ -32,7 +32,7 @@ def information_gap(means: np.ndarray, log_variances: np.ndarray, labels: np.nda
       labels: of the examples, integers of two or more classes, shape [N].
 
     Returns:
-      float64, shape [N]. With a single latent dimension, the gap is all that it knows.
+      float64, shape [N]. With a single latent dimension, the gap is all of its information.
     """
     information = label_information(means, log_variances, labels)
     order = np.argsort(-information.mean(axis=0), kind="stable")
@@ -47,7 +47,7 @@ def information_gap(means: np.ndarray, log_variances: np.ndarray, labels: np.nda
 def label_information(
     means: np.ndarray, log_variances: np.ndarray, labels: np.ndarray
 ) -> np.ndarray:
-    """What each latent dimension knows of the label of each example.
+    """The information of each latent dimension about the label of each example.
 
     It is E[log p(b|v) - log p(b)] over the bin b of z_j ~ q(z_j|x), with the label v of the
     example. The mean over examples is the mutual information of the bin and the label. With N

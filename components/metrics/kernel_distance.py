@@ -1,8 +1,8 @@
 """The kernel distance between sets of feature vectors: the kernel inception distance (KID).
 
 Bińkowski et al. (2018), "Demystifying MMD GANs": the squared maximum mean discrepancy (MMD) with
-the kernel k(x, y) = (x·y / dimensions + 1)^3. Its estimate is unbiased at any number of vectors,
-which that of the Fréchet distance is not, and it does not assume normal distributions.
+the kernel k(x, y) = (x·y / dimensions + 1)^3. Unlike the Fréchet distance, its estimate is unbiased
+for any number of vectors, and it does not assume normal distributions.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ def kernel_distance(samples: np.ndarray, reference: np.ndarray) -> Mean:
 
     Returns:
       Without a unit. For two sets from one distribution, it is 0 on average, so it may be below 0.
-      With an infinite half-width if a set has less than three vectors.
+      With an infinite half-width if a set has fewer than three vectors.
     """
     x, y = samples.astype(np.float64), reference.astype(np.float64)
     (from_x, from_y), of_x, of_y = _sums(x, y), _sums(x, x)[0], _sums(y, y)[0]

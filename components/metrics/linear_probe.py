@@ -11,6 +11,7 @@ import numpy as np
 
 from components.metrics.lbfgs import minimize
 from components.metrics.nearest_neighbors import LabeledVectors
+from components.metrics.subsets import evenly_spaced
 
 # From strong to weak. scikit-learn's C is 1 / (examples * penalty).
 PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
@@ -22,7 +23,7 @@ _MAX_PRODUCTS = 1 << 28
 
 @dataclasses.dataclass(frozen=True)
 class LinearProbe:
-    """A fitted classifier: the label of the largest of linear functions of standardized vectors.
+    """A fitted classifier: one linear function of standardized vectors per label; the largest wins.
 
     Attributes:
       classes: the labels that it knows, ascending, integers, shape [classes].
@@ -51,8 +52,8 @@ def fit(
     """Fits a probe.
 
     It minimizes the mean of -log p(label|vector) in nats plus half the penalty times the squared
-    weights, without those of the constant input. The function is convex, so that the result does
-    not depend on the order of the examples nor on the start.
+    weights, without those of the constant input. The function is convex, so the result does not
+    depend on the order of the examples or on the start.
 
     Args:
       examples: at least one. Of many, evenly spaced ones are taken, to bound the time.
@@ -88,7 +89,7 @@ def _prepared(examples: LabeledVectors) -> tuple[LinearProbe, np.ndarray, np.nda
     dimensions = examples.vectors.shape[1]
     largest = max(len(classes), _MAX_PRODUCTS // ((dimensions + 1) * len(classes)))
     if len(examples) > largest:
-        examples = examples[np.arange(largest) * len(examples) // largest]
+        examples = examples[evenly_spaced(len(examples), largest)]
     center = examples.vectors.mean(axis=0, dtype=np.float64)
     deviation = examples.vectors.std(axis=0, dtype=np.float64)
     # A constant dimension says nothing: it becomes 0.

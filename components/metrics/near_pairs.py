@@ -1,4 +1,4 @@
-"""Vectors that have a near neighbor, and groups of them: what is in a dataset more than once."""
+"""Vectors that have a near neighbor, and groups of them, to find near duplicates."""
 
 import numpy as np
 
@@ -15,7 +15,8 @@ def nearest_within(points: np.ndarray, limit: float) -> tuple[np.ndarray, np.nda
 
     The result is exact. The distance of two points is at least that of their coordinates on any
     axis, so each point is compared only with those that are within the limit on the axis of
-    greatest variance. The smaller the limit is beside the extent of the points, the faster.
+    greatest variance. The search is the faster, the smaller the limit is relative to the extent of
+    the points.
 
     Args:
       points: finite, float32, shape [N, dimensions].

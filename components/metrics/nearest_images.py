@@ -1,4 +1,4 @@
-"""The training images that samples are most like: whether a model has memorized its examples."""
+"""The training images that samples resemble most: whether a model has memorized its examples."""
 
 from collections.abc import Iterable
 

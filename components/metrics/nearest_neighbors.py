@@ -11,10 +11,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from components.base.arithmetic import ceil_div
+
 # Distances that are held at once, of a block of queries to all points: 32 MiB.
 _BLOCK_DISTANCES = 1 << 23
-# Points of whose distances to a query first only the smallest is looked at.
+# Points in a group; of a group, the search first compares only the smallest distance to a query.
 _GROUP_POINTS = 64
+_CHOICES_OF_K = range(3, 16)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,18 +40,14 @@ class LabeledVectors:
         return LabeledVectors(self.vectors[rows], self.labels[rows])
 
 
-def best_k(
-    fitted: LabeledVectors, heldout: LabeledVectors, *, choices: Sequence[int] = range(3, 16)
-) -> int:
-    """The number of neighbors that predicts most labels correctly; in a tie, the smallest.
+def best_k(fitted: LabeledVectors, heldout: LabeledVectors) -> int:
+    """The number of neighbors, from 3 to 15, that predicts most labels; in a tie, the smallest.
 
     Args:
       fitted: examples among which the neighbors are.
       heldout: examples whose labels are predicted, at least one.
-      choices: the numbers to choose from, in ascending order. A number that exceeds that of the
-        examples means all examples.
     """
-    return choices[int(correct(fitted, heldout, choices).sum(axis=1).argmax())]
+    return _CHOICES_OF_K[int(correct(fitted, heldout, _CHOICES_OF_K).sum(axis=1).argmax())]
 
 
 def correct(fitted: LabeledVectors, queries: LabeledVectors, numbers: Sequence[int]) -> np.ndarray:
@@ -81,9 +80,9 @@ def _most_votes(votes: np.ndarray) -> np.ndarray:
 def nearest(points: np.ndarray, queries: np.ndarray, *, k: int) -> np.ndarray:
     """The numbers of the points at the smallest Euclidean distances to each query, nearest first.
 
-    They are exact; of points at the same distance, the one of the lower number is the nearer. The
-    memory beside the arguments, the result and a copy of the points has a bound, unless the
-    distances of a single query exceed it.
+    The result is exact; of points at the same distance, the one with the lower number counts as
+    nearer. The memory beside the arguments, the result and a copy of the points has a bound, unless
+    the distances of a single query exceed it.
 
     Args:
       points: finite, float32, shape [N, dimensions].
@@ -152,7 +151,7 @@ class _Search:
         self._scale = np.float32(2.0 ** min(-int(exponent), 126))
         # At least k groups, so that the k smallest distances of groups bound those of points.
         self._group_points = min(_GROUP_POINTS, count // k)
-        self._groups = -(-count // self._group_points)
+        self._groups = ceil_div(count, self._group_points)
         # |q - p|^2 - |q|^2 = (-2 q, 1) (p, |p|^2). Places in groups that no point fills are further
         # away than all points.
         self._factors = np.zeros((dimensions + 1, self._groups * self._group_points), np.float32)

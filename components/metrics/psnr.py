@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from components.metrics.subsets import evenly_spaced
 from components.model.batching import in_batches
 from components.model.decode import reconstruct
 from components.model.pixels import batch_size, to_unit
@@ -22,9 +23,9 @@ def psnr(
     """The PSNR of the reconstruction of each of some images: -10 log10(mean squared error).
 
     The reconstruction is the likelihood's mean at the embedding. It is compared with the
-    intensities in [0, 1], also if the model is of binarized pixels, whose probabilities of a 1 are
-    a picture of the intensities. An error of less than half a level counts as half a level, so the
-    PSNR is at most 54.15 dB, and that of an image that is reconstructed exactly is not infinite.
+    intensities in [0, 1], even if the model is of binarized pixels: its probabilities of a 1 then
+    estimate the intensities. An error of less than half a level counts as half a level, so the PSNR
+    is at most 54.15 dB, and that of an image that is reconstructed exactly is not infinite.
 
     Args:
       vae: the model.
@@ -60,7 +61,7 @@ def decibels(squared_errors: np.ndarray) -> np.ndarray:
     return -10 * np.log10(np.maximum(squared_errors, _SMALLEST_SQUARED_ERROR))
 
 
-def evenly_spaced(vae: VAE, count: int) -> np.ndarray:
+def affordable_rows(vae: VAE, count: int) -> np.ndarray:
     """The images of a set whose reconstruction takes a bounded time.
 
     Args:
@@ -68,11 +69,10 @@ def evenly_spaced(vae: VAE, count: int) -> np.ndarray:
       count: number of images in the set, greater than 0.
 
     Returns:
-      Their numbers, in ascending order: all, unless the head takes too many turns for each.
+      Their numbers, ascending: all images, or evenly spaced ones if the head takes many turns.
     """
     height, width, _ = vae.image_shape
-    chosen = min(count, max(1, _MAX_TURNS // vae.head.turns(height, width)))
-    return np.arange(chosen) * count // chosen
+    return evenly_spaced(count, max(1, _MAX_TURNS // vae.head.turns(height, width)))
 
 
 def _squared_errors(vae: VAE, batch: np.ndarray, labels: np.ndarray | None) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""What a VAE is: its parts, the Keras model in `vae.py`, and how many images are computed.
+"""The VAE: its parts, the Keras model in `vae.py`, and its computation for many images.
 
 `from components.model import VAE` gives the class for programs and notebooks, which loads a trained
-model: `TrainedVAE` in `components/library`.
+model: `TrainedVAE` in `components/api`.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ def __getattr__(name: str) -> Any:
         from components.base import tensorflow_setup
 
         tensorflow_setup.load()
-        from components.library.trained_vae import TrainedVAE
+        from components.api.trained_vae import TrainedVAE
 
         return TrainedVAE
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,7 +10,7 @@ Activation = Callable[[tf.Tensor], tf.Tensor]
 
 
 def activation(name: str) -> Activation:
-    """The activation function of a name in `ACTIVATIONS`: ours of SiLU, or that of Keras."""
+    """The activation function with a name in `ACTIVATIONS`: our SiLU, or a function of Keras."""
     return silu if name == "silu" else keras.activations.get(name)
 
 

@@ -16,7 +16,7 @@ _DENSE, _FIRST_CHANNELS, _MOST_CHANNELS, _LARGEST_GRID = 256, 32, 128, 8
 class Architecture:
     """The parts of a VAE, by name, and their sizes.
 
-    The fields are saved in `.keras` files. The default of a field is what models had before the
+    The fields are saved in `.keras` files. The default of a field reproduces models from before the
     field existed, so that their files still load.
 
     Attributes:
@@ -61,7 +61,7 @@ def default_widths(network: str, image_shape: Shape) -> tuple[int, ...]:
     """The layer widths of a network for images of a shape (height, width, channels)."""
     if MIN_WIDTHS[network] == 1:
         return (_DENSE,)
-    # As many halvings as take the smaller side to the grid's.
+    # As many halvings as reduce the shorter side to that of the grid.
     count = max(1, math.ceil(math.log2(min(image_shape[:2]) / _LARGEST_GRID)))
     channels = (min(_FIRST_CHANNELS * 2**index, _MOST_CHANNELS) for index in range(count))
     return (*channels, _DENSE)

@@ -1,6 +1,6 @@
-"""Corruption of images: what the encoder of a denoising model sees in place of a clean image.
+"""Corruption of images: the encoder of a denoising model sees a corrupted image, not the clean one.
 
-A corrupted image is what a file of bytes holds: its values are clipped to [0, 1] and rounded to 256
+A corrupted image is like one read from a file: its values are clipped to [0, 1] and rounded to 256
 levels. So noise on a black pixel makes it brighter or leaves it black.
 
 The settings are read without TensorFlow, which takes seconds to import.
@@ -50,7 +50,7 @@ class Noise:
 
 @dataclasses.dataclass(frozen=True)
 class Corruption:
-    """A corruption of one of several kinds, each of which an image gets with the same probability.
+    """A corruption that is of one of several kinds, with the same probability for each.
 
     Attributes:
       noises: the kinds.
@@ -127,7 +127,7 @@ def _parse_noise(text: str, setting: str) -> Noise:
 def corrupt_for_evaluation(
     pixels: "np.ndarray", corruption: Corruption, *, first: int = 0
 ) -> "np.ndarray":
-    """The one corruption of images of an evaluation set, in any batches, with the published seed.
+    """The fixed corruption of images of an evaluation set, the same in any batches.
 
     Args:
       pixels: consecutive images of the set, uint8, shape [N, height, width, channels].

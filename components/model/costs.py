@@ -70,7 +70,7 @@ class Costs:
 
 
 @dataclasses.dataclass(frozen=True)
-class Memory:
+class MemoryEstimate:
     """An estimate of the memory of one replica during training, in bytes.
 
     Attributes:
@@ -143,7 +143,7 @@ def memory(
     averages: bool = False,
     data_bytes: int = 0,
     activation_bytes: int = _FLOAT32_BYTES,
-) -> Memory:
+) -> MemoryEstimate:
     """Estimates the memory of one replica.
 
     Args:
@@ -156,7 +156,7 @@ def memory(
     """
     trained = _FLOAT32_BYTES * costs.trainable
     slots = sum(num_slots(shape) * math.prod(shape) for shape in costs.weight_shapes)
-    return Memory(
+    return MemoryEstimate(
         parameters=_FLOAT32_BYTES * costs.parameters,
         gradients=trained,
         slots=_FLOAT32_BYTES * slots,

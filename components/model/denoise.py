@@ -13,13 +13,13 @@ _SEED = 0
 
 @dataclasses.dataclass(frozen=True)
 class Denoised:
-    """What a model says of N noisy images, float32, each in [0, 1].
+    """The estimates of a model for N noisy images, float32, each in [0, 1].
 
     Attributes:
-      mean: mean of the decoded draws, shape [N, height, width, channels]. It has the least expected
-        squared error of all images, as far as the model is right.
+      mean: mean of the decoded draws, shape [N, height, width, channels]. If the model is right, it
+        has the least expected squared error of all images.
       deviation: standard deviation of the decoded draws at each value, of the same shape: how
-        uncertain the model is of the clean image.
+        uncertain the model is about the clean image.
       draws: the first decoded draws, shape [N, kept, height, width, channels].
     """
 

@@ -109,8 +109,8 @@ def _scored(
     return posterior.mean, posterior.log_variance, tf.reduce_sum(rates, axis=-1), distortion
 
 
-# At module level, so that a model is traced once. XLA makes matrix products and what is between
-# them faster on a CPU, and convolutions slower.
+# At module level, so that a model is traced once. On a CPU, XLA makes matrix products and
+# elementwise operations faster, and convolutions slower.
 _encode = tf.function(_posterior, reduce_retracing=True, autograph=False)
 _encode_compiled = tf.function(_posterior, autograph=False, jit_compile=True)
 _score = tf.function(_scored, reduce_retracing=True, autograph=False)

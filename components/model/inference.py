@@ -14,7 +14,7 @@ LOG_VARIANCE_BOUND = 20.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Inference:
+class PosteriorDraws:
     """Draws of z from q(z|x), one or more for each image.
 
     Attributes:
@@ -73,7 +73,7 @@ class LatentModel(Protocol):
         condition: tf.Tensor | None = None,
         samples: int = 1,
         stop_posterior: bool = False,
-    ) -> Inference:
+    ) -> PosteriorDraws:
         """Draws from q(z|x).
 
         Args:
@@ -107,7 +107,7 @@ class OneLevel:
       decoder: maps latents, followed by the condition if there is one, to features.
       prior_means: maps a condition y to the mean m(y) of the latents, [batch, latents]: the prior
         p(z|y) is then `prior`, given y, at z - m(y). If the prior did not depend on the label, the
-        latents alone would say what an image shows, and the decoder would not learn to use the
+        latents alone would describe what an image shows, and the decoder would not learn to use the
         label.
     """
 
@@ -137,7 +137,7 @@ class OneLevel:
         condition: tf.Tensor | None = None,
         samples: int = 1,
         stop_posterior: bool = False,
-    ) -> Inference:
+    ) -> PosteriorDraws:
         posterior = self.posterior(x)
         if samples > 1:
             posterior = Normal(
@@ -154,7 +154,7 @@ class OneLevel:
             closed_form = self._prior.kl_by_dimension(
                 Normal(_centered(posterior.mean, prior_mean), posterior.log_variance)
             )
-        return Inference(
+        return PosteriorDraws(
             z=z,
             features=self.decode(z, condition),
             log_posterior=density.log_prob(z)[:, tf.newaxis],

@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from components.model.distributions import Normal, standard_normal_like
-from components.model.inference import Inference, bounded_normal
+from components.model.inference import PosteriorDraws, bounded_normal
 from components.model.networks.network import NetworkSettings, grid
 from components.model.networks.residual import (
     convolution,
@@ -28,7 +28,7 @@ def ladder_encoder(settings: NetworkSettings) -> keras.Model:
 
 
 class LadderDecoder(keras.layers.Layer):
-    """The layers of all levels, and those from the last level to the decoder's features.
+    """The layers of all levels, followed by those from the last level to the decoder's features.
 
     Args:
       settings: its latents are the channels of each level's map.
@@ -84,6 +84,7 @@ class _Level(keras.layers.Layer):
         self.output_shape = (self.rows, self.columns, number)
         self.latent_shape = (self.rows, self.columns, settings.latents)
         self.size = self.rows * self.columns * settings.latents
+        # Levels at the same resolution follow one another directly; otherwise it doubles.
         if above is None or above == resolution:
             inputs = keras.Input(self.output_shape)
             hidden = residual_block(inputs, settings)
@@ -137,6 +138,7 @@ class Ladder:
         """The posterior of each level given the means of the levels above."""
         posteriors: list[Normal] = []
 
+        # A posterior depends on the latents of the levels above; their means stand in for draws.
         def mean(level: int, prior: Normal, posterior: Normal) -> tf.Tensor:
             del level, prior
             posteriors.append(posterior)
@@ -156,9 +158,9 @@ class Ladder:
         condition: tf.Tensor | None = None,
         samples: int = 1,
         stop_posterior: bool = False,
-    ) -> Inference:
-        del condition  # There is none: a VAE with levels has no classes.
-        # The gradient of log q(z_l | x, z_<l) through z_<l would be lost with its parameters.
+    ) -> PosteriorDraws:
+        del condition  # Always None: a VAE with levels has no classes.
+        # Constant parameters would also lose the gradient of log q(z_l | x, z_<l) through z_<l.
         if stop_posterior:
             raise ValueError("the posterior of a hierarchy cannot be held constant")
         noises = tf.split(noise, self._sizes, axis=-1)
@@ -171,7 +173,7 @@ class Ladder:
 
         maps = self._encode(x, samples=samples)
         features = self._descend(maps, tf.shape(noise)[0], draw)
-        return Inference(
+        return PosteriorDraws(
             z=tf.concat([z for z, _, _ in draws], axis=-1),
             features=features,
             log_posterior=tf.stack([q.log_prob(z) for z, _, q in draws], axis=-1),
@@ -210,6 +212,7 @@ class Ladder:
         return self._descend(maps, tf.constant(draws), choose)
 
     def _encode(self, x: tf.Tensor, *, samples: int) -> list[tf.Tensor]:
+        # The scopes tell `costs` which part of the model an operation belongs to.
         with tf.name_scope("encoder"):
             maps = self._encoder(x)
         maps = maps if isinstance(maps, list) else [maps]
@@ -233,6 +236,7 @@ class Ladder:
                     prior = _flat(level.prior(hidden), level.size)
                 posterior = prior
                 if maps is not None:
+                    # Relative to the prior: a change of 0 gives a rate of 0.
                     change = _flat(level.posterior([hidden, maps[level.resolution]]), level.size)
                     posterior = Normal(
                         prior.mean + change.mean, prior.log_variance + change.log_variance

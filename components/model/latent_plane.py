@@ -17,7 +17,7 @@ class Plane:
       scales: standard deviation along each axis, shape [2]: that of the embeddings, or 1 if the
         axes are latent dimensions, whose prior is standard normal.
       names: name of each axis.
-      distribution: whose standard deviations the scales are: `the prior` or `the embeddings`.
+      distribution: what the scales are the standard deviations of: `the prior` or `the embeddings`.
     """
 
     center: np.ndarray
@@ -44,7 +44,7 @@ class Plane:
         # Principal components are the right singular vectors of the centered data. Their variances
         # are the squared singular values divided by N.
         center = means.mean(axis=0)
-        # A single example has one component: with a second, equal row there are two.
+        # A single example has only one component; with a copy of it there are two.
         centered = np.resize(means - center, (max(2, len(means)), latents))
         _, singular, components = np.linalg.svd(centered, full_matrices=False)
         # The sign of a component is arbitrary: make its largest entry positive.

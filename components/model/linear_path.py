@@ -1,10 +1,10 @@
-"""A linear path beside an encoder and a decoder, which starts as the principal components.
+"""A linear path parallel to an encoder and a decoder, given by principal components.
 
 A network alone takes long to learn the mean of large images and their main variations.
 Probabilistic principal component analysis (Tipping and Bishop, 1999), which is the best linear VAE,
-gives both at once. Its encoder and decoder are added to those of the network, which learn what is
-left. They are not trained: the network can correct them, and the steps of an optimizer are far too
-large for their small weights.
+provides both from the start. Its encoder and decoder are added to those of the network, which learn
+what is left. They are not trained: the network can correct them, and the steps of an optimizer are
+far too large for their small weights.
 """
 
 import keras
@@ -38,7 +38,9 @@ def beside_decoder(decoder: keras.Model, settings: NetworkSettings) -> keras.Mod
     )
 
 
-def start_as(encoder: keras.Model, decoder: keras.Model, components: PrincipalComponents) -> None:
+def set_principal_components(
+    encoder: keras.Model, decoder: keras.Model, components: PrincipalComponents
+) -> None:
     """Makes the linear paths of an encoder and a decoder those of principal components.
 
     Args:

@@ -1,8 +1,8 @@
-"""`.keras` files: what is in them, read without importing Keras or TensorFlow.
+"""The content of `.keras` files, read without importing Keras or TensorFlow.
 
 A `.keras` file is a zip archive of a config and the weights. It may come from someone else, so
 nothing in it is imported or run: the config must be that of this project's VAE, a few numbers and
-names. The members are stored uncompressed, so the file is as large as what it holds.
+names. The members are stored uncompressed, so reading takes no more memory than the file is large.
 """
 
 import dataclasses

@@ -12,6 +12,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from components.base.arithmetic import ceil_div
 from components.model.distributions import normal_quantiles
 
 # Random bits per number. The midpoints below are odd multiples of 2^-24 in (0, 1), which a float32
@@ -64,9 +65,9 @@ def standard_normal(
 def binarize_for_evaluation(
     pixels: np.ndarray, *, first: int = 0, seed: int = EVALUATION_SEED
 ) -> np.ndarray:
-    """The one binarization of images of an evaluation set, float32 of 0 and 1.
+    """The fixed binarization of images of an evaluation set, float32 of 0 and 1.
 
-    A pixel is 1 with its intensity as the probability: where it is above its threshold.
+    A pixel is 1 with its intensity as the probability: its threshold is random.
 
     Args:
       pixels: consecutive images of a set, uint8, shape [N, height, width, channels].
@@ -107,7 +108,7 @@ def evaluation_draws(
       first: number of the first of them in the set.
       seed: seed of the draws.
     """
-    skips = -(-size // _NUMBERS_PER_SKIP)
+    skips = ceil_div(size, _NUMBERS_PER_SKIP)
     bits = np.random.Philox(key=seed).advance(first * skips)
     # NumPy guarantees that `RandomState`, unlike `Generator`, computes the same draws of the same
     # bits in all of its versions.

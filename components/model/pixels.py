@@ -25,7 +25,7 @@ def batch_size(image_shape: Shape) -> int:
 
 
 def forward_batch_size(image_shape: Shape) -> int:
-    """The number of images in a batch of a long stream of them, on a CPU.
+    """The number of images in a batch of a long stream, on a CPU.
 
     It is smaller than `batch_size`: the outputs of a layer are then still in the caches of a CPU
     when the next layer reads them, and the memory of a worker is bounded.

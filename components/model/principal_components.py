@@ -6,9 +6,10 @@ import math
 import numpy as np
 
 from components.base.shapes import Shape
+from components.model.pixels import to_unit
 
 # The images that the components are computed from: their number, and their bytes as float32. More
-# would change little, and take more than a few seconds.
+# images would change little and take longer than a few seconds.
 _MAX_IMAGES, _MAX_BYTES = 4096, 2**28
 _ITERATIONS = 10
 # The smallest mean squared error of an image that counts: that of half a level of 255. An image
@@ -58,7 +59,7 @@ def of_images(images: np.ndarray, components: int) -> PrincipalComponents:
     Returns:
       The components, a function of the images alone.
     """
-    x = images.reshape(len(images), -1).astype(np.float32) / 255
+    x = to_unit(images.reshape(len(images), -1))
     rng = np.random.default_rng(0)
     rank = min(components, x.shape[1])
     directions = _orthonormal(rng.standard_normal((x.shape[1], rank), np.float32))

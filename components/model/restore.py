@@ -17,10 +17,11 @@ import numpy as np
 import tensorflow as tf
 from etils import epath
 
+from components.base import local_files
 from components.base.errors import WorkError
 from components.model import model_file
 
-# What constructors raise for arguments that they cannot use, and h5py for damaged files.
+# The exceptions of constructors for invalid arguments, and of h5py for damaged files.
 _MISTAKES = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, tf.errors.OpError)
 _DAMAGE = (ValueError, TypeError, LookupError, RuntimeError, OSError)
 
@@ -48,7 +49,7 @@ def restore(
         with tf.Graph().as_default():
             expected = sorted((tuple(w.shape), w.dtype) for w in build(saved.config).weights)
     except _MISTAKES as error:
-        reason = "its config describes no model of this version"
+        reason = "its config does not describe a model of this version"
         raise model_file.invalid(path, reason) from error
     try:
         found = _stored_weights(saved.weights)
@@ -58,10 +59,11 @@ def restore(
         raise model_file.invalid(path, "its weights are not those of its config")
     model = build(saved.config)
     try:
-        model.load_weights(os.fspath(path))
+        with local_files.local_copy(path) as local:
+            model.load_weights(os.fspath(local))
     except ValueError as error:
         raise model_file.invalid(path, "its weights are not those of its config") from error
-    # All that they compute would be no numbers, and images that are none look black.
+    # Every result would be NaN, and NaN images look black.
     if not all(np.isfinite(weight).all() for weight in model.get_weights()):
         raise WorkError(
             f"{path} has weights that are infinite or no numbers; restore the file, or train the "

@@ -1,4 +1,4 @@
-"""What latents are drawn from: the prior, the aggregate posterior, or the surroundings of an image.
+"""Distributions of latents: the prior, the aggregate posterior, or the neighborhood of an image.
 
 Temperatures and radii are factors of standard deviations.
 """
@@ -103,10 +103,10 @@ class AggregateSampler:
 
 @dataclasses.dataclass(frozen=True)
 class NearSampler:
-    """The surroundings of an embedding: z = mean + radius * standard deviation * noise.
+    """The neighborhood of an embedding: z = mean + radius * standard deviation * noise.
 
-    At radius 1, the draws are those of the posterior, which the model can hardly tell from the
-    image. A latent that the image determines well varies less than one that it leaves open.
+    At radius 1, the draws are those of the posterior. A latent that the image determines well
+    varies less than one that it leaves open.
 
     Attributes:
       mean: the embedding, float32, shape [latents].
@@ -127,7 +127,7 @@ class NearSampler:
         return self.mean + np.float32(self.radius) * self.standard_deviation * noise
 
 
-def drawn(
+def draw_blocks(
     sampler: Sampler, count: int, *, seed: int, labels: np.ndarray | None = None
 ) -> Iterator[np.ndarray]:
     """Yields draws in blocks of `BLOCK_ROWS`, float32 [rows, latents].
@@ -136,7 +136,7 @@ def drawn(
     ones.
 
     Args:
-      sampler: what is drawn from.
+      sampler: the distribution to draw from.
       count: number of draws.
       seed: seed of the draws.
       labels: see `Sampler.draw`; integers [count], or one for all draws.

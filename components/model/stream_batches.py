@@ -14,9 +14,9 @@ from components.model.pixels import forward_batch_size
 from components.model.vae import VAE
 
 _FLOAT32_BYTES = 4
-# Of the memory of a GPU: the library that computes convolutions needs some for itself.
+# The divisor of a GPU's free memory: the library for convolutions needs some for itself.
 _MEMORY_PART = 4
-# Pixels of a batch, which a worker holds several times while it reads, computes and writes.
+# Pixels of a batch; a worker holds several copies while it reads, computes and writes.
 _MAX_BATCH_BYTES = 16 << 20
 _MAX_BATCH = 4096
 
@@ -25,7 +25,7 @@ def stream_batch_size(vae: VAE) -> int:
     """The number of images in a batch of a long stream, on the device that TensorFlow has.
 
     A CPU takes batches that fit into its caches. A GPU computes many images in the time of a few,
-    so that it takes as many as its memory allows.
+    so it takes as many as its memory allows.
     """
     if not tf.config.list_physical_devices("GPU"):
         return forward_batch_size(vae.image_shape)

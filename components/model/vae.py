@@ -13,7 +13,7 @@ from components.model.activations import activation
 from components.model.architecture import Architecture
 from components.model.distributions import Normal
 from components.model.heads.head import DecodedLikelihood, Head, HeadSettings
-from components.model.inference import Inference, LatentModel, OneLevel
+from components.model.inference import LatentModel, OneLevel, PosteriorDraws
 from components.model.ladder import Ladder, LadderDecoder, ladder_encoder
 from components.model.likelihoods.known_noise import KnownNoiseFamily
 from components.model.likelihoods.likelihood import Family, Likelihood
@@ -179,7 +179,7 @@ class VAE(keras.Model):
         noise: tf.Tensor,
         labels: tf.Tensor | None = None,
         **options: Any,
-    ) -> Inference:
+    ) -> PosteriorDraws:
         """Draws from q(z|x), with what the objectives need: see `LatentModel.infer`.
 
         Raises:
@@ -270,9 +270,9 @@ class VAE(keras.Model):
         for variable, value in zip(self.trainable_variables, weights, strict=True):
             variable.assign(value)
 
-    def start_as(self, components: PrincipalComponents) -> None:
+    def set_principal_components(self, components: PrincipalComponents) -> None:
         """Makes the linear path of the model that of principal components of its images."""
-        linear_path.start_as(self.encoder, self.decoder, components)
+        linear_path.set_principal_components(self.encoder, self.decoder, components)
 
 
 def is_convolutional(architecture: Architecture) -> bool:

@@ -1,7 +1,7 @@
 """Arrays in files, read batch by batch.
 
-The header of a file is not trusted: memory is bounded by what the file holds, not by the size that
-its header announces.
+The header of a file is not trusted: memory is bounded by the content of the file, not by the size
+that its header claims.
 """
 
 import contextlib
@@ -17,10 +17,9 @@ from typing import Any, NoReturn, cast
 import numpy as np
 from etils import epath
 
-from components.base import files, memory
+from components.base import files
 from components.base.errors import ConfigError, WorkError
 from components.base.file_errors import error_reason
-from components.sources.layout import AxisLayout
 from components.sources.regular_files import check_regular
 from components.sources.source import BATCH_BYTES
 
@@ -57,14 +56,14 @@ def open_stream(path: epath.Path, member: str = "") -> Iterator[io.BufferedIOBas
     try:
         check_regular(path)
         with contextlib.ExitStack() as stack:
-            # To read a system's own file without a size may wait: /proc/kmsg.
+            # A file of the system without a size, such as /proc/kmsg, may block reads.
             opened = path.open("rb") if files.stat(path).size else io.BytesIO()
             file = cast(io.BufferedIOBase, stack.enter_context(opened))
             if member:
                 archive = stack.enter_context(zipfile.ZipFile(cast(Any, file)))
                 yield stack.enter_context(_open_member(path, archive, member))
                 return
-            # The content decides: browsers decompress files and leave the .gz in their names.
+            # Not the name: browsers decompress files and leave the .gz in their names.
             is_gzipped = file.read(2) == _GZIP_MAGIC
             file.seek(0)
             yield stack.enter_context(gzip.GzipFile(fileobj=file)) if is_gzipped else file
@@ -140,7 +139,7 @@ class StoredArray:
         return math.prod(self.shape[1:]) * self.dtype.itemsize
 
     def check_size(self, num_bytes: int) -> None:
-        """Raises WorkError unless the file holds as many bytes of elements as its header announces.
+        """Raises WorkError unless the file holds as many bytes of elements as its header claims.
 
         Args:
           num_bytes: size of the file or member without its header.
@@ -189,81 +188,3 @@ class StoredArray:
         raise WorkError(
             f"{self.name} can be read up to {noun} {row} of {self.rows}: {flaw}; restore the file"
         )
-
-
-@dataclasses.dataclass(frozen=True)
-class ArrangedArray:
-    """An array of images whose axes are stored in an order that the user states.
-
-    It has the attributes and methods of a StoredArray, in the order NHW or NHWC.
-
-    Attributes:
-      stored: the array as it is stored.
-      layout: the order of its axes.
-    """
-
-    stored: StoredArray
-    layout: AxisLayout
-
-    def check_load(self, limit: int) -> None:
-        """Raises ConfigError if the array must be loaded as a whole, and is larger than `limit`.
-
-        Args:
-          limit: in bytes.
-        """
-        if not self.layout.is_by_image:
-            size = self.stored.rows * self.stored.row_bytes
-            memory.check_load(f"{self.name}, read with --layout,", size, limit=limit)
-
-    @property
-    def name(self) -> str:
-        """Name of the file and of the array in it, for messages."""
-        return self.stored.name
-
-    @property
-    def path(self) -> epath.Path:
-        """The file."""
-        return self.stored.path
-
-    @property
-    def member(self) -> str:
-        """Name of the member, if the file is to be read as a zip archive; otherwise ""."""
-        return self.stored.member
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """[N, height, width] or [N, height, width, channels]."""
-        return self.layout.shape_after(self.name, self.stored.shape)
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Type of an element."""
-        return self.stored.dtype
-
-    @property
-    def rows(self) -> int:
-        """Number of images."""
-        return self.shape[0]
-
-    @property
-    def row_bytes(self) -> int:
-        """Size of one image, in bytes."""
-        return math.prod(self.shape[1:]) * self.dtype.itemsize
-
-    @property
-    def seekable(self) -> bool:
-        """Whether reading can start at any image."""
-        return self.stored.seekable and self.layout.is_by_image
-
-    def batches(self, first: int, count: int, batch_rows: int) -> Iterator[np.ndarray]:
-        """Yields images in batches, as `StoredArray.batches` does.
-
-        An array that does not hold its images one after the other is loaded as a whole.
-        """
-        if self.layout.is_by_image:
-            for pixels in self.stored.batches(first, count, batch_rows):
-                yield np.ascontiguousarray(self.layout.arrange(pixels))
-            return
-        images = self.layout.arrange(self.stored.read())
-        for start in range(first, first + count, batch_rows):
-            yield np.ascontiguousarray(images[start : min(start + batch_rows, first + count)])

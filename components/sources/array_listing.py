@@ -9,7 +9,7 @@ from etils import epath
 from components.base import console
 from components.base.errors import ConfigError
 from components.sources.array_file import open_stream
-from components.sources.array_names import ArrayName, Kind, parse_array_name
+from components.sources.array_names import ArrayKind, ArrayName, parse_array_name
 from components.sources.escaping import escape
 from components.sources.image_files import IMAGE_SUFFIXES
 from components.sources.source import split_from_name
@@ -24,14 +24,14 @@ _NOTE_SUFFIXES = (".txt", ".md", ".json", ".csv")
 
 
 @dataclasses.dataclass(frozen=True)
-class Array:
-    """An array in a file.
+class ListedArray:
+    """An array in a file, which has not been read.
 
     Attributes:
       label: its name, for messages.
       path: the file.
       member: name of the archive's member; "" for an .npy file.
-      name: what its name, and the names of its file and folder, say; None if they say nothing.
+      name: the meaning of its name and of those of its file and folder; None if they have none.
     """
 
     label: str
@@ -61,7 +61,7 @@ def is_numpy(path: epath.Path) -> bool:
     return all(entry in split_folders or not entry.is_dir() for entry in entries)
 
 
-def find_arrays(path: epath.Path) -> list[Array]:
+def find_arrays(path: epath.Path) -> list[ListedArray]:
     """Every array at a path; of a file with one array that belongs to others, theirs too.
 
     Args:
@@ -124,7 +124,7 @@ def _holds_only_arrays(folder: epath.Path) -> bool:
     }
 
 
-def _arrays_of_file(path: epath.Path, *, split: str | None, prefix: str) -> list[Array]:
+def _arrays_of_file(path: epath.Path, *, split: str | None, prefix: str) -> list[ListedArray]:
     """The arrays of a file.
 
     Args:
@@ -133,14 +133,16 @@ def _arrays_of_file(path: epath.Path, *, split: str | None, prefix: str) -> list
       prefix: the beginning of their labels.
     """
     if path.suffix == ".npy":
-        return [Array(f"{prefix}{path.stem}", path, "", _with_split(path.stem, split))]
+        return [ListedArray(f"{prefix}{path.stem}", path, "", _with_split(path.stem, split))]
     members = [member.removesuffix(".npy") for member in _npy_members(path)]
     names = {member: _with_split(member, split) for member in members}
     if len(members) == 1 and names[members[0]] is None:
         # The name of the file counts, as NumPy calls an array without a name arr_0.
         name = parse_array_name(path.stem)
-        names[members[0]] = name if name is not None and name.kind != Kind.ROWS else None
-    return [Array(f"{prefix}{member}", path, f"{member}.npy", names[member]) for member in members]
+        names[members[0]] = name if name is not None and name.kind != ArrayKind.ROWS else None
+    return [
+        ListedArray(f"{prefix}{member}", path, f"{member}.npy", names[member]) for member in members
+    ]
 
 
 def _split_of_file(path: epath.Path) -> str | None:
@@ -150,7 +152,7 @@ def _split_of_file(path: epath.Path) -> str | None:
       ConfigError: it may be the validation or the test split, as in `holdout.npz`.
     """
     name = parse_array_name(path.stem)
-    if name is not None and name.kind == Kind.OTHER and name.split is None:
+    if name is not None and name.kind == ArrayKind.OTHER and name.split is None:
         raise ConfigError(
             f"{path}: its name does not say to which split its arrays belong; rename it to a name "
             "with train, validation or test, or move it away"
@@ -159,14 +161,14 @@ def _split_of_file(path: epath.Path) -> str | None:
 
 
 def _with_split(array: str, split: str | None) -> ArrayName | None:
-    """What an array's name says, with a split if it says none."""
+    """The meaning of an array's name, completed by a split if the name has none."""
     name = parse_array_name(array)
-    if name is None or name.split is not None or name.kind in (Kind.COLUMN, Kind.OTHER):
+    if name is None or name.split is not None or name.kind in (ArrayKind.COLUMN, ArrayKind.OTHER):
         return name
     return dataclasses.replace(name, split=split)
 
 
-def _with_siblings(path: epath.Path, own: list[Array]) -> list[Array]:
+def _with_siblings(path: epath.Path, own: list[ListedArray]) -> list[ListedArray]:
     """The arrays of all files that belong together, if the file of `own` is one of several.
 
     Args:
@@ -177,40 +179,44 @@ def _with_siblings(path: epath.Path, own: list[Array]) -> list[Array]:
       ConfigError: a file holds several arrays.
     """
     own_name = parse_array_name(path.stem)
-    if own_name is None or own_name.kind not in (Kind.IMAGES, Kind.LABELS):
+    if own_name is None or own_name.kind not in (ArrayKind.IMAGES, ArrayKind.LABELS):
         return own
     named = [
         (file, name)
         for file in _visible(path.parent)
         if file.suffix == path.suffix and (name := parse_array_name(file.stem)) is not None
     ]
-    prefixes = [name.text for _, name in named if name.kind == Kind.IMAGES]
+    prefixes = [name.text for _, name in named if name.kind == ArrayKind.IMAGES]
 
     def dataset(name: ArrayName) -> str:
         """The text of the images that an array belongs to."""
         matches = [
             text for text in prefixes if f"{name.text}-".startswith(f"{text}-" if text else "")
         ]
-        return name.text if name.kind == Kind.IMAGES else max(matches, key=len, default=name.text)
+        return (
+            name.text if name.kind == ArrayKind.IMAGES else max(matches, key=len, default=name.text)
+        )
 
     belonging = []
     for file, name in named:
         is_one_of_them = dataset(name) == dataset(own_name)
-        if name.kind in (Kind.IMAGES, Kind.LABELS):
+        if name.kind in (ArrayKind.IMAGES, ArrayKind.LABELS):
             is_one_of_them = is_one_of_them and name.scheme == own_name.scheme
-        elif name.kind == Kind.OTHER or (file.suffix == ".npz" and len(_npy_members(file)) != 1):
+        elif name.kind == ArrayKind.OTHER or (
+            file.suffix == ".npz" and len(_npy_members(file)) != 1
+        ):
             continue
         if is_one_of_them:
             belonging.append((file, name))
     if len(belonging) < 2:
         return own
-    arrays = [Array(str(file), *_only_array(file), name) for file, name in belonging]
+    arrays = [ListedArray(str(file), *_only_array(file), name) for file, name in belonging]
     console.say(f"reading {enumerate_names(file.name for file, _ in belonging)} as one dataset")
     return arrays
 
 
 def _only_array(path: epath.Path) -> tuple[epath.Path, str]:
-    """The file and the archive member of the only array of a file.
+    """The file and the archive member of a file's only array.
 
     Raises:
       ConfigError: the file holds more or fewer arrays.

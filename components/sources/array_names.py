@@ -1,4 +1,4 @@
-"""Reads the names of arrays and of their files: what they hold, and of which split.
+"""Reads the names of arrays and of their files: their content, and their split.
 
 `x_train`, `train_images`, `kmnist-test-imgs` and `testLabels` are images or labels of a split.
 `split` says for each image to which split it belongs, and `train_idx` which images belong to train.
@@ -20,8 +20,8 @@ _ROWS = {"idx", "idxs", "ind", "inds", "index", "indices", "indexes", "rows", "m
 _SCHEMES = {"x": "xy", "y": "xy", "data": "data", "target": "data", "targets": "data"}
 
 
-class Kind(enum.Enum):
-    """What an array holds."""
+class ArrayKind(enum.Enum):
+    """The content of an array."""
 
     IMAGES = "images"
     LABELS = "labels"
@@ -35,26 +35,26 @@ class ArrayName:
     """The name of an array, or of a file with one array.
 
     Attributes:
-      kind: what the array holds.
+      kind: the content of the array.
       split: the split in the name; None if there is none.
       text: the other words: those before the word for images, as `kmnist`, or those beside the word
         for labels, as `fine`; joined by hyphens.
       scheme: the same for the words for images and labels that belong together.
     """
 
-    kind: Kind
+    kind: ArrayKind
     split: str | None
     text: str = ""
     scheme: str = "images"
 
     @property
     def role(self) -> str:
-        """The split and what the array holds, for messages."""
+        """The split and the content of the array, for messages."""
         return f"{self.split or 'train'} {self.kind.value}"
 
 
 def parse_array_name(name: str) -> ArrayName | None:
-    """Reads the name of an array; None if it says neither what it holds nor of which split."""
+    """Reads the name of an array; None if it names neither a content nor a split."""
     splits: set[str | None] = set()
     words: list[str] = []
     for token in re.split(r"[\W_]+", name):
@@ -67,23 +67,23 @@ def parse_array_name(name: str) -> ArrayName | None:
     split = splits.pop() if len(splits) == 1 else None
     if _COLUMN & set(words) and not set(words) & (_LABELS | _CLASSES):
         others = [word for word in words if word not in _COLUMN | _IMAGES]
-        return ArrayName(Kind.ROWS if split else Kind.COLUMN, split, "-".join(others))
+        return ArrayName(ArrayKind.ROWS if split else ArrayKind.COLUMN, split, "-".join(others))
     # Several splits, or a word such as `holdout`.
     if splits or (split is None and read_split(name) is not None):
-        return ArrayName(Kind.OTHER, None)
+        return ArrayName(ArrayKind.OTHER, None)
     first = next((place for place, word in enumerate(words) if word in _IMAGES), None)
     if first is not None and all(word in _IMAGES for word in words[first:]):
         scheme = next((_SCHEMES[word] for word in words[first:] if word in _SCHEMES), "images")
-        return ArrayName(Kind.IMAGES, split, "-".join(words[:first]), scheme)
+        return ArrayName(ArrayKind.IMAGES, split, "-".join(words[:first]), scheme)
     if set(words) & (_LABELS | _CLASSES):
         scheme = next((_SCHEMES[word] for word in words if word in _SCHEMES), "images")
         text = "-".join(word for word in words if word not in _LABELS | _IMAGES)
-        return ArrayName(Kind.LABELS, split, text, scheme)
+        return ArrayName(ArrayKind.LABELS, split, text, scheme)
     if split is None:
         return None
     others = [word for word in words if word not in _ROWS]
     is_rows = len(others) < len(words) or not words
-    return ArrayName(Kind.ROWS if is_rows else Kind.OTHER, split, "-".join(others))
+    return ArrayName(ArrayKind.ROWS if is_rows else ArrayKind.OTHER, split, "-".join(others))
 
 
 def _is_known(words: tuple[str, ...]) -> bool:

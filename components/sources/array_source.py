@@ -15,8 +15,9 @@ from components.base.manifest import Input, fingerprint
 from components.data.examples import SPLITS, ExampleBatch
 from components.ingest.conversion import AS_IS, MAX_PIXELS, Conversion
 from components.ingest.rejection import Reason, Rejected
-from components.sources.array_file import ArrangedArray, StoredArray
+from components.sources.array_file import StoredArray
 from components.sources.array_splits import SelectedArray, SplitArrays
+from components.sources.array_views import ArrangedArray
 from components.sources.layout import ARRAY_CHANNELS, AxisLayout
 from components.sources.source import (
     BATCH_BYTES,
@@ -181,7 +182,8 @@ class ArraySource(IndivisibleFingerprint, abc.ABC):
     load_bytes: int = memory.LOAD_BYTES
 
     def __getstate__(self) -> dict[str, Any]:
-        # With these, a worker neither reads the headers nor searches all labels for the classes.
+        # These are pickled, so that workers need not read the headers or search all labels for
+        # classes.
         names = [field.name for field in dataclasses.fields(self)]
         return {name: getattr(self, name) for name in [*names, "_splits", "class_names"]}
 

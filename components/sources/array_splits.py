@@ -1,4 +1,4 @@
-"""Splits of one array of images, as other arrays beside it state them.
+"""Splits of one array of images that other arrays divide.
 
 Either one array says for each image to which split it belongs, or an array per split says which
 rows are its images.
@@ -9,12 +9,12 @@ import functools
 from collections.abc import Iterator
 
 import numpy as np
-from etils import epath
 
 from components.base import files
 from components.base.errors import ConfigError
 from components.data.examples import SPLITS
-from components.sources.array_file import ArrangedArray, StoredArray
+from components.sources.array_file import StoredArray
+from components.sources.array_views import ArrangedArray, ArrayView
 from components.sources.escaping import escape
 from components.sources.split_names import read_split
 
@@ -146,10 +146,8 @@ def _read_vector(array: StoredArray) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True)
-class SelectedArray:
+class SelectedArray(ArrayView):
     """The images or labels of one split, of an array that holds those of several.
-
-    It has the attributes and methods of a StoredArray.
 
     Attributes:
       stored: the array with all images or labels.
@@ -166,44 +164,9 @@ class SelectedArray:
         return self.arrays.by_split()[self.split]
 
     @property
-    def name(self) -> str:
-        """Name of the file and of the array in it, for messages."""
-        return self.stored.name
-
-    @property
-    def path(self) -> epath.Path:
-        """The file."""
-        return self.stored.path
-
-    @property
-    def member(self) -> str:
-        """Name of the member, if the file is to be read as a zip archive; otherwise ""."""
-        return self.stored.member
-
-    @property
     def shape(self) -> tuple[int, ...]:
-        """[N, ...]."""
-        return (self.rows, *self.stored.shape[1:])
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Type of an element."""
-        return self.stored.dtype
-
-    @property
-    def rows(self) -> int:
-        """Number of images or labels of the split."""
-        return len(self._rows)
-
-    @property
-    def row_bytes(self) -> int:
-        """Size of one image or label, in bytes."""
-        return self.stored.row_bytes
-
-    @property
-    def seekable(self) -> bool:
-        """Whether reading can start at any row."""
-        return self.stored.seekable
+        """[N, ...], with the rows of the split."""
+        return (len(self._rows), *self.stored.shape[1:])
 
     def batches(self, first: int, count: int, batch_rows: int) -> Iterator[np.ndarray]:
         """Yields images or labels in batches, as `StoredArray.batches` does.

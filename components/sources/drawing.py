@@ -98,7 +98,7 @@ def ellipse(x: Field, y: Field, radius_x: Value, radius_y: Value) -> Field:
     return (1 - radius(x / radius_x, y / radius_y)) * np.minimum(radius_x, radius_y)
 
 
-def beat(coordinate: Field, period: Value) -> Field:
+def to_multiple(coordinate: Field, period: Value) -> Field:
     """Distance to the nearest multiple of `period`, for rows of laces, straps and buttons."""
     return np.abs(coordinate - period * np.round(coordinate / period))
 

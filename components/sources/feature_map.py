@@ -18,7 +18,7 @@ from components.sources.escaping import escape
 from components.sources.source import MAX_LABEL, NO_LABEL
 
 PIXEL_TYPES = ("uint8", "uint16", "float32", "float64")
-MAX_TEXT = 1024  # Bytes of a label or an id that is a text.
+MAX_TEXT = 1024  # Largest length in bytes of a label or an id that is text.
 
 _FEATURE_WITH_SHAPE = re.compile("(.+?)(?::([a-z]+[0-9]+))?:([0-9]+)x([0-9]+)x([0-9]+)")
 _FEATURE_WITH_TYPE = re.compile(f"(.+):({'|'.join(PIXEL_TYPES)})")
@@ -182,7 +182,7 @@ def bad_label(name: str, value: object) -> UnusableError:
 
 
 def type_problem(values: Any, name: str) -> str:
-    """A description of a feature that holds floats, which nothing is read from; otherwise "".
+    """A description of a feature that holds floats, which are not supported; otherwise "".
 
     Args:
       values: a Feature message.

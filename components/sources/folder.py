@@ -9,7 +9,7 @@ from typing import Any
 
 from etils import epath
 
-from components.base import files
+from components.base import file_listing, files
 from components.base.errors import ConfigError, WorkError
 from components.base.manifest import Input, fingerprint_of_all
 from components.data.examples import SPLITS, ExampleBatch
@@ -87,18 +87,18 @@ class FolderSource:
         return {name: getattr(self, name) for name in (*names, "class_names")}
 
     @functools.cached_property
-    def _found(self) -> files.Listing:
-        return files.list_files(self.path)
+    def _found(self) -> file_listing.Listing:
+        return file_listing.list_files(self.path)
 
     @functools.cached_property
-    def _listing(self) -> list[files.ListedFile]:
+    def _listing(self) -> list[file_listing.ListedFile]:
         """All files except hidden ones and leftovers, sorted by name."""
         return [file for file in self._found.files if not is_leftover(file.name)]
 
     @functools.cached_property
     def _image_folders(self) -> list[Folder]:
         """The folders that hold at least one image."""
-        by_folder: dict[str, list[files.ListedFile]] = {}
+        by_folder: dict[str, list[file_listing.ListedFile]] = {}
         for file in self._listing:
             by_folder.setdefault(file.name.rpartition("/")[0], []).append(file)
         groups = by_folder.values()
@@ -111,7 +111,7 @@ class FolderSource:
             split_path(name) for name, is_found in zip(by_folder, found, strict=True) if is_found
         ]
 
-    def _has_image(self, members: Sequence[files.ListedFile]) -> bool:
+    def _has_image(self, members: Sequence[file_listing.ListedFile]) -> bool:
         return image_files.has_image(
             os.fspath(self.path), members, is_remote=files.is_remote(self.path)
         )
@@ -137,10 +137,10 @@ class FolderSource:
         return self._layout.place(split_path(folder))
 
     @functools.cached_property
-    def _splits(self) -> dict[str, list[files.ListedFile]]:
+    def _splits(self) -> dict[str, list[file_listing.ListedFile]]:
         """The files of each split that has any, sorted by name."""
-        splits: dict[str, list[files.ListedFile]] = {split: [] for split in SPLITS}
-        outside: list[files.ListedFile] = []
+        splits: dict[str, list[file_listing.ListedFile]] = {split: [] for split in SPLITS}
+        outside: list[file_listing.ListedFile] = []
         place = functools.cache(self._place)
         for file in self._listing:
             split = place(file.name.rpartition("/")[0]).split
@@ -256,7 +256,7 @@ class FolderSource:
         return source.decode_batches(part.split, inputs, self.conversion)
 
 
-def _group_for_slices(members: Iterable[files.ListedFile]) -> Iterator[tuple[str, ...]]:
+def _group_for_slices(members: Iterable[file_listing.ListedFile]) -> Iterator[tuple[str, ...]]:
     """Yields the names of the files of each slice."""
     names: list[str] = []
     size = 0

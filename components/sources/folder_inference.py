@@ -1,7 +1,7 @@
 """Infers the layout of a folder of images from the names of the folders that hold images.
 
-It is inferred once, before the work. What may be read in two ways is an error that names the option
-that settles it: a wrong guess would put test images into train, or masks among the photos.
+It is inferred once, before any work. An ambiguous folder is an error that names the option to
+resolve it: a wrong guess would put test images into train, or masks among the photos.
 """
 
 import collections

@@ -33,10 +33,10 @@ class FolderLayout:
       roots: the folders of the splits, as the user named them, and their splits.
       split_names: without `roots`, the names of the folders of splits, and their splits.
       split_levels: the levels of the path at which these names are; empty if there are none.
-      below_split: whether only the levels below the first of `split_levels` may be classes,
-        because all that is above it is the same for all folders.
-      general: names that say nothing and have no other beside them, like `images` in `cat/images`
-        and `dog/images`. An innermost level of such a name is no class.
+      below_split: whether only the levels below the first of `split_levels` may be classes, because
+        the levels above it are the same for all folders.
+      general: names without meaning and without siblings, like `images` in `cat/images` and
+        `dog/images`. An innermost level of such a name is not a class.
       full_paths: whether a class is the whole remaining path, not its last level.
       common: the outermost levels that all of these paths share, which are left out of them.
       label_depth: the level that is the class, as the user set it; None if it is inferred.

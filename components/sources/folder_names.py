@@ -10,7 +10,7 @@ from components.sources.escaping import escape
 _MAX_LISTED = 6  # folders in a message
 _MAX_NAME = 60  # characters of a folder in a message
 
-# Files and folders that operating systems and network drives leave behind.
+# Files and folders that operating systems and network drives create.
 _LEFTOVERS = {
     *("@eadir", "#recycle", "@recycle", "$recycle.bin", "system volume information"),
     *("lost+found", "__macosx", "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini"),
@@ -26,7 +26,7 @@ def split_path(path: str) -> Folder:
 
 
 def is_leftover(name: str) -> bool:
-    """Whether a file's relative path leads to what a system left behind, such as `Thumbs.db`."""
+    """Whether a file's relative path leads to a file that a system created, such as `Thumbs.db`."""
     return any(part.lower() in _LEFTOVERS for part in name.split("/"))
 
 

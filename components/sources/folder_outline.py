@@ -14,10 +14,10 @@ _MAX_LISTED = 4  # names of what is ignored, and folders of a split
 
 @dataclasses.dataclass(frozen=True)
 class Ignored:
-    """What is in a folder and is not read.
+    """The content of a folder that is not read.
 
     Attributes:
-      leftovers: paths of files that operating systems left behind.
+      leftovers: paths of files that operating systems created.
       hidden: names of hidden files and folders.
       repeated: paths of links to folders that are read under another name.
       outside: number of files outside the folders of the splits that the user named.

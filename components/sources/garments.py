@@ -17,7 +17,6 @@ from components.sources.drawing import (
     IMAGE_SHAPE,
     Drawing,
     Field,
-    beat,
     below,
     ellipse,
     limb,
@@ -25,6 +24,7 @@ from components.sources.drawing import (
     profile,
     radius,
     rounded,
+    to_multiple,
 )
 
 Range = tuple[float, float]  # bounds of a uniform random draw
@@ -129,7 +129,7 @@ def draw_t_shirt(drawing: Drawing) -> None:
     y, vary = drawing.y, drawing.vary
     draw_top(drawing, T_SHIRT)
     badge = ellipse(drawing.x, y + vary(1, 4), vary(2, 5), vary(2, 4))
-    lines = vary(0.4, 2) - beat(y, vary(2, 3))
+    lines = vary(0.4, 2) - to_multiple(y, vary(2, 3))
     drawing.paint(overlap(badge, lines), drawing.accent(), drawing.some(0.4))
 
 
@@ -157,7 +157,7 @@ def draw_coat(drawing: Drawing) -> None:
     side = np.abs(x - vary(-0.6, 0.6))
     opening = np.maximum(0.4, profile(y, (-6.0, 0.0), (13.0, vary(-2.0, 2.5))))
     drawing.paint(overlap(body, below(side, opening)), 0.05)
-    button = 0.7 - radius(side - vary(1.6, 2.2), beat(y - vary(-2, 2), vary(3.5, 5)))
+    button = 0.7 - radius(side - vary(1.6, 2.2), to_multiple(y - vary(-2, 2), vary(3.5, 5)))
     drawing.paint(overlap(button, y + 3, 9 - y), vary(0.2, 0.5), drawing.some(0.5))
     pocket = overlap(0.6 - np.abs(y - vary(2, 6)), 1.4 - np.abs(side - 3.5))
     drawing.paint(pocket, 0.35, drawing.some(0.6))
@@ -169,7 +169,7 @@ def draw_shirt(drawing: Drawing) -> None:
     body, _, _ = draw_top(drawing, SHIRT)
     side = np.abs(x)
     drawing.drape(overlap(body, vary(0.9, 1.4) - side), 1.4)
-    buttons = 0.55 - radius(x, beat(y - vary(0, 3), vary(3, 4)))
+    buttons = 0.55 - radius(x, to_multiple(y - vary(0, 3), vary(3, 4)))
     drawing.paint(overlap(body - 1, buttons), vary(0.1, 0.5))
     collar = limb(side - 3, y - TOP - 0.2, vary(-0.8, -0.6), vary(3.2, 4.5), (1.1, 1.4))
     drawing.paint(collar + 0.8, 0.35)
@@ -248,7 +248,7 @@ def draw_shoe(drawing: Drawing, tall: Field, throat: Field, dip: Field, heel: Fi
     drawing.drape(shoe)
 
     drawing.drape(overlap(shoe, x - vary(7, 10)), vary(0.5, 1.3), drawing.some(0.4))
-    laces = overlap(0.5 - beat((x + height) / 1.4, vary(1.7, 2.2)), 3.2 - depth, depth - 0.8)
+    laces = overlap(0.5 - to_multiple((x + height) / 1.4, vary(1.7, 2.2)), 3.2 - depth, depth - 0.8)
     drawing.paint(overlap(laces, shoe, throat - x, x + 6), drawing.accent(), drawing.some(0.65))
     drawing.paint(overlap(shoe, 1.3 - depth, x - throat - 1), vary(0.25, 1.0))
     tread = below(height, sole) + vary(1.2, 2.8)
@@ -261,7 +261,7 @@ def draw_sneaker(drawing: Drawing) -> None:
     """A low shoe; some with bars or a swoosh on the side."""
     x, y, vary = drawing.x, drawing.y, drawing.vary
     shoe = draw_shoe(drawing, vary(10, 14), vary(-0.5, 2.5), vary(1.0, 3.5), vary(0, 0.3))
-    bars = overlap(0.7 - beat(x + y * vary(-0.7, 0.7), 2.4), 3 - np.abs(x - vary(-1, 3)))
+    bars = overlap(0.7 - to_multiple(x + y * vary(-0.7, 0.7), 2.4), 3 - np.abs(x - vary(-1, 3)))
     drawing.paint(overlap(bars, shoe - 1.2, 2 - y), drawing.accent(), drawing.some(0.4))
     swoosh = limb(
         x - 8, vary(-0.5, 1) - y, vary(-1.65, -1.45), vary(8, 13), (vary(1, 1.8), 0.2), vary(-2, 1)
@@ -297,7 +297,7 @@ def draw_sandal(drawing: Drawing) -> None:
 
     instep = profile(x, (TOE, 2.0), (-9.5, vary(4.5, 6)), (0.0, vary(6.5, 8)), (6.0, rise))
     depth = instep - height
-    straps = vary(1.0, 1.8) - beat(x + vary(-0.3, 0.8) * height - vary(-3, 3), vary(4.5, 7))
+    straps = vary(1.0, 1.8) - to_multiple(x + vary(-0.3, 0.8) * height - vary(-3, 3), vary(4.5, 7))
     straps = np.maximum(straps, vary(-1, 1.2) - depth)  # some straps are joined by a rim
     ankle = np.maximum(vary(0.8, 1.4) - np.abs(depth - 1.5), x - HEEL + vary(1.5, 3))
     straps = np.where(x < vary(1, 5), straps, ankle)

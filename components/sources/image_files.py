@@ -1,7 +1,7 @@
 """Reads the files of a folder of images, local or remote.
 
-Only regular files that have bytes are opened. What a pipe or a device holds may never end, and nor
-may the content of a system's own file without a size, such as /proc/kmsg.
+Only regular files that are not empty are opened. Reading a pipe or a device may never end, and
+neither may reading a file of the system without a size, such as /proc/kmsg.
 """
 
 import collections
@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from etils import epath
 
-from components.base import file_errors, files
+from components.base import file_errors, file_listing, files
 from components.ingest.decode import MAX_ENCODED_BYTES, START_BYTES, is_image
 from components.ingest.rejection import Reason, UnusableError
 
@@ -25,7 +25,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def has_image(root: str, members: Sequence[files.ListedFile], *, is_remote: bool) -> bool:
+def has_image(root: str, members: Sequence[file_listing.ListedFile], *, is_remote: bool) -> bool:
     """Whether at least one of some files is an image, by its first bytes.
 
     Args:
@@ -66,7 +66,7 @@ def _read_start_remote(path: str) -> bytes:
 def load_local(path: str) -> bytes:
     """Reads a local file. Raises UnusableError if it cannot be read or is too large."""
     try:
-        # Before opening: to open a pipe waits until someone writes to it.
+        # Before opening: opening a pipe blocks until someone writes to it.
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
             raise _not_regular()
@@ -82,7 +82,7 @@ def load_local(path: str) -> bytes:
             os.close(descriptor)
     except OSError as error:
         if os.path.lexists(path) and not os.path.exists(path):
-            raise _not_regular() from None  # A link to nothing.
+            raise _not_regular() from None  # A broken link.
         raise UnusableError(Reason.UNREADABLE, file_errors.error_reason(error)) from None
 
 

@@ -1,4 +1,4 @@
-"""The order of the axes in arrays of images: as the user states it, or as the shapes suggest it.
+"""The order of the axes in arrays of images: stated by the user, or inferred from the shapes.
 
 The command line checks a layout before any work starts, so this module imports no NumPy.
 """
@@ -21,7 +21,7 @@ _FLAT = re.compile(r"N([1-9]\d*)x([1-9]\d*)(?:x([1-9]\d*))?")
 _AXES = tuple("".join(sorted(axes)) for axes in ("HW", "NHW", "HWC", "NHWC"))
 _DEFAULTS = {3: "NHW", 4: "NHWC"}
 _OTHERS = {3: ("HWN", "HWC", "CHW"), 4: ("NCHW", "HWCN", "CHWN")}
-# Another order is a likely one only if it makes images of at least this height and width,
+# Another order is plausible only if it gives images of at least this height and width,
 _MIN_SIDE = 8
 # and, with the number of images last, images that are square or far less elongated.
 _MAX_ASPECT = 2
@@ -164,7 +164,7 @@ def _usual(shape: tuple[int, ...]) -> AxisLayout | None:
 
 
 def _likely_layouts(shape: tuple[int, ...]) -> list[AxisLayout]:
-    """The unusual layouts that an array of this shape may well have."""
+    """The unusual layouts that are plausible for an array of this shape."""
     if len(shape) == 2:
         return _flat_layouts(shape)
     usual = _usual(shape)
@@ -208,6 +208,6 @@ def _flat_layouts(shape: tuple[int, ...]) -> list[AxisLayout]:
 
 
 def _describe(layout: AxisLayout, shape: tuple[int, ...]) -> str:
-    """What an array of this shape holds in a layout: `200 images of 28x28`."""
+    """The content of an array of this shape in a layout: `200 images of 28x28`."""
     count, *image = layout.shape_after("", shape)
     return f"{count:,} image{'' if count == 1 else 's'} of {'x'.join(map(str, image))}"

@@ -56,7 +56,7 @@ def read_header(path: epath.Path, member: str, *, sliced: bool) -> StoredArray:
         if info.compress_type != zipfile.ZIP_STORED or is_small or not sliced:
             return array
         offset = _member_offset(file, info)
-        # The directory of the archive may announce more than the archive holds.
+        # The directory of the archive may claim more bytes than the archive holds.
         array.check_size(min(info.file_size, files.stat(path).size - offset) - start)
         start += offset
     # An uncompressed member is a contiguous part of the archive. Many workers can read it in
@@ -65,7 +65,7 @@ def read_header(path: epath.Path, member: str, *, sliced: bool) -> StoredArray:
 
 
 def read_shape_and_type(path: epath.Path, member: str) -> tuple[tuple[int, ...], np.dtype]:
-    """The shape and the type of an array, of which nothing else is checked.
+    """The shape and the type of an array; nothing else is checked.
 
     Args:
       path: the .npy file or .npz archive.

@@ -15,11 +15,11 @@ from components.data.examples import SPLITS
 from components.sources.array_file import StoredArray
 from components.sources.array_listing import (
     KNOWN_NAMES,
-    Array,
+    ListedArray,
     enumerate_names,
     find_arrays,
 )
-from components.sources.array_names import ArrayName, Kind, parse_array_name
+from components.sources.array_names import ArrayKind, ArrayName, parse_array_name
 from components.sources.array_source import AnyArray, ArraySource, ArraySplit, one_hot_classes
 from components.sources.array_splits import SplitArrays, unclear_error
 from components.sources.escaping import to_dataset_name
@@ -42,10 +42,10 @@ class _Roles:
       dividers: arrays that may say to which splits the images belong.
     """
 
-    images: dict[str, Array]
-    labels: dict[str, Array] = dataclasses.field(default_factory=dict)
-    other_labels: dict[str, dict[str, Array]] = dataclasses.field(default_factory=dict)
-    dividers: list[Array] = dataclasses.field(default_factory=list)
+    images: dict[str, ListedArray]
+    labels: dict[str, ListedArray] = dataclasses.field(default_factory=dict)
+    other_labels: dict[str, dict[str, ListedArray]] = dataclasses.field(default_factory=dict)
+    dividers: list[ListedArray] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,32 +85,32 @@ class NumpySource(ArraySource):
         return sorted(paths)
 
     @functools.cached_property
-    def _arrays(self) -> list[Array]:
+    def _arrays(self) -> list[ListedArray]:
         return find_arrays(self.path)
 
     @functools.cached_property
     def _roles(self) -> _Roles:
-        """What the arrays hold, by their names.
+        """The contents of the arrays, by their names.
 
         Raises:
           ConfigError: two arrays have the same role, there are no images, or labels have no images.
         """
         named = [(array, array.name) for array in self._arrays if array.name is not None]
         if len(self._arrays) == 1 and all(
-            name.kind not in (Kind.IMAGES, Kind.LABELS) for _, name in named
+            name.kind not in (ArrayKind.IMAGES, ArrayKind.LABELS) for _, name in named
         ):
             split = named[0][1].split if named else None
             return _Roles({split or "train": self._arrays[0]})
-        prefix = self._prefix(name.text for _, name in named if name.kind == Kind.IMAGES)
+        prefix = self._prefix(name.text for _, name in named if name.kind == ArrayKind.IMAGES)
         roles = _Roles({})
         for array, name in named:
-            if name.kind == Kind.IMAGES and name.text == prefix:
+            if name.kind == ArrayKind.IMAGES and name.text == prefix:
                 self._set_role(roles.images, array, name)
-            elif name.kind == Kind.LABELS and name.text == prefix:
+            elif name.kind == ArrayKind.LABELS and name.text == prefix:
                 self._set_role(roles.labels, array, name)
-            elif name.kind == Kind.LABELS:
+            elif name.kind == ArrayKind.LABELS:
                 roles.other_labels.setdefault(name.text, {})[name.split or "train"] = array
-            elif name.kind != Kind.IMAGES:
+            elif name.kind != ArrayKind.IMAGES:
                 roles.dividers.append(array)
         for array in (roles.labels[split] for split in roles.labels if split not in roles.images):
             if array.path == self.path or self.path.is_dir():
@@ -122,7 +122,7 @@ class NumpySource(ArraySource):
         return roles
 
     def _prefix(self, prefixes: Iterable[str]) -> str:
-        """What the names of the arrays begin with, as `kmnist`.
+        """The prefix that the names of the arrays share, such as `kmnist`.
 
         Args:
           prefixes: those of the arrays of images.
@@ -140,7 +140,7 @@ class NumpySource(ArraySource):
             )
         return different[0]
 
-    def _set_role(self, roles: dict[str, Array], array: Array, name: ArrayName) -> None:
+    def _set_role(self, roles: dict[str, ListedArray], array: ListedArray, name: ArrayName) -> None:
         """Sets the array of a split. Raises ConfigError if it has another one."""
         first = roles.setdefault(name.split or "train", array)
         if first is not array:
@@ -165,14 +165,14 @@ class NumpySource(ArraySource):
         return {split: self._arrange(array) for split, array in headers.items()}
 
     @functools.cached_property
-    def _labels(self) -> dict[str, Array]:
+    def _labels(self) -> dict[str, ListedArray]:
         """The arrays of labels by split."""
         if self._roles.labels or len(self._other_labels) != 1:
             return self._roles.labels
         return self._other_labels[0]
 
     @functools.cached_property
-    def _other_labels(self) -> list[dict[str, Array]]:
+    def _other_labels(self) -> list[dict[str, ListedArray]]:
         """The arrays that may be used as labels, by split, if there are none of the plain name."""
         candidates = [] if self._roles.labels else self._roles.other_labels.values()
         return [
@@ -181,7 +181,7 @@ class NumpySource(ArraySource):
             if all(self._fits(array, split) for split, array in by_split.items())
         ]
 
-    def _fits(self, array: Array, split: str) -> bool:
+    def _fits(self, array: ListedArray, split: str) -> bool:
         """Whether an array holds one class for each image of a split."""
         header = _read_header_or_none(array)
         images = self._images.get(split)
@@ -211,9 +211,9 @@ class NumpySource(ArraySource):
         columns: list[StoredArray] = []
         for array in dividers:
             name = array.name
-            if name is None or name.kind == Kind.OTHER:
+            if name is None or name.kind == ArrayKind.OTHER:
                 raise self._unclear(array, "its name does not say how")
-            if columns or (rows and name.kind == Kind.COLUMN) or name.split in rows:
+            if columns or (rows and name.kind == ArrayKind.COLUMN) or name.split in rows:
                 raise self._unclear(array, "so may another array")
             header = _read_header_or_none(array)
             if header is None:
@@ -227,7 +227,7 @@ class NumpySource(ArraySource):
         [num_images] = [array.rows for array in self._images.values()]
         return SplitArrays(num_images, columns[0] if columns else None, tuple(rows.items()))
 
-    def _unclear(self, array: Array, reason: str) -> ConfigError:
+    def _unclear(self, array: ListedArray, reason: str) -> ConfigError:
         where = "" if not array.member and not self.path.is_dir() else f"{self.path}: "
         return unclear_error(f"{where}{array.label}", reason)
 
@@ -281,20 +281,20 @@ class NumpySource(ArraySource):
             )
 
 
-def _may_divide(array: Array) -> bool:
+def _may_divide(array: ListedArray) -> bool:
     """Whether an array may say which images belong to which split, by its shape and type."""
     shape, dtype = read_shape_and_type(array.path, array.member)
-    is_other = array.name is None or array.name.kind == Kind.OTHER
+    is_other = array.name is None or array.name.kind == ArrayKind.OTHER
     # Numbers with a fraction are measures of a split, such as its means.
     is_possible = not is_other or dtype.kind in "biuSUO"
     return shape[:1] not in ((), (0,)) and shape[1:] in ((), (1,)) and is_possible
 
 
-def _header(array: Array, *, sliced: bool = False) -> StoredArray:
+def _header(array: ListedArray, *, sliced: bool = False) -> StoredArray:
     return read_header(array.path, array.member, sliced=sliced)
 
 
-def _read_header_or_none(array: Array) -> StoredArray | None:
+def _read_header_or_none(array: ListedArray) -> StoredArray | None:
     """The header of an array; None if the array cannot be read."""
     try:
         return _header(array)

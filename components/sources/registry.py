@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from etils import epath
 
-from components.base import file_types, files
+from components.base import drafts, file_types, files
 from components.base.errors import ConfigError, WorkError
 from components.base.memory import LOAD_BYTES
 from components.ingest.conversion import AS_IS, Conversion
@@ -23,7 +23,7 @@ _FEATURES = "name its features: --features image=FEATURE,label=FEATURE"
 
 @dataclasses.dataclass(frozen=True)
 class SourceRequest:
-    """A source as the user requests it.
+    """The source that a user requests, and how to read it.
 
     Attributes:
       dataset: the name of a TFDS dataset, `synthetic_garments`, `auto`, or a path.
@@ -101,7 +101,7 @@ def open_source(request: SourceRequest) -> tuple["Source", list[str]]:
 
 
 def outline(source: "Source") -> list[str]:
-    """How a source was understood, in a few lines for people; empty if it is no folder."""
+    """How a folder was understood, in a few lines for people; empty for other sources."""
     from components.sources.folder import FolderSource
 
     return source.outline() if isinstance(source, FolderSource) else []
@@ -123,6 +123,7 @@ def _open_path(request: SourceRequest) -> "Source":
     from components.sources.tfrecords import FeatureMap, TfrecordsSource
 
     path = dataset_names.expand_user(request.dataset)
+    drafts.check_finished(path)
     layout = AxisLayout.parse(request.layout) if request.layout else None
     is_array = not request.features and not (path / "dataset_info.json").exists()
     is_array = is_array and (idx.is_idx(path) or is_numpy(path))
@@ -147,9 +148,9 @@ def _open_path(request: SourceRequest) -> "Source":
 
 
 def _unsupported_file(path: epath.Path) -> ConfigError:
-    """The error for a file that is no dataset: names its type, and what to do."""
+    """The error for a file that is not a dataset: names its type, and what to do."""
     check_regular(path)
-    # To read a system's own file without a size may wait: /proc/kmsg.
+    # A file of the system without a size, such as /proc/kmsg, may block reads.
     head = b""
     if files.stat(path).size:
         with path.open("rb") as file:

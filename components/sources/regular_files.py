@@ -1,4 +1,4 @@
-"""The check that a path which a user names leads to a file that can be read to its end."""
+"""Checks that a path leads to a file that can be read to its end."""
 
 import os
 

@@ -1,17 +1,17 @@
 """Finds files whose names say that they are held out: `test_040.png` beside `train_000.png`.
 
-Names of files make no split, so without folders of splits such images would join train.
+File names do not define splits, so without folders of splits such images would join train.
 """
 
 import re
 import unicodedata
 from collections.abc import Collection
 
-from components.sources.split_names import Mark, read_siblings
+from components.sources.split_names import SplitCandidate, read_siblings
 
 # In the place of digits, so that numbered files have few different names.
 _WITHOUT_DIGITS = str.maketrans(dict.fromkeys("0123456789", "_"))
-# Whatever has a word for a split, and little else: looking is faster than reading.
+# A fast filter: names that may have a word for a split.
 _CANDIDATE = re.compile(
     r"train|trn|te?st|val|dev|h[eo]ld|(?<![a-z])(?:t[ers]|va)(?![a-z])", re.IGNORECASE
 )
@@ -28,15 +28,15 @@ def find_held_out(names: Collection[str]) -> list[str]:
     """
     # The forms of all names would take more memory than the names.
     forms = set(map(_form, names))
-    marks = read_siblings(filter(_CANDIDATE.search, forms))
-    held_out = {form for form, mark in marks.items() if _is_held_out(mark)}
+    candidates = read_siblings(filter(_CANDIDATE.search, forms))
+    held_out = {form for form, candidate in candidates.items() if _is_held_out(candidate)}
     return [name for name in names if _form(name) in held_out] if held_out else []
 
 
-def _is_held_out(mark: Mark) -> bool:
+def _is_held_out(candidate: SplitCandidate) -> bool:
     # Single letters are as likely in names that were drawn at random: `286VAL56G1p.jpg`.
-    is_plain = mark.reading.is_plain and all(len(word) > 1 for word in mark.reading.rest)
-    return mark.reading.split != "train" and (mark.has_partner or is_plain)
+    is_plain = candidate.reading.is_plain and all(len(word) > 1 for word in candidate.reading.rest)
+    return candidate.reading.split != "train" and (candidate.has_partner or is_plain)
 
 
 def _form(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Reads names as those of splits: which ones stand for a split, and of which other words they are.
+"""Recognizes names of splits, and the other words in such names.
 
 People name splits in many ways: `train`, `training_set`, `train2017`, `TrainA`, `flowers_test`,
 `catstrain` beside `catstest`, `tr` beside `te`. A name is divided into words; a word for a split
@@ -21,13 +21,13 @@ _GLUED = (
     re.compile(rf"({_SPLIT})(sets?|data|datasets?|images?|imgs?|[abxy]|{_SPLIT})"),
     re.compile(r"(x|y|images?|imgs?|data|mini)(train|test|val)"),
 )
-# A content and a split, written as one word: `catstest`, `testcats`; or an ordinary word: `latest`.
+# A class and a split, written as one word: `catstest`, `testcats`; or an ordinary word: `latest`.
 _GLUED_CONTENT = re.compile(rf"(.+?)({_LONG})|({_LONG})(.+)")
 # Short names of splits, which may be those of languages or countries as well.
 _SHORT = {"tr": "train", "va": "validation", "te": "test", "ts": "test"}
 # The images of the Medical Segmentation Decathlon and of nnU-Net.
 _SPLIT_BY_WHOLE_NAME = {"imagestr": "train", "imagests": "test"}
-# Parts that are held out, without saying whether for validation or for the test.
+# Words for held-out parts that do not say whether they are for validation or for the test.
 _UNCLEAR = {"holdout", "heldout", "eval", "evaluation"}
 # Words that say nothing about the content.
 _PLAIN = {
@@ -53,7 +53,7 @@ class SplitReading(NamedTuple):
     is_plain: bool
 
 
-class Mark(NamedTuple):
+class SplitCandidate(NamedTuple):
     """A name that may be that of a split.
 
     Attributes:
@@ -90,11 +90,11 @@ def read_split(name: str) -> SplitReading | None:
     return SplitReading(splits.pop() if len(splits) == 1 else None, tuple(rest), is_plain)
 
 
-def read_siblings(names: Iterable[str]) -> dict[str, Mark]:
-    """Reads the names of things that are beside each other; those that name no split are left out.
+def read_siblings(names: Iterable[str]) -> dict[str, SplitCandidate]:
+    """Reads the names of siblings; returns those that may name a split.
 
     Alone, `train_station` names no split. `test_tube` may be a class, but its images may be a test
-    split too, which must not join train: it is a mark that is not certain.
+    split too, which must not join train: it is a candidate that is not certain.
     """
     names = set(names)
     clear = {name: reading for name in names if (reading := read_split(name))}
@@ -105,15 +105,17 @@ def read_siblings(names: Iterable[str]) -> dict[str, Mark]:
     for reading in (*clear.values(), *hidden.values()):
         splits_by_rest[reading.rest].add(reading.split)
     contents = {tuple(_words(name)) for name in names} if hidden else set()
-    marks = {}
+    candidates = {}
     for name, reading in (clear | hidden).items():
         # `flowers_train` is certain only beside `flowers_test`, and so is `tr` beside `te`.
-        mark = Mark(reading, has_partner=len(splits_by_rest[reading.rest] - {None}) > 1)
+        candidate = SplitCandidate(
+            reading, has_partner=len(splits_by_rest[reading.rest] - {None}) > 1
+        )
         # `catstest` is a word like any other, unless `cats` is beside it.
         is_word = name in hidden and reading.rest not in contents
-        if mark.is_certain or not (is_word or reading.split == "train"):
-            marks[name] = mark
-    return marks
+        if candidate.is_certain or not (is_word or reading.split == "train"):
+            candidates[name] = candidate
+    return candidates
 
 
 def is_generic(name: str) -> bool:

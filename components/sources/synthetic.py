@@ -1,4 +1,4 @@
-"""The built-in source `synthetic_garments`: drawn images, without any file or network."""
+"""The built-in source `synthetic_garments`: drawn images, which need neither files nor network."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping

@@ -49,7 +49,7 @@ _MAX_RECORDS_PER_BYTE = 65
 
 @dataclasses.dataclass(frozen=True)
 class _DatasetInfo:
-    """What TFDS knows about a dataset.
+    """The metadata of a dataset in TFDS.
 
     Attributes:
       image_key: name of the feature with the image.
@@ -93,8 +93,8 @@ class TfdsSource(IndivisibleFingerprint):
     @property
     def input(self) -> Input:
         paths = sorted(path for path in self.path.iterdir() if not path.name.startswith("."))
-        # Shards count by their sizes only. Reading them would take seconds, and the checksum of
-        # each record is verified later.
+        # Only the sizes of shards are compared: reading them would take seconds, and the checksum
+        # of each record is verified later.
         contents = [
             (
                 path.name,
@@ -265,7 +265,7 @@ class TfdsSource(IndivisibleFingerprint):
 
 
 def _read_info(path: epath.Path) -> "tfds.core.DatasetInfo":
-    """What a directory that TFDS prepared says about its dataset.
+    """The metadata of a dataset in a directory that TFDS prepared.
 
     Raises:
       ConfigError: its files name code to import.
@@ -285,7 +285,7 @@ def _read_info(path: epath.Path) -> "tfds.core.DatasetInfo":
 
 def _class_names(path: epath.Path, label: "tfds.features.ClassLabel") -> list[str]:
     """Names of the classes. Raises WorkError if there are more than labels can have."""
-    # Without names, TFDS makes them of the numbers, however large the number of classes is.
+    # Without names, TFDS generates one per class, however many classes there are.
     if label.num_classes is None or not 0 <= label.num_classes <= MAX_LABEL + 1:
         raise WorkError(
             f"{path}: the label has {label.num_classes} classes, but there may be "
@@ -325,8 +325,8 @@ def download(dataset: str, data_dir: epath.PathLike) -> epath.Path:
     name, _, version = dataset.partition(":")
     name, _, config = name.partition("/")
     try:
-        # Not `tfds.builder`: for some names it trusts the files below `data_dir`, and imports the
-        # code that these name.
+        # Not `tfds.builder`: for some names it trusts the files in `data_dir`, and imports code
+        # that they name.
         builder = tfds.builder_cls(name)(
             data_dir=epath.Path(data_dir).expanduser(),
             config=config or None,

@@ -16,7 +16,7 @@ from components.sources.feature_map import FeatureMap, read_label
 from components.sources.source import MAX_LABEL, NO_LABEL, UNLABELLED
 
 _THREADS = 8
-# Among more different labels than these, the texts alone are more than there may be classes. They
+# With more different labels than this, the texts alone exceed the number of classes allowed. They
 # are not collected, because they would fill the memory.
 _MAX_SCANNED_LABELS = 2 * (MAX_LABEL + 1)
 
@@ -37,8 +37,8 @@ class InputFile:
 
 
 @dataclasses.dataclass(frozen=True)
-class Scan:
-    """What is known only after reading the records.
+class RecordScan:
+    """The facts that are known only after all records have been read.
 
     Attributes:
       files: the files by name, sorted.
@@ -77,7 +77,7 @@ def scan_files(
     *,
     pattern: str,
     load_bytes: int,
-) -> Scan:
+) -> RecordScan:
     """Scans files.
 
     Args:
@@ -112,7 +112,7 @@ def scan_files(
         split_sizes[split] += scan.records
         labels.update(scan.labels)
     if features.label is None:
-        return Scan(input_files, [UNLABELLED], {})
+        return RecordScan(input_files, [UNLABELLED], {})
     if not labels:
         problem = next(scan.label_problem for scan in scans.values() if scan.label_problem)
         raise ConfigError(
@@ -120,7 +120,7 @@ def scan_files(
             "leave it out"
         )
     class_names, indices = _classes(labels, features, pattern)
-    return Scan(input_files, class_names, indices)
+    return RecordScan(input_files, class_names, indices)
 
 
 def _scan_records(records: Iterable[bytes], features: FeatureMap, pattern: str) -> _FileScan:

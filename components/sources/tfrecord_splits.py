@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from components.base.errors import ConfigError
 from components.sources.escaping import escape
-from components.sources.split_names import Mark, read_siblings, read_split
+from components.sources.split_names import SplitCandidate, read_siblings, read_split
 
-# The names in one place of all paths, such as the second part of the file's name.
-_Marks = Mapping[tuple[str, int], Mapping[str, Mark]]
+# The names at one position of all paths, such as the second part of the file's name.
+_Candidates = Mapping[tuple[str, int], Mapping[str, SplitCandidate]]
 
 
 class FileSplit(NamedTuple):
@@ -56,12 +56,12 @@ def assign_splits(root: str, names: Sequence[str]) -> dict[str, FileSplit]:
     """
     parts = {name: _file_parts(name) for name in names}
     folders = {name: _folder_parts(name) for name in names}
-    marks = _read_parts([*parts.values(), *folders.values()])
+    candidates = _read_parts([*parts.values(), *folders.values()])
     assigned = {}
     for name in names:
-        found = _last_split(parts[name], marks, name)
+        found = _last_split(parts[name], candidates, name)
         prefix = _stem(name) if found is None else found[1].prefix
-        split = found[0] if found else _split_of_folders(folders[name], marks, name)
+        split = found[0] if found else _split_of_folders(folders[name], candidates, name)
         if split is None:
             split = _split_of_root(root)
         assigned[name] = FileSplit(split or "train", prefix, split is not None)
@@ -88,7 +88,7 @@ def _folder_parts(name: str) -> list[_Part]:
     return [_Part(text, ("folder", n), _stem(name)) for n, text in enumerate(folders)]
 
 
-def _read_parts(paths: Sequence[Sequence[_Part]]) -> _Marks:
+def _read_parts(paths: Sequence[Sequence[_Part]]) -> _Candidates:
     beside = collections.defaultdict(set)
     for parts in paths:
         for part in parts:
@@ -96,19 +96,21 @@ def _read_parts(paths: Sequence[Sequence[_Part]]) -> _Marks:
     return {place: read_siblings(texts) for place, texts in beside.items()}
 
 
-def _last_split(parts: Sequence[_Part], marks: _Marks, name: str) -> tuple[str, _Part] | None:
-    """The split that the last part with a mark says."""
+def _last_split(
+    parts: Sequence[_Part], candidates: _Candidates, name: str
+) -> tuple[str, _Part] | None:
+    """The split of the last part that may name one."""
     for part in reversed(parts):
-        if mark := marks[part.place].get(part.text):
-            return _certain_split(mark, part.text, name), part
+        if candidate := candidates[part.place].get(part.text):
+            return _certain_split(candidate, part.text, name), part
     return None
 
 
-def _split_of_folders(parts: Sequence[_Part], marks: _Marks, name: str) -> str | None:
+def _split_of_folders(parts: Sequence[_Part], candidates: _Candidates, name: str) -> str | None:
     splits = {
-        _certain_split(mark, part.text, name)
+        _certain_split(candidate, part.text, name)
         for part in parts
-        if (mark := marks[part.place].get(part.text))
+        if (candidate := candidates[part.place].get(part.text))
     }
     if len(splits) > 1:
         raise ConfigError(
@@ -122,16 +124,16 @@ def _split_of_root(root: str) -> str | None:
     reading = read_split(root)
     if reading is None or not reading.is_plain:
         return None
-    return _certain_split(Mark(reading, has_partner=False), root, root)
+    return _certain_split(SplitCandidate(reading, has_partner=False), root, root)
 
 
-def _certain_split(mark: Mark, text: str, name: str) -> str:
-    if mark.reading.split is None or not mark.is_certain:
+def _certain_split(candidate: SplitCandidate, text: str, name: str) -> str:
+    if candidate.reading.split is None or not candidate.is_certain:
         raise ConfigError(
             f"{escape(name)}: {escape(text)} may be the name of a split that is held out, but "
-            f"does not say so clearly; {_advice(name, mark.reading.split or 'test')}"
+            f"does not say so clearly; {_advice(name, candidate.reading.split or 'test')}"
         )
-    return mark.reading.split
+    return candidate.reading.split
 
 
 def _advice(name: str, split: str) -> str:

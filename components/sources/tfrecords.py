@@ -35,7 +35,7 @@ from components.sources.source import (
     example_id,
 )
 from components.sources.split_names import read_split
-from components.sources.tfrecord_scan import Scan, scan_files
+from components.sources.tfrecord_scan import RecordScan, scan_files
 
 RECORDS_PER_SLICE = 8192
 
@@ -124,7 +124,7 @@ class TfrecordsSource(source.IndivisibleFingerprint):
         return self._raw_batches(part.split, inputs, self.features.shape)
 
     @functools.cached_property
-    def _scan(self) -> Scan:
+    def _scan(self) -> RecordScan:
         count = console.counted(len(self._files), "TFRecord file")
         console.say(f"scanning {count} of {self.name} for the number of records and the labels")
         self._warn_of_folder()

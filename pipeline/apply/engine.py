@@ -1,9 +1,9 @@
-"""Applies a model to the images of many shards, whatever is made of them.
+"""Applies a model to the images of many shards; an `Application` says how.
 
 A shard is a task for Beam. Its examples are streamed: while the model computes a block of them, the
 next one is read and the last one is written, so that memory does not grow with the shard. When the
-files of a shard are complete, a mark is written beside them, from which an interrupted work goes
-on.
+files of a shard are complete, a mark is written beside them, so that an interrupted run can
+continue.
 """
 
 import concurrent.futures
@@ -52,10 +52,10 @@ class OpenApplication(Protocol):
 
 
 class Application(Hashable, Protocol):
-    """What is made of images with a model. It can be pickled."""
+    """A way to apply a model to images. It can be pickled."""
 
     def settings(self) -> dict[str, Any]:
-        """All that the result depends on, besides the model and the shard, as JSON values."""
+        """Everything that the result depends on besides the model and the shard, as JSON values."""
 
     def open(self, vae: "VAE") -> OpenApplication:
         """The application with a model."""
@@ -79,18 +79,18 @@ def apply(
 
     Args:
       tasks: the shards; their outputs are in one directory.
-      application: what is made of them.
+      application: the application.
       model: the artifact of the train stage.
       stage: name of the calling stage, for the lines of a log.
-      verb: what is done, in the past tense, such as `embedded`.
+      verb: the action in the past tense, such as `embedded`.
       beam_args: options of Beam.
 
     Returns:
       The number of examples.
 
     Raises:
-      WorkError: a shard or the model is damaged or is not that of its digest, a shard has another
-        number of records, or the files do not hold the examples of the shards.
+      WorkError: a shard or the model is damaged or does not match its digest, a shard has another
+      number of records, or the files do not hold the examples of the shards.
     """
     model_sha256 = model.output(MODEL_FILE).sha256
     pending = [task for task in tasks if not _is_done(task, application, model_sha256)]
@@ -130,7 +130,7 @@ def apply_to_shard(
 
     Args:
       task: the shard.
-      application: what is made of it.
+      application: the application.
       model: path of the `.keras` file.
       model_sha256: SHA-256 digest of that file, in hexadecimal.
 
@@ -138,8 +138,8 @@ def apply_to_shard(
       The counter `rows`: the number of examples.
 
     Raises:
-      WorkError: the shard or the model is damaged or is not that of its digest, or the shard has
-        another number of records.
+      WorkError: the shard or the model is damaged or does not match its digest, or the shard has
+      another number of records.
     """
     with _LOADING:
         opened, batch_size = _open(application, model, model_sha256)
@@ -192,8 +192,8 @@ def _blocks(task: ShardTask, digest: IdsDigest, batch_size: int) -> Iterator[Exa
     """Yields the examples of a shard in blocks of whole batches, except for the last block.
 
     Raises:
-      WorkError: the shard is damaged or is not that of its digest, or has another number of
-        records.
+      WorkError: the shard is damaged or does not match its digest, or has another number of
+      records.
     """
     size = batch_size * max(1, _BLOCK_BYTES // (batch_size * math.prod(task.image_shape)))
     pending: list[ExampleBatch] = []
@@ -217,7 +217,7 @@ def _blocks(task: ShardTask, digest: IdsDigest, batch_size: int) -> Iterator[Exa
 
 
 def _ahead(items: Iterator[T]) -> Generator[T, None, None]:
-    """Yields the items of an iterator, the next of which a thread makes ahead."""
+    """Yields the items of an iterator, while a thread computes the next one ahead."""
     end = object()
     with concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:
         following = pool.submit(next, items, end)
@@ -227,7 +227,7 @@ def _ahead(items: Iterator[T]) -> Generator[T, None, None]:
 
 
 def mapped_ahead(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """Yields the results of a function for items, the next of which a thread computes ahead."""
+    """Yields the results of a function for items, while a thread computes the next one ahead."""
     return _ahead(map(function, items))
 
 

@@ -1,7 +1,7 @@
-"""What a model is applied to: shards that prepare wrote, or any source that prepare reads.
+"""The images that a model is applied to: shards that prepare wrote, or any source of prepare.
 
-A source is converted by prepare itself, in the draft directory of the stage, to shards of the size
-and the channels that the model needs. They are removed when the stage is done.
+Prepare itself converts a source, in the draft directory of the stage, to shards of the size and the
+channels that the model needs. They are removed at the end of the stage.
 """
 
 import dataclasses
@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from etils import epath
 
-from components.base import artifacts, console, files
+from components.base import artifacts, console, drafts, files
 from components.base.errors import ConfigError, WorkError
 from components.base.manifest import Artifact, Input, fingerprint, published_config
 from components.base.shapes import Shape, format_shape
@@ -47,7 +47,7 @@ class ImageSet:
     kept: int | None = None
 
     def ledger(self, rows: int) -> dict[str, int]:
-        """How many inputs there are and how many have no example, for a manifest, if it is known.
+        """The numbers of inputs and of those without an example, for a manifest, if they are known.
 
         Args:
           rows: number of examples that the model was applied to.
@@ -69,7 +69,7 @@ class ImageSet:
 
         Args:
           output: the published directory.
-          lacking: what they do not have there, such as `embedding`.
+          lacking: what inputs in quarantine lack there, such as `embedding`.
         """
         if self.quarantined:
             console.warn(
@@ -79,11 +79,11 @@ class ImageSet:
 
 
 class ImageInput(Protocol):
-    """What `--input` names.
+    """The input that `--input` names.
 
     Attributes:
       config: what identifies it in a manifest, as JSON values.
-      inputs: what is read, by name, for a manifest.
+      inputs: the inputs by name, for a manifest.
     """
 
     config: dict[str, Any]
@@ -93,7 +93,7 @@ class ImageInput(Protocol):
         """The shards, whose outputs are files in `directory`, a draft."""
 
     def finish(self, directory: epath.Path) -> None:
-        """Removes from `directory` what is no part of the result."""
+        """Removes the files from `directory` that are not part of the result."""
 
 
 def find(
@@ -104,7 +104,7 @@ def find(
     stage: str = "embed",
     scales: bool = True,
 ) -> ImageInput:
-    """Finds what `--input` names.
+    """Finds the input that `--input` names.
 
     Args:
       pattern: the directory of a prepared dataset; a path of shards, with the wildcards * and ?;
@@ -113,11 +113,11 @@ def find(
       source_options: fields of `PrepareConfig` that say how to read a source.
       stage: name of the calling stage, for messages.
       scales: whether the images of a source are converted to the size and the channels that the
-        model needs. Otherwise those that do not have them are in quarantine.
+        model needs. Otherwise images that differ go to the quarantine.
 
     Raises:
       ConfigError: there is no such input; its images have another shape than those of the model; or
-        there are options of a source, and it is none.
+      there are options of a source, and the input is shards.
       WorkError: a file is missing or damaged.
     """
     shape = model_file.image_shape(model.verified(MODEL_FILE))
@@ -157,7 +157,7 @@ class PreparedShards:
             if dataset is not None
             for task in dataset_tasks(dataset, epath.Path())
         }
-        # Tasks whose outputs are only names.
+        # The outputs are names; `open` makes them paths in a directory.
         self._shards = [known.get(str(path)) or _lone_task(path, image_shape) for path in paths]
         digests = {path.name: task.sha256 for path, task in zip(paths, self._shards, strict=True)}
         self.config = {"files": [path.name for path in paths]}
@@ -237,7 +237,7 @@ class ConvertedSource:
                 "with --overwrite"
             )
         if dataset.image_shape != self._shape:
-            # There is no work to resume. The user corrects the folder and runs the same command.
+            # Nothing is left to resume: the user corrects the folder and runs the same command.
             self.finish(directory)
             raise ConfigError(
                 f"most images of {self._config.dataset} are {format_shape(dataset.image_shape)} "
@@ -319,9 +319,11 @@ def _open_directory(
       The prepared dataset; None if the directory has no manifest, as a copy of some shards.
 
     Raises:
-      ConfigError: the model was trained on images of another shape.
+      ConfigError: the model was trained on images of another shape, or the directory is not
+        finished.
       WorkError: a file of a prepared dataset is missing or truncated.
     """
+    drafts.check_finished(directory)
     if published_config(directory):
         dataset = PreparedDataset.open(directory)
         check_image_shape(model, dataset.image_shape, where=directory)
@@ -338,6 +340,6 @@ def _open_directory(
 
 
 def _lone_task(path: epath.Path, image_shape: Shape) -> ShardTask:
-    """A shard of which no manifest is known."""
+    """A shard without a manifest."""
     count = shard_files.count_records(path, image_shape)
     return ShardTask(str(path), files.sha256(path), count, image_shape, output_stem(path.name))

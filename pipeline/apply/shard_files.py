@@ -19,7 +19,7 @@ TFRECORD = ".tfrecord"
 def find(pattern: str) -> list[epath.Path]:
     """The shards that a pattern names, sorted by path; none if it names a source.
 
-    A directory stands for all TFRecord files in it.
+    A directory means all TFRecord files in it.
 
     Raises:
       ConfigError: no file matches, or several files have the same name.
@@ -50,7 +50,7 @@ def _is_of_tfds(directory: epath.Path) -> bool:
 
 
 def _check_source(pattern: str, matches: Sequence[epath.Path], *, is_directory: bool) -> None:
-    """Raises ConfigError for an input without shards that is not meant as a source of images."""
+    """Raises ConfigError for an input without shards that is not a source of images either."""
     for path in sorted(matches):
         if (manifest := read_manifest(path)) and manifest.stage == "prepare":
             raise ConfigError(

@@ -26,7 +26,7 @@ class ShardTask:
       sha256: SHA-256 digest that the TFRecord file must have, in hexadecimal.
       examples: number of its examples, more than 0.
       image_shape: (height, width, channels) of every image.
-      output: path of the files to write, without what follows the first dot of their names.
+      output: path of the files to write, up to the first dot of their names.
       split: the split that the shard belongs to; None if that is not known.
       first: number of its first example in the split.
       class_names: names of the labels, by label; empty if they are not known.
@@ -59,10 +59,10 @@ class ShardTask:
 
 @dataclasses.dataclass(frozen=True)
 class ShardMark:
-    """What a mark says of the files of a shard.
+    """The content of a mark: the files of a shard.
 
     Attributes:
-      key: digest of the model, the shard and the settings that they were made of.
+      key: digest of the model, the shard and the settings that they were made from.
       rows: number of examples.
       ids: digest of the ids of the examples, in order.
       files: the size and the digest of each file, by its name.
@@ -85,7 +85,7 @@ class ShardMark:
 
 
 def work_key(task: ShardTask, settings: Mapping[str, Any], model_sha256: str) -> str:
-    """The digest of what the files of a shard are made of.
+    """The digest of everything that the files of a shard depend on.
 
     Args:
       task: the shard.
@@ -105,7 +105,7 @@ def work_key(task: ShardTask, settings: Mapping[str, Any], model_sha256: str) ->
 
 
 class IdsDigest:
-    """The number of ids, and a digest of them in order, however they are divided into parts."""
+    """The number of ids, and a digest of them in order, independent of how they come in parts."""
 
     def __init__(self) -> None:
         self.count = 0

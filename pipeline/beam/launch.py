@@ -14,7 +14,7 @@ from apache_beam.runners.runner import PipelineState
 
 from components.base import console, errors, stop_signals
 from components.base.arithmetic import ceil_div
-from pipeline.beam import job_service, own_job_server, transforms, user_errors
+from pipeline.beam import job_service, transforms, user_errors
 from pipeline.beam.worker_pool import InThisProcess, TaskRunner
 
 # Not DirectRunner, which tries Prism first, and Prism downloads a binary.
@@ -122,7 +122,11 @@ def pipeline(beam_args: Sequence[str], *, seconds: float | None = None) -> Itera
     options = PipelineOptions(list(beam_args))
     if options.view_as(StandardOptions).runner is None:
         options.view_as(StandardOptions).runner = _DEFAULT_RUNNER
-    own_job_server.provide(options)
+    else:
+        # Imports the runners of engines.
+        from pipeline.beam import own_job_server
+
+        own_job_server.provide(options)
     address = job_service.endpoint(options)
     if address is not None:
         # Beam itself waits for one as long as a job may run.

@@ -1,1 +1,1 @@
-"""One module per command of `python -m pipeline`: its options, and how they reach its stage."""
+"""One module per command of `python -m pipeline`: its options, and the call of its stage."""

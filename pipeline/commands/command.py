@@ -1,4 +1,4 @@
-"""What a command of `python -m pipeline` is."""
+"""The interface of a command of `python -m pipeline`."""
 
 import argparse
 import dataclasses
@@ -14,7 +14,7 @@ class Command:
 
     Attributes:
       name: the word that chooses it.
-      description: what its `--help` says; the first line is its summary among all commands.
+      description: the text of its `--help`; the first line is the summary in the list of commands.
       add_options: adds its options to a parser, apart from those of every command.
       execute: runs it, with the values of all options by their names. Imports its stage only then:
         a help text needs none.

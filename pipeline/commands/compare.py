@@ -1,4 +1,4 @@
-"""The command `compare`: runs beside each other."""
+"""The command `compare`: several runs on one page."""
 
 import argparse
 from typing import Any
@@ -11,8 +11,8 @@ _DESCRIPTION = """Compare runs with each other.
 
 A run is a directory with model/ and evaluation/. Writes comparison.html, which shows everything on
 one page, comparison.json, and comparison.txt, the table that is printed: scores with the
-differences from the first run and their 95 % intervals, and the settings that differ. Of runs that
-scored the same images, the differences are those of each image, which makes them precise.
+differences from the first run and their 95 % intervals, and the settings that differ. If the runs
+scored the same images, each image is compared with itself, which makes the differences precise.
 
   python -m pipeline compare runs/demo runs/demo32 --output runs/comparison
 """

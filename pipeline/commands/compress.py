@@ -35,12 +35,12 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--estimate",
         action="store_true",
-        help="say how large the file will be, by the ELBO, and write nothing",
+        help="print the expected size of the file, from the ELBO, and write nothing",
     )
     parser.add_argument(
         "--no_verify",
         action="store_true",
-        help="write blocks without decoding them first, which takes half the time",
+        help="write blocks without decoding and comparing them first, which takes half the time",
     )
 
 

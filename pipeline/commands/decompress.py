@@ -10,7 +10,7 @@ _DESCRIPTION = """Restore the images from a file that compress wrote.
 
 Writes a folder as PNG files of the same names and sub-folders, and shards as a prepared dataset
 with the same ids, labels and order. It needs the same model, and a machine that computes the same
-numbers with it: on another one it ends with an error, never with other images.
+numbers with it: on another one it ends with an error, never with different images.
 
   python -m pipeline decompress --model runs/demo/model --input images.vaez --output images
 """
@@ -23,7 +23,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--salvage",
         action="store_true",
-        help="of a damaged file, write the images of the blocks that are intact",
+        help="if the file is damaged, write the images of the intact blocks",
     )
 
 

@@ -11,8 +11,8 @@ from pipeline.denoise.config import DenoiseConfig
 _DESCRIPTION = """Denoise images.
 
 Reads what embed reads, but scales no image: those that do not have the size and the channels of the
-model are listed in quarantine/. Writes images/, a PNG file of each image with its name, size and
-channels: the mean of what the model decodes from --samples draws of the posterior. With --sample N,
+model are listed in quarantine/. Writes images/, a PNG file for each image with its name, size and
+channels: the mean of --samples images, each decoded from a draw of the posterior. With --sample N,
 also N of these draws of each image, in samples/; with --uncertainty, also their standard deviation
 at each pixel, in uncertainty/, in which white is a standard deviation of half the range. Train the
 model with --preset denoise. A command that was interrupted continues with the shards that are
@@ -29,7 +29,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     options.add_directory(parser, "--output", "directory to write the images to")
     add_options(parser, DenoiseConfig)
     parser.add_argument(
-        "--uncertainty", action="store_true", help="write an image of each image's uncertainty too"
+        "--uncertainty",
+        action="store_true",
+        help="also write an image of the uncertainty of each image",
     )
     options.add_source_options(parser)
 

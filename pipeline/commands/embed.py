@@ -4,9 +4,9 @@ import argparse
 from typing import Any
 
 from components.base.config import add_options
-from pipeline.apply.config import EmbedConfig
 from pipeline.commands import options
 from pipeline.commands.command import Command
+from pipeline.embed.config import EmbedConfig
 
 _DESCRIPTION = """Write tables of the embeddings of images.
 
@@ -38,7 +38,7 @@ def _execute(values: dict[str, Any]) -> None:
     config = options.settings(EmbedConfig, values)
     arguments = options.apply_arguments(values)
 
-    from pipeline.apply.embed import embed
+    from pipeline.embed.stage import embed
 
     embed(config, **arguments)
 

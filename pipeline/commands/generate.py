@@ -31,8 +31,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "--class",
         dest="class_name",
         metavar="NAME",
-        help="of a model that is conditioned on classes, the class of all images, by its name or "
-        "the number of its label [of samples, all in turn; of variations, that of the image]",
+        help="class of all images, by its name or the number of its label, for a model that is "
+        "conditioned on classes [samples: all classes in turn; variations: that of the image]",
     )
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument(
@@ -42,7 +42,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "--interpolate",
         nargs=2,
         metavar="ID|IMAGE",
-        help="write the images between two images, in steps from one to the other",
+        help="write images between two images, in steps from one to the other",
     )
     instead.add_argument(
         "--traverse", action="store_true", help="write a row of images for each active latent"

@@ -30,10 +30,12 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
     search = parser.add_mutually_exclusive_group(required=True)
     search.add_argument(
-        "--query", metavar="ID|IMAGE", help="id of a row, or path of an image file, to look near"
+        "--query",
+        metavar="ID|IMAGE",
+        help="id of a row, or path of an image file, whose neighbors to find",
     )
     search.add_argument(
-        "--outliers", action="store_true", help="list the rows of the highest outlier scores"
+        "--outliers", action="store_true", help="list the rows with the highest outlier scores"
     )
     search.add_argument("--duplicates", action="store_true", help="list groups of near duplicates")
     options.add_path(

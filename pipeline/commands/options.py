@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 _Config = TypeVar("_Config")
 _COMMAND_LINE = "the command line"
-# Fields of PrepareConfig that do not say how to read a source: the model decides the size and the
-# channels.
+# Fields of PrepareConfig that do not say how to read a source; the model determines the size and
+# the channels.
 _NO_SOURCE_OPTIONS = (
     "dataset",
     "image_size",
@@ -89,7 +89,7 @@ def apply_arguments(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def prepare_config(values: dict[str, Any]) -> PrepareConfig:
-    """The settings of a dataset that is to be prepared; removes them from the values.
+    """The settings for preparing a dataset; removes them from the values.
 
     Raises:
       ConfigError: a setting is not valid, or the dataset is unknown.
@@ -113,7 +113,7 @@ def check_beam_options(beam_args: Sequence[str]) -> None:
 
 
 def add_requirements(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that say what an evaluation must reach."""
+    """Adds the options for requirements of an evaluation."""
     parser.add_argument(
         "--gate",
         action="append",
@@ -130,7 +130,7 @@ def add_requirements(parser: argparse.ArgumentParser) -> None:
 
 
 def requirements(values: dict[str, Any], metrics: Collection[str]) -> "Requirements":
-    """What the evaluation must reach; removes these options from the values.
+    """The requirements of an evaluation; removes these options from the values.
 
     Args:
       values: of the options.

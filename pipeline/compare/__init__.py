@@ -1,1 +1,1 @@
-"""Runs beside each other: what differs in their settings, their scores, curves and samples."""
+"""Comparison of runs: their settings, scores, curves and samples."""

@@ -1,6 +1,6 @@
 """How runs differ: in their settings, and in their scores with intervals.
 
-If two runs scored the same images, their difference is that of each image, averaged: a paired
+If two runs scored the same images, their difference is averaged over the images: a paired
 difference. It varies less than the scores themselves, since a difficult image is difficult for both
 models. Otherwise the two samples are independent, and so are their errors.
 """
@@ -19,9 +19,9 @@ from pipeline.compare.runs import ComparedRun
 from pipeline.evaluate.metrics import METRICS
 from pipeline.evaluate.scores import mean_as_json
 
-# Metrics of the data under the likelihood: those of two likelihoods are about different quantities.
+# Metrics in units of the likelihood: under two likelihoods, they measure different quantities.
 _OF_LIKELIHOOD = {"elbo", "distortion", "nll", "bits_per_dim"}
-# Fields of `ScoringProtocol`, what they are, and the metrics of other quantities if they differ.
+# Fields of `ScoringProtocol`, their descriptions, and the metrics that differ in meaning with them.
 _DISTANCES = ("fid", "fid_aggregate", "fid_floor", "precision", "recall")
 _PROTOCOL = {
     "importance_samples": ("number of importance samples", ("nll", "bits_per_dim")),
@@ -41,7 +41,7 @@ class Difference:
 
     Attributes:
       mean: the run minus the first one, in the unit of the metric, with its 95 % interval.
-      is_paired: whether it is that of each image.
+      is_paired: whether each image is compared with itself.
     """
 
     mean: Mean
@@ -49,7 +49,7 @@ class Difference:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the interval leaves out 0."""
+        """Whether the interval excludes 0."""
         return abs(self.mean.value) > self.mean.half_width
 
 
@@ -78,7 +78,7 @@ class Comparison:
       facts: by name, a value of each run: dataset, size, the findings of the doctor, duration.
       settings: by name, the value of each run, as text; only those that differ.
       metrics: those that at least one run has.
-      notes: what readers of the differences have to know.
+      notes: caveats for readers.
     """
 
     names: list[str]
@@ -109,7 +109,7 @@ class Comparison:
 
 
 def compare(runs: Sequence[ComparedRun]) -> Comparison:
-    """Compares runs; the first one is what the others are compared with."""
+    """Compares runs with the first one."""
     first, *others = runs
     notes = [note for other in others for note in _notes(first, other)]
     return Comparison(
@@ -137,7 +137,7 @@ def compare(runs: Sequence[ComparedRun]) -> Comparison:
 
 
 def _findings(run: ComparedRun) -> str:
-    """What the doctor has found, by its codes; `-` if no doctor has seen the model."""
+    """The codes of the doctor's findings; `-` if the doctor has not checked the model."""
     if run.scores.doctor is None:
         return "-"
     return ", ".join(finding.code for finding in run.scores.doctor) or "no findings"
@@ -207,7 +207,7 @@ def _difference(name: str, first: ComparedRun, other: ComparedRun) -> Difference
 
 
 def _paired(name: str, first: ComparedRun, other: ComparedRun) -> np.ndarray | None:
-    """The difference of each image, shape [N]; None if it is not known for the same images."""
+    """The difference for each image, shape [N]; None if the runs did not score the same images."""
     if first.examples is None or other.examples is None or not _is_same_set(first, other):
         return None
     before, after = (each.by_name.get(name) for each in (first.examples, other.examples))
@@ -236,7 +236,7 @@ def _is_comparable(name: str, first: ComparedRun, other: ComparedRun) -> bool:
 
 
 def _unlike(field: str, first: ComparedRun, other: ComparedRun) -> list[str]:
-    """The metrics of both runs that a field of the protocol makes different quantities."""
+    """The metrics that measure different quantities in two runs, because of their protocols."""
     values = [getattr(run.scores.protocol, field) for run in (first, other)]
     if values[0] == values[1]:
         return []
@@ -249,7 +249,7 @@ def _has_same_likelihood(first: ComparedRun, other: ComparedRun) -> bool:
 
 
 def _likelihood(run: ComparedRun) -> str:
-    """The likelihood of a run, and what it is conditioned on."""
+    """The likelihood of a run, and its condition."""
     protocol = run.scores.protocol
     settings = earlier_versions.with_earlier("train", run.model.manifest.config)
     name = protocol.likelihood or settings["likelihood"]

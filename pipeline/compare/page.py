@@ -12,7 +12,7 @@ from pipeline.compare.runs import ComparedRun
 from pipeline.evaluate import web_page
 from pipeline.evaluate.metrics import METRICS
 
-# The figures of an evaluation that are shown beside each other: their titles and captions.
+# The figures of an evaluation that are shown side by side: their titles and captions.
 _PICTURES = {
     "samples": ("Samples", "Images decoded from draws from the prior."),
     "reconstructions": (
@@ -28,7 +28,7 @@ class PictureSection:
 
     Attributes:
       title: its heading.
-      caption: what one sees.
+      caption: a description of the picture.
       pictures: the name of each run that has it, and the picture as a data URI.
     """
 
@@ -50,7 +50,7 @@ def render(
       comparison: the differences of the runs.
       runs: the runs, for their pictures.
       curves: PNG file of the losses.
-      curves_caption: what the curves are of.
+      curves_caption: a description of the curves.
 
     Raises:
       WorkError: a picture is damaged.
@@ -94,7 +94,7 @@ def _section(name: str, runs: Sequence[ComparedRun]) -> PictureSection:
 
 
 def _minus(text: str) -> str:
-    """The text of a number with a minus sign, which a terminal may not have."""
+    """The text of a number with a typographic minus sign, which a terminal may lack."""
     return text.replace("-", "−")
 
 

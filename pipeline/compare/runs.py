@@ -1,4 +1,4 @@
-"""The runs that are compared, as their directories hold them."""
+"""Reads the runs that are compared from their directories."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -24,9 +24,9 @@ class ComparedRun:
       model: the artifact of the train stage.
       evaluation: that of the evaluate stage.
       scores: the scores of the model.
-      examples: those of single examples; None if an earlier version has evaluated the model.
+      examples: the scores of single examples; None if an earlier version evaluated the model.
       epochs: the metrics of the epochs of the training.
-      counts: what the train stage counted.
+      counts: the counts of the train stage.
     """
 
     name: str
@@ -42,7 +42,7 @@ def load(directories: Sequence[str]) -> list[ComparedRun]:
     """The runs in directories, each with `model/` and `evaluation/`.
 
     Raises:
-      ConfigError: there are less than two, one is given twice, a directory has no model or no
+      ConfigError: there are fewer than two, one is given twice, a directory has no model or no
         evaluation, or the evaluation is of another model.
       WorkError: a file is damaged.
     """

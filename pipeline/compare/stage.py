@@ -1,4 +1,4 @@
-"""The compare stage: runs beside each other, on one page and as a table."""
+"""The compare stage: several runs on one page and in a table."""
 
 import json
 from collections.abc import Sequence

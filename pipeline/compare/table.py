@@ -8,9 +8,9 @@ from pipeline.compare.differences import Comparison, Difference
 from pipeline.evaluate.metrics import METRICS
 
 WIDTH = 80
-_NAME, _MEAN = 28, 18  # Columns of the name of a run, and of its mean.
+_NAME, _MEAN = 28, 18  # Characters of the name of a run, and of its mean.
 
-EXPLANATION = "A difference is the run minus the first one. * marks intervals that leave out 0."
+EXPLANATION = "A difference is the run minus the first one. * marks intervals that exclude 0."
 
 
 def render(comparison: Comparison) -> str:
@@ -53,7 +53,7 @@ def change(difference: Difference, digits: int) -> str:
         return shown
     kind = "paired" if difference.is_paired else "not paired"
     mark = " *" if difference.is_clear else ""
-    # The mark is before the kind, so that a line that is cut does not lose it.
+    # The mark comes before the kind, so that a shortened line keeps it.
     return f"{shown}{mark} ({kind})"
 
 

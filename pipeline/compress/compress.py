@@ -3,10 +3,8 @@
 import collections
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 
-import numpy as np
 from etils import epath
 
 from components.base import artifacts, console, files
@@ -15,17 +13,16 @@ from components.base.manifest import Artifact, fingerprint, load_artifact
 from components.base.memory import format_bytes
 from components.base.progress import Progress
 from components.base.shapes import Shape
-from components.compression import archive_format, suitability
+from components.compression import archive_format, blocks, suitability
 from components.compression.archive import Archive
 from components.compression.archive_format import ArchiveHeader, BlockRecord
-from components.compression.blocks import LabeledImages
 from components.model import model_file
 from components.model.registry import MODEL_FILE
 from pipeline.beam import worker_pool
-from pipeline.compress import draft, estimate, image_input, work
+from pipeline.compress import block_worker, draft, estimate, image_input
+from pipeline.compress.block_worker import ModelPath
 from pipeline.compress.config import CompressConfig
 from pipeline.compress.image_input import CompressInput
-from pipeline.compress.work import ModelPath
 
 
 def compress(
@@ -46,7 +43,7 @@ def compress(
       model: directory of a trained model.
       pattern: a folder of images, the directory of a prepared dataset, or a path of its shards.
       output: the file.
-      only_estimate: say the size that the file will have, and write nothing.
+      only_estimate: print the expected size of the file, and write nothing.
       check_blocks: whether to decode each block before it is written.
       overwrite: whether to replace another file of compressed images, or unfinished work.
       verify: whether to check the digest of a file that is up to date.
@@ -54,7 +51,7 @@ def compress(
     Raises:
       ConfigError: images cannot be compressed with the model, an image has another shape, or
         `output` is something else.
-      WorkError: an input or the model is damaged, or a block is decoded to other images.
+      WorkError: an input or the model is damaged, or a block does not decode to its images.
     """
     trained = load_artifact(model, stage="train")
     path = trained.verified(MODEL_FILE)
@@ -73,7 +70,7 @@ def compress(
     if _is_up_to_date(target, plan, overwrite=overwrite, verify=verify):
         console.say(f"compress: up to date ({output})")
         return
-    with draft.opened(target, plan, overwrite=overwrite) as directory:
+    with draft.open_draft(target, plan, overwrite=overwrite) as directory:
         count = _encode(trained, source, config, directory, check_blocks=check_blocks)
         header = _write(target, plan, shape, source, directory, count)
     console.say(f"compress: {summary(target, header)}")
@@ -111,8 +108,8 @@ def _is_up_to_date(
             return True
     except ConfigError as error:
         raise ConfigError(
-            f"{target} exists and is no file of compressed images of this version; choose another "
-            "--output, or move it away"
+            f"{target} exists and is not a file of compressed images of this version; choose "
+            "another --output, or move it away"
         ) from error
     except WorkError:
         if not overwrite:
@@ -135,7 +132,7 @@ def _encode(
 ) -> int:
     """Encodes the blocks that are missing, and returns the number of all blocks."""
     model = ModelPath(str(trained.path / MODEL_FILE), trained.output(MODEL_FILE).sha256)
-    work.limit_threads()
+    block_worker.limit_threads()
     processes = worker_pool.num_cores()
     running: collections.deque[Future[int]] = collections.deque()
     count = done = 0
@@ -156,17 +153,24 @@ def _encode(
                 line=f"compress: compressed {done:,} images",
             )
 
-        for count, block in enumerate(blocks(source.batches(), config.block_images), start=1):
+        for count, block in enumerate(
+            blocks.divide(source.batches(), config.block_images), start=1
+        ):
             file = block_file(directory, count - 1)
-            found = work.read_block_file(file)
-            if found is not None and found[0].pixels == work.pixels_digest(block.images):
+            found = block_worker.read_block_file(file)
+            if found is not None and found[0].pixels == block_worker.pixels_digest(block.images):
                 continue
             running.append(
                 pool.submit(
-                    work.encode_block, model, block, config.latent_bits, check_blocks, str(file)
+                    block_worker.encode_block,
+                    model,
+                    block,
+                    config.latent_bits,
+                    check_blocks,
+                    str(file),
                 )
             )
-            # As many blocks wait as are being encoded, so that memory is bounded.
+            # To bound memory, at most as many blocks wait as are being encoded.
             if len(running) > 2 * processes:
                 wait()
         while running:
@@ -202,7 +206,7 @@ def _write(
 
 
 def _block(directory: epath.Path, number: int) -> tuple[BlockRecord, bytes]:
-    found = work.read_block_file(block_file(directory, number))
+    found = block_worker.read_block_file(block_file(directory, number))
     if found is None:
         raise WorkError(
             f"{block_file(directory, number)} was damaged while it was in use; run the same "
@@ -214,28 +218,3 @@ def _block(directory: epath.Path, number: int) -> tuple[BlockRecord, bytes]:
 def block_file(directory: epath.Path, number: int) -> epath.Path:
     """The file of a block in the draft."""
     return directory / f"block-{number:06}"
-
-
-def blocks(batches: Iterator[LabeledImages], size: int) -> Iterator[LabeledImages]:
-    """Yields images in blocks of `size`, of which the last may be smaller."""
-    pending: list[LabeledImages] = []
-    count = 0
-    for batch in batches:
-        first = 0
-        while first < len(batch.images):
-            part = slice(first, first + size - count)
-            pending.append(LabeledImages(batch.images[part], batch.labels[part]))
-            taken = len(pending[-1].images)
-            first, count = first + taken, count + taken
-            if count == size:
-                yield _joined(pending)
-                pending, count = [], 0
-    if count:
-        yield _joined(pending)
-
-
-def _joined(parts: Sequence[LabeledImages]) -> LabeledImages:
-    return LabeledImages(
-        np.concatenate([part.images for part in parts]),
-        np.concatenate([part.labels for part in parts]),
-    )

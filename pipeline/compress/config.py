@@ -16,13 +16,13 @@ class CompressConfig:
 
     block_images: int = option(
         2500,
-        "number of images in a block; blocks are coded in parallel, and damage to one costs no "
-        "other one",
+        "number of images in a block; blocks are coded in parallel, and damage to one block does "
+        "not affect the others",
     )
     latent_bits: int = option(
         8,
-        "latents are rounded to multiples of 2^-N; more serve models with narrower posteriors, "
-        "whose deviations are below 0.01",
+        "latents are rounded to multiples of 2^-N; use a larger N for models whose posteriors "
+        "have standard deviations below 0.01",
     )
 
     def __post_init__(self) -> None:

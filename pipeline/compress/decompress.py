@@ -16,9 +16,9 @@ from components.compression.archive import Archive
 from components.model import model_file
 from components.model.registry import MODEL_FILE
 from pipeline.beam import worker_pool
-from pipeline.compress import index, restored, work
+from pipeline.compress import block_worker, index, restored
+from pipeline.compress.block_worker import ModelPath
 from pipeline.compress.index import FolderIndex, ShardsIndex
-from pipeline.compress.work import ModelPath
 
 _PIXELS = "pixels"
 
@@ -32,20 +32,20 @@ def decompress(
     overwrite: bool = False,
     verify: bool = False,
 ) -> Artifact:
-    """Gives back what was compressed, unless it is there.
+    """Restores the images that were compressed, unless they are up to date.
 
     Args:
       model: directory of the model that the images were compressed with.
       source: the file of compressed images.
       output: directory to publish the images in: PNG files, or a prepared dataset.
-      salvage: leave out the images of blocks that are damaged, rather than nothing.
+      salvage: restore the images of intact blocks, even if other blocks are damaged.
       overwrite: whether to replace another or a damaged artifact in `output`, or unfinished work.
       verify: whether to read all files of an artifact that is up to date, to check their content.
 
     Raises:
-      ConfigError: `source` is no file of compressed images, the model is another one, or `output`
-        holds something else.
-      WorkError: the file is damaged, or the model computes other numbers on this machine.
+      ConfigError: `source` is not a file of compressed images, the model is another one, or
+        `output` holds something else.
+      WorkError: the file is damaged, or the model computes different numbers on this machine.
     """
     compressed = Archive(source)
     trained = load_artifact(model, stage="train")
@@ -61,7 +61,7 @@ def decompress(
     if isinstance(content, ShardsIndex):
         config["dataset"] = content.dataset
     plan = ArtifactPlan(
-        # Stages read what they read of prepare.
+        # A prepared dataset carries the stage name prepare, so that all stages read it.
         stage="prepare" if isinstance(content, ShardsIndex) else "decompress",
         directory=epath.Path(output),
         config=config,
@@ -108,7 +108,7 @@ def _labels(content: FolderIndex | ShardsIndex, *, classes: int) -> np.ndarray:
     """The labels of all images, int64; 0 where there are none.
 
     Raises:
-      ValueError: they are not those of a model of so many classes, if it is conditioned on any.
+      ValueError: the model is conditioned on classes, and a label is missing or out of range.
     """
     if isinstance(content, FolderIndex):
         if classes:
@@ -125,7 +125,7 @@ def _decode(
     """Decodes the blocks that are missing into files of pixels.
 
     Returns:
-      What is wrong with the blocks that are damaged, by their numbers.
+      The damage of each damaged block, by its number.
     """
     model = ModelPath(str(trained.path / MODEL_FILE), compressed.header.model_sha256)
     directory.mkdir(parents=True, exist_ok=True)
@@ -137,7 +137,7 @@ def _decode(
     lost: dict[int, str] = {}
     if not missing:
         return lost
-    work.limit_threads()
+    block_worker.limit_threads()
     blocks, done = compressed.header.blocks, 0
     ends = np.cumsum([block.images for block in blocks])
     with (
@@ -147,7 +147,7 @@ def _decode(
     ):
         running = {
             number: pool.submit(
-                work.decode_block,
+                block_worker.decode_block,
                 model,
                 str(compressed.path),
                 number,
@@ -174,12 +174,12 @@ def _pixels_file(directory: epath.Path, number: int) -> epath.Path:
 
 
 def _pixels(compressed: Archive, directory: epath.Path, number: int) -> np.ndarray | None:
-    """The images of a block that is decoded; None if its file is missing or damaged."""
+    """The images of a decoded block; None if its file is missing or damaged."""
     path, record = _pixels_file(directory, number), compressed.header.blocks[number]
     if not path.exists():
         return None
     images = np.frombuffer(path.read_bytes(), np.uint8)
-    if work.pixels_digest(images) != record.pixels:
+    if block_worker.pixels_digest(images) != record.pixels:
         return None
     return images.reshape(record.images, *compressed.header.image_shape)
 
@@ -187,7 +187,7 @@ def _pixels(compressed: Archive, directory: epath.Path, number: int) -> np.ndarr
 def _write(
     compressed: Archive, content: FolderIndex | ShardsIndex, draft: Draft, lost: dict[int, str]
 ) -> None:
-    """Writes the files of the artifact, its counts, and notes on what is lost."""
+    """Writes the files of the artifact, its counts, and notes on lost images."""
     header = compressed.header
 
     def images() -> Iterator[np.ndarray | None]:

@@ -1,7 +1,7 @@
-"""The unfinished work of compress: a directory of blocks beside the file to come.
+"""The unfinished work of compress: a directory of blocks beside the output file.
 
-`ArtifactPlan` publishes directories, whose manifest says what made them. The result here is a file
-that people send to each other, which says this in its own header.
+`ArtifactPlan` publishes directories with a manifest of their origin. The result of compress is a
+single file that people send to each other; its own header has this information.
 """
 
 import contextlib
@@ -20,14 +20,16 @@ _MAX_PLAN_BYTES = 1 << 20
 
 
 @contextlib.contextmanager
-def opened(output: epath.Path, plan: Mapping[str, Any], *, overwrite: bool) -> Iterator[epath.Path]:
-    """A directory for the blocks of a file, in which those of an interrupted command are kept.
+def open_draft(
+    output: epath.Path, plan: Mapping[str, Any], *, overwrite: bool
+) -> Iterator[epath.Path]:
+    """A directory for the blocks of a file; an interrupted command leaves its blocks there.
 
     It is removed when the body ends without an exception.
 
     Args:
-      output: the file to come.
-      plan: all that its blocks depend on, as JSON values.
+      output: the file that compress will write.
+      plan: everything that its blocks depend on, as JSON values.
       overwrite: whether to discard the blocks of another plan.
 
     Raises:
@@ -37,7 +39,7 @@ def opened(output: epath.Path, plan: Mapping[str, Any], *, overwrite: bool) -> I
     directory = output.parent / f"{output.name}{DRAFT_SUFFIX}"
     with files.directory_lock(directory):
         plan_file = directory / _PLAN
-        children = list(directory.iterdir())
+        children = files.entries(directory)
         if children and not plan_file.exists():
             raise ConfigError(
                 f"{directory} is in the way and is not unfinished work of compress (it has no "

@@ -1,4 +1,4 @@
-"""What `--input` of compress names: a folder of images, or shards that prepare wrote."""
+"""The input of compress: a folder of images, or shards that prepare wrote."""
 
 import io
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import numpy as np
 from etils import epath
 from PIL import Image
 
-from components.base import files
+from components.base import file_listing, files
 from components.base.errors import ConfigError, WorkError, one_line
 from components.base.manifest import MANIFEST, Artifact, Input, fingerprint, read_manifest
 from components.base.shapes import Shape
@@ -29,7 +29,7 @@ class CompressInput(Protocol):
     """Images to compress.
 
     Attributes:
-      input: what is read, for a comparison with what was read before.
+      input: identifies the images, for a comparison with those of an earlier call.
     """
 
     input: Input
@@ -44,11 +44,11 @@ class CompressInput(Protocol):
         """
 
     def index(self) -> FolderIndex | ShardsIndex:
-        """What is needed to give the input back, besides the pixels; after `batches` has ended."""
+        """The data besides the pixels that restores the input; valid after `batches` has ended."""
 
 
 def find(pattern: str, model: Artifact, image_shape: Shape, *, classes: int) -> CompressInput:
-    """Finds what `--input` names.
+    """Finds the input that `--input` names.
 
     Args:
       pattern: a folder of images; the directory of a prepared dataset; or a path of shards.
@@ -57,8 +57,8 @@ def find(pattern: str, model: Artifact, image_shape: Shape, *, classes: int) -> 
       classes: number of labels that the model is conditioned on; 0 for none.
 
     Raises:
-      ConfigError: there is no such input, it cannot be given back as it is, or it has no labels
-        and the model needs them.
+      ConfigError: there is no such input, it cannot be restored exactly, or it has no labels and
+      the model needs them.
       WorkError: a file is missing or damaged.
     """
     directory = epath.Path(pattern)
@@ -100,7 +100,7 @@ class ImageFolder:
     def __init__(self, directory: epath.Path, image_shape: Shape):
         self._directory = directory
         self._shape = image_shape
-        listing = files.list_files(directory)
+        listing = file_listing.list_files(directory)
         found = [file for file in listing.files if file.name != MANIFEST]
         self._names = [file.name for file in found]
         entries = [[ascii(file.name), file.size, file.modified] for file in found]
@@ -128,7 +128,7 @@ class ImageFolder:
         try:
             with files.open_regular(path) as file:
                 data = file.read(decode.MAX_ENCODED_BYTES)
-            # The size and the mode first: a small file may hold a huge image.
+            # Check the size and the mode first: a small file may hold a huge image.
             with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
                 self._check(path, image)
                 return np.asarray(image).reshape(self._shape)
@@ -158,7 +158,7 @@ class Shards:
 
     Args:
       tasks: the shards, in order.
-      source: what is read.
+      source: identifies the images.
       classes: number of labels that the model is conditioned on; 0 for none.
 
     Raises:

@@ -1,7 +1,7 @@
-"""What a compressed file says of its images besides their pixels: names, ids, labels.
+"""The index of a compressed file: names, ids and labels of its images.
 
-Prepare sorts examples by a hash of their ids, so that the ids are stored in alphabetical order, in
-which they compress well, and the hash gives their order back.
+Prepare sorts examples by a hash of their ids. So the ids are stored in alphabetical order, in which
+they compress well, and the hash restores the order of the examples.
 """
 
 import dataclasses
@@ -86,7 +86,7 @@ class ShardsIndex:
 
 
 def stored_ids(ids: Sequence[str]) -> tuple[list[str], bool]:
-    """The ids of a shard as the index holds them, and whether their hashes give their order."""
+    """The ids of a shard as the index stores them, and whether their hashes give their order."""
     ordered = sorted(ids)
     is_by_hash = given_ids(ordered, is_by_hash=True) == list(ids)
     return (ordered if is_by_hash else list(ids)), is_by_hash
@@ -100,7 +100,7 @@ def given_ids(stored: Sequence[str], *, is_by_hash: bool) -> list[str]:
 
 
 def png_name(name: str) -> str:
-    """The path of the PNG file of an image, with the ending of its own."""
+    """The path of an image with the extension of PNG in place of its own."""
     return f"{os.path.splitext(name)[0]}.png"
 
 
@@ -112,7 +112,7 @@ def parse(value: Any, *, images: int) -> FolderIndex | ShardsIndex:
       images: number of images in the file.
 
     Raises:
-      ValueError: it is no index of as many images, or a name leads out of its folder.
+      ValueError: it is not an index of that many images, or a name leads out of its folder.
     """
     fields = json_types.parse(dict[str, Any], value)
     kinds: dict[Any, type[FolderIndex] | type[ShardsIndex]] = {
@@ -144,7 +144,7 @@ def _check_shards(index: ShardsIndex) -> None:
     for shard in index.shards:
         if shard.split not in SPLITS or "/" in shard.file:
             raise ValueError(f"its index has the shard {shard.file[:80]!r} of {shard.split[:80]!r}")
-    # Labels without names may be any that an example can have.
+    # Without names, any label that an example can have is valid.
     low, high = (0, len(index.class_names)) if index.class_names else (-(1 << 63), 1 << 63)
     if not all(low <= label < high for label in index.labels):
         raise ValueError("its index has labels without names")

@@ -1,4 +1,4 @@
-"""Writing what was compressed: a folder of PNG files, or a prepared dataset."""
+"""Writes restored images: a folder of PNG files, or a prepared dataset."""
 
 import collections
 from collections.abc import Iterator, Sequence
@@ -51,7 +51,7 @@ def write_shards(
       The counts for its manifest.
 
     Raises:
-      WorkError: a shard of which no image is lost is another one than was compressed.
+      WorkError: a shard without lost images differs from the one that was compressed.
     """
     first = 0
     shards: dict[str, list[ShardCount]] = collections.defaultdict(list)
@@ -124,5 +124,5 @@ def _batch(parts: Sequence[tuple[str, int, np.ndarray]]) -> ExampleBatch:
 
 
 def _numbered(labels: Sequence[int]) -> list[str]:
-    """Names for labels without: their numbers."""
+    """Names for labels that have none: their numbers."""
     return [str(label) for label in range(max(labels, default=0) + 1)]

@@ -1,4 +1,4 @@
-"""Denoised images as PNG files: the application of a model that the denoise stage needs."""
+"""Denoised images as PNG files: an application of a model for the denoise stage."""
 
 import dataclasses
 import io
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # The folders of an artifact.
 IMAGES, SAMPLES, UNCERTAINTY = "images", "samples", "uncertainty"
-# The largest standard deviation of values in [0, 1], which is white in an image of uncertainty.
+# The largest standard deviation of values in [0, 1]; it is white in an image of uncertainty.
 LARGEST_DEVIATION = 0.5
 _SUFFIX = ".png"
 _MAX_NAME_BYTES = 200
@@ -70,7 +70,7 @@ class OpenFiles:
         return written
 
     def _denoised(self, block: ExampleBatch) -> tuple[ExampleBatch, "Denoised"]:
-        # Imports TensorFlow, which the launcher of a job on a cluster need not do.
+        # Imports TensorFlow, which the launcher of a job on a cluster does not need.
         from components.model.denoise import denoise
 
         config = self._settings.config
@@ -94,14 +94,14 @@ class OpenFiles:
 def file_name(example_id: str, *, where: str) -> str:
     """The path of an image's file without its ending: `a/b.png` -> `a/b`.
 
-    An ending that is not that of a PNG file is kept, so that `b.png` and `b.jpg` stay apart.
+    Endings other than that of PNG are kept, so that `b.png` and `b.jpg` get different files.
 
     Args:
       example_id: the id of the example.
-      where: what it is in, for the message.
+      where: the file that holds the example, for the message.
 
     Raises:
-      WorkError: it is no path below a directory.
+      WorkError: the id is not a path below a directory.
     """
     name = example_id[: -len(_SUFFIX)] if example_id.endswith(_SUFFIX) else example_id
     parts = name.split("/")

@@ -102,7 +102,7 @@ def _check_unconditional(model: Artifact) -> None:
 
 
 def _notes(model: Artifact) -> list[str]:
-    """What a reader of the images must know."""
+    """Notes for readers of the images."""
     config = model.manifest.config
     settings = (config.get(name, NO_CORRUPTION) for name in ("corruption", "noise_model"))
     if any(value != NO_CORRUPTION for value in settings):

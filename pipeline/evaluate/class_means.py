@@ -32,11 +32,11 @@ def means_by_class(
     Args:
       by_example: metrics of N examples, float64 [N], by name; NaN where an example is left out.
       labels: of the examples, integers, shape [N].
-      class_names: names of the labels, by label. The class `unlabelled` is no label.
+      class_names: names of the labels, by label. The class `unlabelled` is not a label.
 
     Returns:
       The means by metric and by name of the class, for classes with examples; nothing if there are
-      less than two classes.
+      fewer than two classes.
     """
     classes = [label for label, name in enumerate(class_names) if name != UNLABELLED]
     if len(classes) < 2:

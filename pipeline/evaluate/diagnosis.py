@@ -1,4 +1,4 @@
-"""What the doctor says of an evaluated model: the numbers of the evaluation, put to its rules."""
+"""The findings of the doctor for an evaluated model: its rules, applied to the evaluation."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -21,7 +21,7 @@ from trainer.config import TrainConfig
 from trainer.recording.epoch_metrics import EpochMetrics
 from trainer.train_counts import TrainCounts
 
-# Images that are looked at together, so that their sums in integers stay small.
+# Images of a batch, so that their sums in integers stay small.
 _BATCH_SIZE = 1000
 
 
@@ -32,7 +32,7 @@ def findings(
     trained: Artifact,
     epochs: Sequence[EpochMetrics],
 ) -> list[Finding]:
-    """What is wrong with an evaluated model, and what to try; empty if nothing is.
+    """The findings for an evaluated model, each with advice; empty if there are none.
 
     Args:
       subject: the model, and the examples that were scored.
@@ -54,7 +54,7 @@ def findings(
     embedded = [embeddings.read(path) for path in subject.tables[split]]
     return [
         *doctor_images.of_images(_batches(images), kind=split),
-        *diagnosis.of_course(
+        *diagnosis.loss_findings(
             epochs,
             published=kept.epoch,
             constant_elbo=baseline,
@@ -72,7 +72,7 @@ def findings(
 
 
 def _train_config(trained: Artifact) -> TrainConfig:
-    """The settings of a model, which an earlier version may have made."""
+    """The settings of a model, perhaps one of an earlier version."""
     settings = earlier_versions.with_earlier("train", trained.manifest.config)
     known: dict[str, Any] = {
         name: value
@@ -83,7 +83,7 @@ def _train_config(trained: Artifact) -> TrainConfig:
 
 
 def _warmup_steps(config: TrainConfig, last: EpochMetrics) -> int:
-    """The warm-up steps of a run whose last epoch is given, also if it was stopped early."""
+    """The warm-up steps of a run, from its last epoch; the run may have been stopped early."""
     return config.warmup_of(config.epochs * ceil_div(last.step, last.epoch))
 
 

@@ -1,7 +1,7 @@
-"""The scores of single examples: with them, models that scored the same images can be compared.
+"""The scores of single examples, to compare models on the same images.
 
-The difference of two models on the same images varies much less from image to image than either of
-them does, so its interval is narrower than those of the two means.
+The difference of two models on an image varies much less between images than the score of either
+model, so its interval is narrower than those of the two means.
 """
 
 import dataclasses
@@ -67,7 +67,7 @@ def write(path: epath.PathLike, examples: ExampleBatch, by_name: Mapping[str, np
 
 
 def read(evaluation: Artifact) -> ExampleScores | None:
-    """The scores of the examples of an evaluation; None if a version without them has made it.
+    """The scores of the examples of an evaluation; None if an earlier version made it.
 
     Raises:
       WorkError: the file is damaged.

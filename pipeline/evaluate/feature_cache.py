@@ -1,7 +1,7 @@
-"""The classifier in whose features the samples of models of a dataset are compared.
+"""The classifier whose features serve to compare samples of models of a dataset.
 
-It is trained once for a dataset, and kept in the user's cache as an artifact: the distances of all
-models of the dataset are then in the same features.
+It is trained once for a dataset and kept in the user's cache as an artifact, so that the distances
+of all models of the dataset use the same features.
 """
 
 import dataclasses
@@ -23,11 +23,11 @@ _SCORED_EXAMPLES = 10_000
 
 @dataclasses.dataclass(frozen=True)
 class ClassifierScore:
-    """What a classifier is worth, as its manifest counts it.
+    """The quality of a classifier, as in its manifest.
 
     Attributes:
       accuracy: fraction of the labels of held-out examples that it predicts.
-      split: the split that these are from: `train` for its last tenth, which is not trained on.
+      split: their split; `train` means its last tenth, which the classifier is not trained on.
       examples: number of held-out examples.
     """
 
@@ -52,14 +52,14 @@ class ScoredClassifier:
 def classifier_of(
     dataset: PreparedDataset, settings: ClassifierSettings | None = None
 ) -> ScoredClassifier | None:
-    """The classifier of a dataset: that of the cache or, if there is none, a new one.
+    """The classifier of a dataset, from the cache or newly trained.
 
     Args:
       dataset: the dataset.
       settings: the settings of the training; None for the default.
 
     Returns:
-      None if the train split has labels of less than two classes.
+      None if the train split has labels of fewer than two classes.
 
     Raises:
       WorkError: a shard is damaged.
@@ -109,7 +109,8 @@ def _keep(trained: ScoredClassifier, plan: artifacts.ArtifactPlan) -> None:
             (draft.path / _WEIGHTS).write_bytes(trained.classifier.to_bytes())
             draft.counts = dataclasses.asdict(trained.score)
     except (ConfigError, WorkError, OSError) as error:
-        # Another evaluation may be keeping the same one. Without a cache, every evaluation trains.
+        # Another evaluation may be writing the same one. Without a cache, every evaluation trains
+        # one.
         console.warn(f"the classifier is not kept for the next evaluation: {error}")
 
 
@@ -134,7 +135,7 @@ def _train(dataset: PreparedDataset, settings: ClassifierSettings) -> ScoredClas
 
 
 def _labeled(dataset: PreparedDataset, split: str, count: int) -> ExampleBatch:
-    """Those of the first examples of a split that have a label; none if there is no such split."""
+    """The labeled ones among the first examples of a split; none if there is no such split."""
     if split not in dataset.splits:
         return ExampleBatch(
             [], np.empty((0, *dataset.image_shape), np.uint8), np.empty(0, np.int64)

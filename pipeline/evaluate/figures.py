@@ -16,7 +16,7 @@ from components.metrics.nearest_images import nearest_images
 from components.model.decode import decode, reconstruct
 from components.model.latent_plane import Plane
 from pipeline.evaluate.metrics import METRICS
-from pipeline.evaluate.report.subject import ComparedImages, LatentPlane, Strip
+from pipeline.evaluate.report.subject import ComparedImages, DecodedPlane, Strip
 from pipeline.evaluate.scores import Scores
 from trainer.recording.epoch_metrics import EpochMetrics
 
@@ -65,7 +65,7 @@ class FigureWriter:
         self._class_names = [names[label] for label in self._order]
         self._positions = np.argsort(self._order)
 
-    def draw_latent_space(self, means: np.ndarray, labels: np.ndarray) -> LatentPlane:
+    def draw_latent_space(self, means: np.ndarray, labels: np.ndarray) -> DecodedPlane:
         """Draws the embeddings, and images decoded from a grid in the same plane.
 
         Args:
@@ -102,7 +102,7 @@ class FigureWriter:
             ),
             path=self._files("latent_grid"),
         )
-        return LatentPlane(plane, _GRID_QUANTILES, images, label=int(self._order[0]))
+        return DecodedPlane(plane, _GRID_QUANTILES, images, label=int(self._order[0]))
 
     def draw_samples(self, *, seed: int) -> list[Strip]:
         """Draws images decoded from the prior; of a conditional model, a row for each class.
@@ -134,18 +134,18 @@ class FigureWriter:
     def draw_neighbors_of_samples(
         self, samples: Sequence[Strip], dataset: PreparedDataset, heldout: ExampleBatch
     ) -> ComparedImages:
-        """Draws samples above the training images that they are most like.
+        """Draws samples above the training images that are most similar to them.
 
-        A model that has memorized training images draws them again: its samples are much nearer to
+        A model that has memorized training images reproduces them: its samples are much nearer to
         them than images that it has not seen.
 
         Args:
           samples: what `draw_samples` returned.
           dataset: the dataset with the training images.
-          heldout: examples that are not among them, in random order.
+          heldout: examples that are not training images, in random order.
 
         Returns:
-          What is drawn.
+          The images of the figure.
         """
         rows, columns = _NEIGHBOR_GRID
         shown = np.concatenate([strip.images for strip in samples])[:rows, :columns]
@@ -171,7 +171,7 @@ class FigureWriter:
         return compared
 
     def draw_comparison(self, name: str, compared: ComparedImages) -> None:
-        """Draws rows of images that are compared, to files of the given name."""
+        """Draws rows of compared images to files of the given name."""
         grids.image_grid(
             compared.images,
             row_names=compared.names,

@@ -1,7 +1,7 @@
-"""Gates: what an evaluation must reach, for the exit code of people's CI.
+"""Gates: requirements of an evaluation, which determine the exit code, for CI.
 
-A gate is `elbo>=-240`: the name of a metric, a comparison and a number. Gates say nothing about how
-the evaluation is made, so they are no settings of it: an evaluation that is up to date is checked
+A gate is `elbo>=-240`: the name of a metric, a comparison and a number. Gates do not affect how the
+evaluation is made, so they are not settings of it: an evaluation that is up to date is checked
 against the gates of every call.
 """
 
@@ -68,11 +68,11 @@ class Gate:
 
 @dataclasses.dataclass(frozen=True)
 class Requirements:
-    """What an evaluation must reach.
+    """The requirements of an evaluation.
 
     Attributes:
       gates: conditions on metrics.
-      is_strict: whether the doctor must have no finding of severity error.
+      is_strict: whether findings of the doctor with severity `error` fail the evaluation.
     """
 
     gates: Sequence[Gate] = ()
@@ -103,7 +103,7 @@ class Requirements:
         """Checks the evaluation that is published in a directory.
 
         Raises:
-          WorkError: a requirement is not met; the message names all of these.
+          WorkError: a requirement is not met; the message names all such requirements.
         """
         if not self.gates and not self.is_strict:
             return
@@ -126,7 +126,7 @@ def _failure(gate: Gate, scores: Scores) -> str | None:
         return None
     value = f"{mean.value:.6g}"
     if float(value) != mean.value and _COMPARISONS[gate.comparison](float(value), gate.limit):
-        # Rounded, it would pass.
+        # Rounded to fewer digits, the value would seem to pass.
         value = repr(mean.value)
     return f"gate {gate} failed: {gate.metric} is {value}"
 

@@ -1,4 +1,4 @@
-"""The embeddings of a dataset that have labels: which splits a classifier learns from."""
+"""Labeled embeddings for a classifier: which splits it learns from, and which it predicts."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -19,9 +19,9 @@ class LabeledParts:
       fitted: examples to fit it to, of two classes or more.
       scored: examples whose labels are predicted, at least one.
       choice: examples to choose a setting of the classifier with: those that it is fitted to, and
-        those whose labels it should predict. None if the setting is fixed: one that is chosen with
-        the scored examples would be too good.
-      names: where `fitted`, the second part of `choice` and `scored` are from, in words.
+        those whose labels it should predict. None if the setting is fixed: a choice by the scored
+        examples would be biased.
+      names: the origins of `fitted`, of the second part of `choice` and of `scored`, in words.
     """
 
     fitted: LabeledVectors
@@ -30,7 +30,7 @@ class LabeledParts:
     names: tuple[str, str, str]
 
     def described(self, setting: str) -> str:
-        """Where the examples are from, given the name of the setting that is chosen."""
+        """The origin of the examples in words, given the name of the setting that is chosen."""
         fitted, heldout, scored = self.names
         source = f"{setting} chosen on {heldout}" if self.choice else f"{setting} fixed"
         return f"fitted on {fitted}, {source}, scored on {scored}"
@@ -46,7 +46,7 @@ def read_files(
 
     Args:
       files: Parquet files of embeddings, at least one for each split.
-      class_names: names of the labels, by label. The class `unlabelled` is no label.
+      class_names: names of the labels, by label. The class `unlabelled` is not a label.
       limit: the largest number of examples to predict; None for all.
     """
     is_label = np.array([name != UNLABELLED for name in class_names], bool)
@@ -81,7 +81,7 @@ def divide(
       limit: the largest number of examples to predict, the first ones; None for all.
 
     Returns:
-      None if the examples to learn from have less than two classes, or there are none to predict.
+      None if the examples to learn from have fewer than two classes, or there are none to predict.
     """
     named = {name: examples for name, examples in splits.items() if len(examples)}
     train, test = named.get("train"), named.get("test")

@@ -1,4 +1,4 @@
-"""The estimate of the log-likelihood of a split: long work, which can be interrupted."""
+"""Estimates the log-likelihood of a split: long work, which can be interrupted."""
 
 import io
 from typing import TYPE_CHECKING

@@ -12,12 +12,12 @@ SAMPLES, EXAMPLES = "fraction of samples", "fraction of examples"
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """What a metric is called and measured in.
+    """The title and the unit of a metric.
 
     Attributes:
       title: the name in text.
       unit: the unit in text.
-      digits: how many digits are shown behind the point.
+      digits: number of decimals shown.
     """
 
     title: str
@@ -56,5 +56,5 @@ METRICS = {
     "recall": Metric("recall of samples", EXAMPLES, digits=4),
 }
 
-# These are measured whatever is asked for: figures and summaries show them.
+# Always measured, since figures and summaries show them.
 ALWAYS = ("elbo", "rate", "distortion")

@@ -15,6 +15,7 @@ from components.base import console
 from components.data import tfrecord
 from components.data.examples import ExampleBatch
 from components.figures.mosaic import mosaic
+from components.metrics.subsets import evenly_by_class
 
 # The projector reads files of these names, and shows those directories that hold an event file.
 _CONFIG_FILE = "projector_config.pbtxt"
@@ -35,7 +36,7 @@ def write(
     means: np.ndarray,
     class_names: Sequence[str],
 ) -> None:
-    """Writes the files of the projector, and says if they hold only some of the examples.
+    """Writes the files of the projector, with a message if they hold only some of the examples.
 
     Args:
       directory: directory to write to, which is created.
@@ -80,30 +81,8 @@ def write(
     (directory / _EVENT_FILE).write_bytes(tfrecord.frame(event))
 
 
-def evenly_by_class(labels: np.ndarray, limit: int) -> np.ndarray:
-    """Chooses examples so that each class has as many as the others, or all that it has.
-
-    Args:
-      labels: integers, shape [N].
-      limit: number of examples to choose, if there are so many.
-
-    Returns:
-      The numbers of the examples in ascending order: of each class the first, which are a random
-      sample, because prepare sorts the examples by a hash of their ids.
-    """
-    classes, counts = np.unique(labels, return_counts=True)
-    chosen: list[np.ndarray] = []
-    missing = limit
-    # The smallest class first, so that what it lacks is divided among the others.
-    for done, index in enumerate(np.argsort(counts, kind="stable")):
-        share = missing // (len(classes) - done)
-        chosen.append(np.flatnonzero(labels == classes[index])[:share])
-        missing -= len(chosen[-1])
-    return np.sort(np.concatenate(chosen))
-
-
 def _thumbnails(images: np.ndarray) -> np.ndarray:
-    """Images as they are in a sprite, uint8 [N, height, width, channels]: smaller if need be."""
+    """Images for a sprite, reduced if they are large, uint8 [N, height, width, channels]."""
     side = min(_MAX_IMAGE, _MAX_SPRITE // _columns(len(images)))
     height, width, channels = images.shape[1:]
     if max(height, width) <= side:

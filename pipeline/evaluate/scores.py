@@ -14,11 +14,11 @@ from pipeline.evaluate.metrics import ALWAYS, METRICS, NATS
 
 @dataclasses.dataclass(frozen=True)
 class ScoringProtocol:
-    """How the scores were measured: what else decides their values. None where it does not apply.
+    """How the scores were measured: what their values depend on. None if it does not apply.
 
     Attributes:
       likelihood: name of the model's likelihood.
-      given: what all values are conditioned on: `label` if they are of p(x|y).
+      given: the condition of all values: `label` if they are of p(x|y).
       binarization_seed: seed of the binarization of the images.
       importance_samples: number of draws per example for the log-likelihood.
       weights: which weights were evaluated, in words.
@@ -37,7 +37,7 @@ class ScoringProtocol:
       information_examples: number of examples whose posteriors make up the aggregate posterior.
       information_draws: number of examples with a draw for the mutual information.
       samples: number of samples, and of the examples that they are compared with.
-      samples_are: what a sample is, in words.
+      samples_are: the definition of a sample, in words.
       floor_examples: number of train examples that take the place of the samples for the floors.
       feature_accuracy: fraction of held-out labels that the classifier predicts in whose features
         the samples are compared.
@@ -86,7 +86,7 @@ class Scores:
         form.
       by_class: the means over the examples of each class, by metric and name of the class, for the
         metrics that single examples have; empty without labels.
-      doctor: what is wrong with the model; None if an earlier version has evaluated it.
+      doctor: the doctor's findings; None if an earlier version evaluated the model.
     """
 
     dataset: str
@@ -106,7 +106,7 @@ class Scores:
         return self.means[name]
 
     def measured_on(self) -> list[str]:
-        """What the scores are of, in lines for a terminal of 80 columns."""
+        """The examples and draws of the scores, in lines for a terminal of 80 columns."""
         protocol, which = self.protocol, f"{self.examples:,}"
         if protocol.examples_in_split and self.examples < protocol.examples_in_split:
             which = f"the first {which} of {protocol.examples_in_split:,}"

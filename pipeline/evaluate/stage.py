@@ -56,7 +56,7 @@ def evaluate(
       output: directory to publish the evaluation in.
       overwrite: whether to replace another or a damaged artifact in `output`.
       verify: whether to read all files of an artifact that is up to date, to check their content.
-      known: texts of findings that the user has read: there are no warnings of these.
+      known: texts of findings that the user has seen, which are not shown again.
 
     Raises:
       ConfigError: `examples` or `model` is not an artifact of the right stage, the model was
@@ -71,7 +71,7 @@ def evaluate(
         directory=epath.Path(output),
         config=dataclasses.asdict(config),
         inputs={"examples": dataset.artifact.as_input(), "model": trained.as_input()},
-        # It says when the model was trained, and where it is.
+        # The report says when the model was trained, and where it is.
         volatile_prefixes=(REPORT,),
     )
     if plan.is_up_to_date(overwrite=overwrite, verify=verify):
@@ -79,7 +79,7 @@ def evaluate(
         return load_artifact(output, stage="evaluate")
     check_image_shape(trained, dataset.image_shape, where=dataset.path)
     _check_classes(trained, dataset)
-    # An interrupted estimate of log-likelihoods continues; the rest takes seconds.
+    # An interrupted estimate of log-likelihoods is continued; the rest takes seconds.
     with plan.publish(resume=True, overwrite=overwrite) as draft:
         # The model has the notes of the dataset that it was trained on, usually the same one.
         notes = list(dict.fromkeys([*dataset.artifact.manifest.notes, *trained.manifest.notes]))
@@ -239,9 +239,9 @@ def _embed(
 ) -> dict[str, list[epath.Path]]:
     """Writes the embeddings of all splits; returns the paths of the tables of each split."""
     from pipeline.apply import engine
-    from pipeline.apply.config import ENCODER_COLUMNS
-    from pipeline.apply.embedding_tables import EmbeddingTables
     from pipeline.apply.inputs import dataset_tasks
+    from pipeline.embed.config import ENCODER_COLUMNS
+    from pipeline.embed.embedding_tables import EmbeddingTables
 
     directory.mkdir(parents=True, exist_ok=True)
     tasks = dataset_tasks(dataset, directory)
@@ -254,7 +254,7 @@ def _embed(
 
 
 def _protocol(model: "VAE", trained: Artifact, *, num_examples: int) -> ScoringProtocol:
-    """How examples of a split of `num_examples` are scored, except what the measures add."""
+    """The protocol for a split of `num_examples`; measures add their own fields."""
     from components.model.noise import EVALUATION_SEED
 
     return ScoringProtocol(

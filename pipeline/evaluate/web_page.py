@@ -1,6 +1,6 @@
-"""Pages of HTML that work when they are mailed: one base template and style sheet for all of them.
+"""Self-contained HTML pages, which share one base template and style sheet.
 
-All texts are escaped, since names come from strangers; and a page allows no script but its own, and
+All texts are escaped, since names come from strangers. A page runs only its own scripts, and loads
 nothing from the network.
 """
 
@@ -29,7 +29,7 @@ def render(
       folder: the folder of the template, its style sheets and scripts, as a package.
       styles: names of style sheets, besides that of all pages.
       scripts: names of scripts.
-      **values: what the template shows; `title` is the title of the window.
+      **values: values for the template; `title` is the title of the window.
     """
     import jinja2  # Not needed for pages that are up to date.
 

@@ -10,7 +10,7 @@ from components.ingest.conversion import BACKGROUNDS
 KERAS, ONNX, LITERT = "keras", "onnx", "litert"
 FORMATS = (KERAS, ONNX, LITERT)
 
-# Where the SavedModel is: as the first version of a model of TensorFlow Serving.
+# The place of the SavedModel: the first version of a model of TensorFlow Serving.
 SAVED_MODEL = "saved_model/1"
 
 
@@ -38,7 +38,7 @@ class ExportConfig:
     )
     background: str = option(
         "black",
-        "color that transparent pixels of encoded images become: that of prepare",
+        "color that transparent pixels of encoded images are blended with: that of prepare",
         choices=tuple(BACKGROUNDS),
     )
 

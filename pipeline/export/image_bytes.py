@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from components.base.shapes import Shape
 
-# A number of each axis, (height, width).
+# A number for each axis, (height, width).
 Axes = tuple[float | tf.Tensor, float | tf.Tensor]
 
 # The offset of the bit depth in a PNG, which the color type follows; and that of a palette.
@@ -40,7 +40,7 @@ def decode_images(encoded: tf.Tensor, shape: Shape, *, background: int) -> tf.Te
 
 
 def _decoded(file: tf.Tensor) -> tf.Tensor:
-    """The pixels of a file, uint8 [height, width, channels]; 4 channels have an alpha."""
+    """The pixels of a file, uint8 [height, width, channels]; the last of 4 channels is alpha."""
     pixels = tf.cond(
         tf.io.is_jpeg(file),
         lambda: tf.io.decode_jpeg(file, dct_method="INTEGER_ACCURATE"),
@@ -54,7 +54,7 @@ def _decoded_png(file: tf.Tensor) -> tf.Tensor:
     """The pixels of a PNG, uint8 [height, width, 3 or 4].
 
     Unless a file has a palette, TensorFlow makes its transparent color (the chunk tRNS) transparent
-    only where it is asked for an alpha channel.
+    only if an alpha channel is requested.
     """
     padded = tf.strings.join([file, bytes(_PNG_TYPE + 2)])
     depth, kind = tf.unstack(tf.io.decode_raw(tf.strings.substr(padded, _PNG_TYPE, 2), tf.uint8), 2)
@@ -62,7 +62,7 @@ def _decoded_png(file: tf.Tensor) -> tf.Tensor:
     def with_alpha() -> tf.Tensor:
         pixels = tf.io.decode_png(file, channels=4)
         color, alpha = pixels[..., :3], pixels[..., 3:]
-        # If no color of a gray file is transparent, the alpha is the largest number of its depth.
+        # If no color of a gray file is transparent, alpha is the largest value of its bit depth.
         is_opaque = (depth < 8) & (alpha > 0)
         return tf.concat([color, tf.where(is_opaque, tf.constant(255, tf.uint8), alpha)], axis=-1)
 
@@ -75,7 +75,7 @@ def _in_channels(pixels: tf.Tensor, channels: int, background: int) -> tf.Tensor
     found = tf.shape(values)[-1]
     num_alpha = found // 4
     color, alpha = values[..., : found - num_alpha], values[..., found - num_alpha :]
-    # Opaque pixels have no alpha channel: the sum over none, plus 255.
+    # Opaque pixels have no alpha channel: the sum over no channels, plus 255.
     alpha = tf.reduce_sum(alpha, axis=-1, keepdims=True) + 255 * (1 - num_alpha)
     # The product with ones makes three channels of one.
     color = (color * alpha + background * (255 - alpha) + 127) // 255 * tf.ones([1, 1, 3], tf.int32)
@@ -92,7 +92,7 @@ def _resized(pixels: tf.Tensor, shape: Shape) -> tf.Tensor:
     scale = tf.reduce_max(target / size)
     start = (target - size * scale) / 2
     # Pillow scales the width first, and rounds to bytes before it scales the height. At a sharp
-    # edge the filter leaves the range of bytes, and it matters what is clipped.
+    # edge the filter overshoots the range of bytes, so the place of the clipping matters.
     wide = _scaled(pixels, (tf.shape(pixels)[0], shape[1]), (1.0, scale), (0.0, start[1]))
     resized = _scaled(wide, shape[:2], (scale, 1.0), (start[0], 0.0))
     return tf.ensure_shape(tf.cast(resized, tf.uint8), shape)
@@ -105,7 +105,7 @@ def _scaled(pixels: tf.Tensor, size: Axes, scale: Axes, start: Axes) -> tf.Tenso
       pixels: the image.
       size: (height, width) of the result.
       scale: the factors of the height and of the width.
-      start: where the first corner of the image lies in the result, in pixels.
+      start: position of the image's top left corner in the result, in pixels.
     """
     scaled = tf.raw_ops.ScaleAndTranslate(
         images=pixels[tf.newaxis],

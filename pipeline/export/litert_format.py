@@ -15,7 +15,7 @@ def convert(served: ServedModel, name: str) -> bytes:
 
     The file computes in float32, in LiteRT's own operations, and its signature keeps its name.
     """
-    # A converter of a function would not keep the names.
+    # The converter for single functions would not keep the names.
     with tempfile.TemporaryDirectory() as directory:
         served.save(directory, {name: served.portable_signatures()[name]})
         converter = tf.lite.TFLiteConverter.from_saved_model(directory, signature_keys=[name])

@@ -1,4 +1,4 @@
-"""The model card: what an exported model is, what it was trained on, and where its limits are."""
+"""The model card: an exported model, its training data, and its limits."""
 
 import json
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ def render(trained: Artifact, architecture: Architecture, dataset: PreparedDatas
     Args:
       trained: the artifact of the train stage.
       architecture: the settings of the model.
-      dataset: the prepared dataset that it was trained on; None if it is not there any more.
+      dataset: the prepared dataset that it was trained on; None if it is no longer there.
     """
     counts = trained.counts(TrainCounts)
     preset = _code(trained.setting("preset", str))

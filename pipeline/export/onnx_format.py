@@ -9,7 +9,7 @@ import tf2onnx
 from pipeline.export.self_check import Arrays, Function
 from pipeline.export.served_model import ServedModel
 
-# Of the ONNX standard, from which on all operations that models use exist.
+# The version of the ONNX standard from which on all operations that models use exist.
 _OPSET = 18
 
 
@@ -37,7 +37,7 @@ def load(data: bytes) -> Function:
 
 
 def _expm1(ctx: Any, node: Any, name: str, args: Any) -> Any:
-    """e^x - 1 in operations of ONNX, which has none for it, with the digits of a small x."""
+    """e^x - 1, an operation that ONNX lacks, without loss of digits for a small x."""
     del args
     # e^x - 1 = 2 e^(x/2) sinh(x/2)
     half_of_one, two = (

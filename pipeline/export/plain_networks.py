@@ -25,7 +25,8 @@ def plain_encoder(vae: VAE) -> keras.Model:
 def plain_decoder(vae: VAE) -> keras.Model:
     """The decoder: `latents`, followed by the one-hot label if the model is conditional.
 
-    It gives the parameters of the likelihood at each pixel or, if the head reads features, these.
+    It gives the parameters of the likelihood at each pixel or, if the head reads features, the
+    features.
     """
     if not isinstance(vae.decoder, LadderDecoder):
         latents = keras.Input(vae.decoder.input_shape[1:], name="latents")
@@ -86,7 +87,7 @@ def _merged(level, hidden: keras.KerasTensor, z: keras.KerasTensor) -> keras.Ker
 
 
 def _plain(network: keras.Model, vae: VAE) -> keras.Model:
-    """A copy of a network in which Keras's own activation functions take the place of others."""
+    """A copy of a network with Keras's own activation functions."""
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
         config = layer.get_config()
@@ -95,7 +96,7 @@ def _plain(network: keras.Model, vae: VAE) -> keras.Model:
             config["activation"] = vae.architecture.activation
         return type(layer).from_config(config)
 
-    # A network beside a linear path is a network within a network.
+    # With a linear path, the network is nested in another one.
     copy = keras.models.clone_model(network, clone_function=clone, recursive=True)
     copy.set_weights(network.get_weights())
     return copy

@@ -1,4 +1,4 @@
-"""Files of a signature for other runtimes: written, and loaded in the runtime that they are for."""
+"""Writes files of a signature for other runtimes, and loads them there."""
 
 import importlib
 from typing import Protocol, cast
@@ -40,7 +40,7 @@ def write(kind: str, path: epath.Path, served: ServedModel, name: str) -> Functi
       name: name of one of its portable signatures.
 
     Returns:
-      The function that the runtime of the format makes of the file.
+      The function that the runtime of the format loads from the file.
     """
     # The libraries print messages.
     with console.hidden_stderr():

@@ -1,4 +1,4 @@
-"""How far the outputs of one program are from those of another, and how long a call takes."""
+"""Compares the outputs of two programs, and measures the time of a call."""
 
 import statistics
 import time
@@ -15,7 +15,7 @@ Function = Callable[[Arrays], Arrays]
 # A sum of float32 numbers in another order differs by about 1e-6 relative to the largest output.
 LARGEST_DIFFERENCE = 1e-5
 
-# The output that others are terms of.
+# The output that the others are terms of.
 _SUMS = {"rate": "elbo", "distortion": "elbo"}
 
 _MAX_CALLS, _MAX_SECONDS = 21, 1.0
@@ -24,7 +24,7 @@ _MAX_CALLS, _MAX_SECONDS = 21, 1.0
 def relative_difference(found: Arrays, expected: Arrays) -> float:
     """The largest difference of an output, relative to the largest number in that output.
 
-    That of a term of the ELBO is relative to the largest ELBO: a small rate is a difference of
+    For a term of the ELBO, it is relative to the largest ELBO: a small rate is a difference of
     larger numbers. The result is infinite if an output is missing or has another shape or type, and
     NaN if one holds NaN.
     """
@@ -62,7 +62,7 @@ def check(name: str, difference: float, *, reference: str) -> None:
 def latency(call: Callable[[], object]) -> float:
     """The median duration of a call in milliseconds, over a second of calls or a few.
 
-    The first call, which may prepare the others, counts only if it takes that second.
+    The first call, which may compile, counts only if it takes that whole second.
     """
     durations: list[float] = []
     while len(durations) < _MAX_CALLS and sum(durations) < _MAX_SECONDS:

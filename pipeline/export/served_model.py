@@ -1,6 +1,6 @@
 """The functions of a VAE that a SavedModel serves: on raw pixels, in float32, in any batch size.
 
-Each is a function of its inputs alone. So a server may join the requests of several clients to one
+Each depends only on its inputs. So a server may join the requests of several clients into one
 batch, and the answer for an image is the same in every batch.
 """
 
@@ -15,7 +15,7 @@ from components.model import noise, pixels, xla
 from components.model.vae import VAE
 from pipeline.export.image_bytes import decode_images
 
-# The seeds of `score` and `sample`. Draws of a sample differ by the seed of the request.
+# The seeds of `score` and `sample`. Draws of `sample` also depend on the seed of the request.
 _SCORE_SEED, _SAMPLE_SEED = 0, 0
 
 Outputs = dict[str, tf.Tensor]
@@ -36,9 +36,9 @@ class Signature:
     def function(self) -> tuple[Callable[..., Outputs], list[tf.TensorSpec]]:
         """The function of tensors in the order of the inputs, and their types with their names.
 
-        When it is traced, the graph has the forward functions alone, in operations that every
-        server has. A graph is not given the shapes of its inputs, and so it checks them itself: a
-        network that begins with a reshaping takes any image of as many pixels.
+        The traced graph has only forward functions, in operations that every server has. It checks
+        the shapes of its inputs itself, because a server does not: a network that begins with a
+        reshape takes any image with the right number of pixels.
         """
 
         def call(*arguments: tf.Tensor) -> Outputs:
@@ -87,7 +87,7 @@ class ServedModel:
             "sample": Signature({"count": scalar, "seed": scalar, **labels}, self.sample),
             "score": Signature({"images": images, **labels}, self.score),
         }
-        # Of the first image of an evaluation set, and of a set of that image alone.
+        # The noise of the first image of an evaluation set, and of a set of only that image.
         self._thresholds = noise.evaluation_thresholds((1, *vae.image_shape))
         rng = np.random.default_rng(np.random.SeedSequence([_SCORE_SEED, 1]))
         self._score_noise = rng.standard_normal((1, vae.latents), np.float32)
@@ -114,7 +114,7 @@ class ServedModel:
         return _with_a_row(self._posterior, images)
 
     def encode_bytes(self, image_bytes: tf.Tensor) -> Outputs:
-        """What `encode` gives for PNG and JPEG files, strings of shape [batch]."""
+        """The results of `encode` for PNG and JPEG files, strings of shape [batch]."""
         shape = self._vae.image_shape
         return self.encode(decode_images(image_bytes, shape, background=self._background))
 
@@ -198,7 +198,7 @@ class ServedModel:
           card: a file to store in its `assets/`.
         """
         module = tf.Module()
-        # The variables alone: an object of Keras would need its class when it is loaded.
+        # Only the variables: an object of Keras would need its class when it is loaded.
         module.weights = [weight.value for weight in self._vae.weights]
         if card is not None:
             module.model_card = tf.saved_model.Asset(str(card))
@@ -212,13 +212,13 @@ class ServedModel:
 
 
 def _with_a_row(compute: Callable[..., Outputs], *inputs: tf.Tensor | None) -> Outputs:
-    """Computes a function of batches; of empty ones, on a row of zeros whose outputs are dropped.
+    """Computes a function of batches; for an empty one, on a row of zeros, and drops its outputs.
 
-    Some convolutions of TensorFlow have outputs of a wrong shape for a batch of none.
+    Some convolutions of TensorFlow give a wrong shape for an empty batch.
 
     Args:
       compute: a function of tensors whose first axis is that of the batch.
-      *inputs: its arguments; None for labels that there are not.
+      *inputs: its arguments; None for missing labels.
     """
     count = tf.shape(inputs[0])[0]
     missing = tf.maximum(1 - count, 0)

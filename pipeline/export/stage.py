@@ -2,9 +2,9 @@
 
 from etils import epath
 
-from components.base import artifacts, console, tensorflow_setup
-from components.base.errors import UserError
+from components.base import artifacts, console, local_files, tensorflow_setup
 from components.base.manifest import Artifact, load_artifact
+from components.data import training_examples
 from components.data.prepared_dataset import PreparedDataset
 from components.model.registry import MODEL_FILE
 from pipeline.export import extra, model_card
@@ -31,7 +31,7 @@ def export(
     Raises:
       ConfigError: `model` is not an artifact of train, a package that a format needs is not
         installed, or `output` holds something else.
-      WorkError: the model is damaged, or a file does not compute what the model does.
+      WorkError: the model is damaged, or a file computes other results than the model.
     """
     trained = load_artifact(model, stage="train")
     plan = artifacts.ArtifactPlan(
@@ -46,7 +46,7 @@ def export(
         console.say(f"export: up to date ({output})")
         return load_artifact(output, stage="export")
     extra.check_installed(config.chosen_formats)
-    dataset = _dataset(trained)
+    dataset = training_examples.find(trained)
     if dataset is not None:
         _check_background(config, dataset)
     with plan.publish(overwrite=overwrite) as draft:
@@ -56,24 +56,13 @@ def export(
 
         trained_vae = vae.load(trained.verified(MODEL_FILE))
         card = model_card.render(trained, trained_vae.architecture, dataset)
-        exported = writer.write(config, trained_vae, draft.path, card)
+        with local_files.directory_written_locally(draft.path) as directory:
+            exported = writer.write(config, trained_vae, directory, card)
         draft.counts = {"differences": {each.name: each.difference for each in exported}}
         draft.notes = trained.manifest.notes
     console.show(writer.table(exported))
     console.say(f"export: done ({output})")
     return load_artifact(output, stage="export")
-
-
-def _dataset(trained: Artifact) -> PreparedDataset | None:
-    """The prepared dataset of a model, for the model card; None if it is not there any more."""
-    record = trained.manifest.inputs.get("examples")
-    if record is None or record.path is None:
-        return None
-    try:
-        dataset = PreparedDataset.open(trained.path / record.path)
-    except UserError:
-        return None
-    return dataset if dataset.artifact.fingerprint == record.fingerprint else None
 
 
 def _check_background(config: ExportConfig, dataset: PreparedDataset) -> None:

@@ -1,4 +1,4 @@
-"""Writes all files of an export, and compares what each of them computes with the model."""
+"""Writes all files of an export, and compares the outputs of each of them with the model's."""
 
 import dataclasses
 import tempfile
@@ -26,7 +26,7 @@ from pipeline.export.plain_networks import plain_decoder, plain_encoder
 from pipeline.export.self_check import Arrays, Function, check, latency, relative_difference
 from pipeline.export.served_model import ServedModel
 
-# Images that the files are compared on, and images of a batch whose latency is shown.
+# Images that the files are compared on, and images of the batch for the latency.
 _CHECKED, _BATCH = 8, 32
 
 _FILES = {"encode": encoder_file, "decode": decoder_file}
@@ -39,7 +39,7 @@ class ExportedFile:
     Attributes:
       name: path of the file, followed by the function in the SavedModel.
       bytes: size of the file, or of all files of the SavedModel.
-      difference: largest relative difference between what it computes and what it should.
+      difference: largest relative difference from the outputs of the model.
       latencies: median duration of a call in milliseconds, with one image and with a batch.
     """
 
@@ -130,7 +130,7 @@ def table(exported: list[ExportedFile]) -> str:
 
 
 def _check_inputs(vae: VAE, sample: Function) -> dict[str, Arrays]:
-    """By name of a signature, the inputs to compare its outputs on: images of the model's own."""
+    """Inputs for comparisons, by name of a signature: samples of the model itself."""
     classes = vae.architecture.classes
     labels = {"labels": np.arange(_CHECKED, dtype=np.int64) % classes} if classes else {}
     count = {"count": np.array(_CHECKED, np.int32), "seed": np.array(0, np.int32)}
@@ -220,7 +220,7 @@ def _checked(
 
 
 def _of_batch(inputs: Arrays, size: int) -> Arrays:
-    """The inputs with another number of images, of which `_CHECKED` differ."""
+    """The inputs with another number of images, `_CHECKED` of them distinct."""
     return {
         name: np.resize(value, (size, *value.shape[1:])) if value.ndim else value
         for name, value in inputs.items()
@@ -228,7 +228,7 @@ def _of_batch(inputs: Arrays, size: int) -> Arrays:
 
 
 def _of_tensors(call: Callable[..., dict[str, tf.Tensor]]) -> Function:
-    """A function of tensors by name as one of arrays."""
+    """A function of named tensors as a function of arrays."""
     return lambda inputs: {
         name: value.numpy()
         for name, value in call(**{key: tf.constant(each) for key, each in inputs.items()}).items()

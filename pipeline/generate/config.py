@@ -9,16 +9,16 @@ from components.ingest.conversion import BACKGROUNDS
 
 # The manifest lists each image.
 _MAX_COUNT = 100_000
-# Images on a way, or columns of a figure.
+# Images on a path, or columns of a figure.
 _MAX_STEPS = 1000
 _MAX_COMPONENTS = 1000
-# Standard deviations. Far beyond all that a decoder has seen, latents would end up infinite.
+# Standard deviations. Much larger factors would make latents infinite.
 _MAX_FACTOR = 1000
 # As in `components.model.samplers`, which imports NumPy.
 COMPONENTS = 20
 
 AUTO, PRIOR, AGGREGATE = "auto", "prior", "aggregate"
-# What is generated, and the settings that it depends on.
+# The kinds of images to generate, and the settings that each depends on.
 SAMPLES, VARIATIONS, INTERPOLATION, TRAVERSAL = (
     "samples",
     "variations",
@@ -73,7 +73,7 @@ class GenerateConfig:
     )
     background: str = option(
         "black",
-        "color that transparent pixels of an image file become",
+        "color that transparent pixels of an image file are blended with",
         choices=tuple(BACKGROUNDS),
     )
     training_examples: str = option(
@@ -102,13 +102,13 @@ class GenerateConfig:
                 )
 
     def of(self, kind: str) -> dict[str, Any]:
-        """The settings that something depends on, for the manifest.
+        """The settings that a kind of images depends on, for the manifest.
 
         Args:
           kind: key of `SETTINGS`.
 
         Raises:
-          ConfigError: another setting, which it does not depend on, has a value of its own.
+          ConfigError: a setting that has no effect was given.
         """
         read = {*SETTINGS[kind], "training_examples"}
         for field in dataclasses.fields(self):

@@ -1,4 +1,4 @@
-"""The figures of generated images, which are read back from their files."""
+"""Figures of generated images, which are read back from their files."""
 
 import math
 from collections.abc import Sequence
@@ -74,7 +74,7 @@ def draw_interpolation(
     title: str,
     subtitle: str,
 ) -> None:
-    """Draws the images of a way between the two images that it leads from and to, and moves them.
+    """Draws the images between two images, as a figure and as an animation.
 
     Args:
       images: what was written.
@@ -98,7 +98,7 @@ def draw_interpolation(
 def draw_traversal(
     directory: epath.Path, *, row_names: Sequence[str], steps: int, title: str, subtitle: str
 ) -> None:
-    """Draws a row for each latent, and moves along all of them at once.
+    """Draws a row for each latent, and an animation that moves along all of them at once.
 
     Args:
       directory: where the images are, and the figures will be.

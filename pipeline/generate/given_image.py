@@ -31,7 +31,7 @@ class LoadedImage:
 
 @dataclasses.dataclass(frozen=True)
 class GivenImage:
-    """What a user names: the path of an image file or, if there is none, the id of an example.
+    """The image that a user names by the path of a file or, if there is none, by an example's id.
 
     Attributes:
       option: the option that names it, for error messages.
@@ -57,7 +57,7 @@ class GivenImage:
 
     @property
     def config(self) -> str:
-        """What identifies it in a manifest, besides the inputs."""
+        """The identity of the image in a manifest, besides the inputs."""
         return ascii(self.name)
 
     def inputs(self, key: str) -> dict[str, Input]:
@@ -90,7 +90,7 @@ class GivenImage:
 
 
 def _place(training_set: TrainingSet) -> str:
-    """Where ids were looked for, with an example of one."""
+    """The dataset that ids were looked for in, with an example of an id."""
     if training_set.dataset is None:
         return (
             f", since the examples that {training_set.model.path} was trained on are not where its "

@@ -10,7 +10,7 @@ from components.model import model_file, samplers
 from components.model.registry import MODEL_FILE
 from pipeline.generate import figures
 from pipeline.generate.config import AGGREGATE, AUTO, COMPONENTS, PRIOR
-from pipeline.generate.task import Subjects
+from pipeline.generate.task import GenerationContext
 from pipeline.generate.writer import GeneratedImages
 
 if TYPE_CHECKING:
@@ -21,24 +21,24 @@ class SampleTask:
     """Samples of a distribution over latents.
 
     Args:
-      subjects: what they are generated with.
+      context: settings, model and data to generate from.
 
     Raises:
       ConfigError: the distribution cannot be fitted, or a setting has no effect on it.
     """
 
-    def __init__(self, subjects: Subjects):
-        self._subjects = subjects
-        self.sampler = _sampler(subjects)
-        if self.sampler == PRIOR and subjects.config.components != COMPONENTS:
+    def __init__(self, context: GenerationContext):
+        self._subjects = context
+        self.sampler = _sampler(context)
+        if self.sampler == PRIOR and context.config.components != COMPONENTS:
             raise ConfigError(
                 "--components has no effect on the sampler prior; leave it out, or choose "
                 f"--sampler {AGGREGATE}"
             )
-        label = {} if subjects.label is None else {"label": subjects.label}
+        label = {} if context.label is None else {"label": context.label}
         self.config = {"sampler": self.sampler, **label}
-        uses_examples = self.sampler == AGGREGATE or subjects.classes
-        self.inputs = subjects.examples_input() if uses_examples else {}
+        uses_examples = self.sampler == AGGREGATE or context.classes
+        self.inputs = context.examples_input() if uses_examples else {}
 
     def load(self) -> None:
         """See `GenerationTask.load`; there is nothing to find."""
@@ -57,7 +57,7 @@ class SampleTask:
         labels = None
         if classes := self._subjects.classes:
             labels = np.arange(config.count) % classes if label is None else np.asarray(label)
-        latents = samplers.drawn(sampler, config.count, seed=config.seed, labels=labels)
+        latents = samplers.draw_blocks(sampler, config.count, seed=config.seed, labels=labels)
         return self._subjects.images(vae, config.count, latents, labels)
 
     def draw(self, images: GeneratedImages, directory: epath.Path, subtitle: str) -> None:
@@ -72,28 +72,28 @@ class SampleTask:
         )
 
 
-def _sampler(subjects: Subjects) -> str:
+def _sampler(context: GenerationContext) -> str:
     """The requested sampler, or the default."""
-    asked = subjects.config.sampler
-    file = subjects.model.path / MODEL_FILE
+    asked = context.config.sampler
+    file = context.model.path / MODEL_FILE
     is_hierarchy = model_file.num_levels(file) > 1
     if asked == AUTO:
         # A trained prior fits the aggregate posterior itself, and the latents of all classes
         # together do not have the labels that are decoded.
         is_fixed = model_file.prior_name(file) == "standard_normal" and not is_hierarchy
-        is_mixed = bool(subjects.classes) and subjects.label is None
-        has_examples = subjects.training_set.dataset is not None
+        is_mixed = bool(context.classes) and context.label is None
+        has_examples = context.training_set.dataset is not None
         return AGGREGATE if is_fixed and has_examples and not is_mixed else PRIOR
     if asked == AGGREGATE and is_hierarchy:
         raise ConfigError(
-            f"{subjects.model.path} has a hierarchy of latents, which are too many for the sampler "
+            f"{context.model.path} has a hierarchy of latents, which are too many for the sampler "
             "aggregate; choose --sampler prior"
         )
-    if asked == AGGREGATE and subjects.classes and subjects.label is None:
+    if asked == AGGREGATE and context.classes and context.label is None:
         raise ConfigError(
-            f"{subjects.model.path} is conditioned on classes, and the sampler aggregate draws "
+            f"{context.model.path} is conditioned on classes, and the sampler aggregate draws "
             "images of one of them; choose it with --class, or --sampler prior for all"
         )
     if asked == AGGREGATE:
-        subjects.training_set.require("the sampler aggregate")
+        context.training_set.require("the sampler aggregate")
     return asked

@@ -17,7 +17,7 @@ from pipeline.generate.config import (
 from pipeline.generate.given_image import GivenImage
 from pipeline.generate.given_tasks import InterpolationTask, TraversalTask, VariationTask
 from pipeline.generate.sample_task import SampleTask
-from pipeline.generate.task import GenerationTask, Subjects
+from pipeline.generate.task import GenerationContext, GenerationTask
 from pipeline.generate.training_set import TrainingSet
 
 
@@ -42,7 +42,7 @@ def generate(
       class_name: of a conditional model, the name of a class or the number of its label; None for
         all of them or, if an image is given, for its own.
       near: for variations, the path of an image file or the id of an example.
-      interpolate: for a way between two images, what `near` takes, twice.
+      interpolate: for images between two images, what `near` takes, twice.
       traverse: whether to vary one latent at a time.
       overwrite: whether to replace another or a damaged artifact in `output`, or unfinished work.
       verify: whether to read all files of an artifact that is up to date, to check their content.
@@ -58,8 +58,8 @@ def generate(
     label = None
     if class_name is not None:
         label = training_set.label_of(class_name, model_file.num_classes(file))
-    subjects = Subjects(config, trained, training_set, label)
-    kind, task = _task(subjects, near=near, interpolate=interpolate, traverse=traverse)
+    context = GenerationContext(config, trained, training_set, label)
+    kind, task = _task(context, near=near, interpolate=interpolate, traverse=traverse)
     plan = artifacts.ArtifactPlan(
         stage="generate",
         directory=epath.Path(output),
@@ -84,21 +84,21 @@ def generate(
 
 
 def _task(
-    subjects: Subjects,
+    context: GenerationContext,
     *,
     near: str | None,
     interpolate: tuple[str, str] | None,
     traverse: bool,
 ) -> tuple[str, GenerationTask]:
-    """What is asked for, by its key in `SETTINGS`, as a task."""
+    """The task that is asked for, and its key in `SETTINGS`."""
     if near is not None:
-        return VARIATIONS, VariationTask(subjects, GivenImage("--near", near))
+        return VARIATIONS, VariationTask(context, GivenImage("--near", near))
     if interpolate is not None:
         first, last = (GivenImage("--interpolate", text) for text in interpolate)
-        return INTERPOLATION, InterpolationTask(subjects, (first, last))
+        return INTERPOLATION, InterpolationTask(context, (first, last))
     if traverse:
-        return TRAVERSAL, TraversalTask(subjects)
-    task = SampleTask(subjects)
-    if subjects.config.sampler != task.sampler:
+        return TRAVERSAL, TraversalTask(context)
+    task = SampleTask(context)
+    if context.config.sampler != task.sampler:
         console.say(f"generate: the sampler is {task.sampler}; --sampler chooses another")
     return SAMPLES, task

@@ -1,4 +1,4 @@
-"""What something is generated with, and the interface of all that can be generated."""
+"""The interface of generation tasks, and what they all need."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class Subjects:
-    """What images are generated with.
+class GenerationContext:
+    """The settings, the model and the data that a task generates images from.
 
     Attributes:
       config: the settings.
@@ -77,18 +77,18 @@ class Subjects:
     def images(
         self, vae: "VAE", count: int, latents: Iterable[np.ndarray], labels: int | np.ndarray | None
     ) -> GeneratedImages:
-        """Images to write; one label is that of all."""
+        """Images to write; a single label applies to all."""
         if labels is not None:
             labels = np.broadcast_to(np.asarray(labels, np.int64), count)
         return GeneratedImages(vae, count, latents, labels, self.training_set.class_names)
 
 
 class GenerationTask(Protocol):
-    """Something to generate.
+    """A kind of images to generate.
 
     Attributes:
       config: what identifies it in a manifest, besides its settings, as JSON values.
-      inputs: what is read besides the model, by name, for a manifest.
+      inputs: its inputs besides the model, by name, for a manifest.
     """
 
     @property
@@ -98,7 +98,7 @@ class GenerationTask(Protocol):
     def inputs(self) -> Mapping[str, Input]: ...
 
     def load(self) -> None:
-        """Finds what is given, before anything is written.
+        """Finds the images that the user names, before anything is written.
 
         Raises:
           ConfigError: an image, an example or a class is not there.

@@ -1,4 +1,4 @@
-"""What the examples that a model was trained on say about it: posteriors, ids and classes."""
+"""The training set of a model, which gives posteriors, ids and names of classes."""
 
 import dataclasses
 from typing import TYPE_CHECKING
@@ -7,10 +7,10 @@ import numpy as np
 
 from components.base.errors import ConfigError, WorkError, nearest
 from components.base.manifest import Artifact
+from components.data import training_examples
 from components.data.prepared_dataset import PreparedDataset
 from components.model.embeddings import Embeddings
 from components.model.samplers import FIT_EXAMPLES
-from pipeline.apply.reference import find_training_examples
 
 if TYPE_CHECKING:
     from components.model.vae import VAE
@@ -31,11 +31,11 @@ class FoundExample:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingSet:
-    """The dataset that a model was trained on, if it is at hand.
+    """The dataset that a model was trained on, if it is available.
 
     Attributes:
       model: the artifact of the train stage.
-      dataset: the dataset, with its other splits; None if it is not at hand.
+      dataset: the dataset, with its other splits; None if it is not available.
     """
 
     model: Artifact
@@ -52,7 +52,7 @@ class TrainingSet:
         Raises:
           ConfigError: `directory` holds another dataset.
         """
-        return TrainingSet(model, find_training_examples(model, directory))
+        return TrainingSet(model, training_examples.find(model, directory))
 
     @property
     def class_names(self) -> list[str]:
@@ -66,7 +66,7 @@ class TrainingSet:
           purpose: what needs it, for the error message.
 
         Raises:
-          ConfigError: it is not at hand.
+          ConfigError: it is not available.
         """
         if self.dataset is None:
             raise ConfigError(
@@ -123,7 +123,7 @@ class TrainingSet:
           label: the class; None for all.
 
         Raises:
-          ConfigError: the dataset is not at hand.
+          ConfigError: the dataset is not available.
           WorkError: it has no example of the class, or a shard is damaged.
         """
         from components.model.encode import encode

@@ -7,13 +7,13 @@ import numpy as np
 from components.base.errors import WorkError
 from components.model.embeddings import Embeddings
 
-# Latents that tell less about an image have no row.
+# Less informative latents have no row.
 _ACTIVE_NATS = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
 class Traversal:
-    """Ways through the latent space, each along one latent dimension.
+    """Paths through the latent space, each along one latent dimension.
 
     Attributes:
       dimensions: index of the latent of each row.

@@ -1,7 +1,7 @@
 """The files of generated images: a PNG file for each, and a table of their latents.
 
 Images are decoded and written block by block. When the files of a block are complete, a mark is
-written beside them, from which an interrupted work goes on.
+written beside them, so that an interrupted run can continue.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ class GeneratedImages:
       vae: the model.
       count: their number.
       latents: blocks of latents, float32 [rows, latents], in order.
-      labels: of a conditional model, int64, shape [count]; None for another one.
+      labels: for a conditional model, int64, shape [count]; None for other models.
       class_names: names of the labels, by label; empty if they are not known.
     """
 
@@ -111,7 +111,7 @@ def _rows(
 
 
 def _text(name: str | None) -> str | None:
-    """The name of a class as UTF-8, which the name of a folder need not be."""
+    """The name of a class as valid UTF-8; it may be the name of a folder, which need not be."""
     return None if name is None else name.encode(errors="replace").decode()
 
 

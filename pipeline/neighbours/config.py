@@ -20,12 +20,11 @@ class NeighboursConfig:
     threshold: float | None = option(
         None,
         "largest distance of near duplicates, in posterior standard deviations [a tenth of the "
-        "median distance of a row to its nearest, at most 1, where half a nat tells two images "
-        "apart]",
+        "median distance of a row to its nearest, at most 1]",
     )
     background: str | None = option(
         None,
-        "color that transparent pixels of an image to look for become [that of the embedded "
+        "color that transparent pixels of the query image are blended with [that of the embedded "
         "images, if their manifest says it, or black]",
         choices=tuple(BACKGROUNDS),
     )

@@ -1,4 +1,4 @@
-"""What a search found, as a table for people, as records for programs, and as tiles of a sheet."""
+"""Presents the result of a search: a table for people, records for programs, tiles of a sheet."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ from components.base.errors import WorkError
 from components.data.class_names import displayed
 from components.ingest import decode
 from components.ingest.rejection import UnusableError
-from pipeline.neighbours.searches import DISTANCE, Found, Match
+from pipeline.neighbours.searches import DISTANCE, Match, SearchResult
 from pipeline.neighbours.sheet import CaptionedImage
 from pipeline.neighbours.tables import EmbeddingRows
 
@@ -19,14 +19,14 @@ _MAX_MEMBERS = 12
 _GROUP = "group"
 
 
-def shown(found: Found, count: int) -> list[list[Match]]:
-    """The groups, and the rows of each, that people see: of groups, the first `count`."""
+def shown(found: SearchResult, count: int) -> list[list[Match]]:
+    """The groups, and the rows of each, that people see: at most the first `count` groups."""
     if not found.is_grouped:
         return found.groups
     return [group[:_MAX_MEMBERS] for group in found.groups[:count]]
 
 
-def table(found: Found, count: int) -> str:
+def table(found: SearchResult, count: int) -> str:
     """A table with a row for each match that people see, and a summary below it."""
     records = list(_records(shown(found, count), found.is_grouped))
     names = list(dict.fromkeys(name for record in records for name in record))
@@ -40,12 +40,12 @@ def table(found: Found, count: int) -> str:
     return "\n".join([*lines, found.summary + _omitted(found, count)])
 
 
-def records(found: Found) -> Iterator[dict[str, Any]]:
+def records(found: SearchResult) -> Iterator[dict[str, Any]]:
     """All matches as JSON values, in order."""
     return _records(found.groups, found.is_grouped)
 
 
-def tiles(found: Found, count: int, rows: EmbeddingRows) -> list[list[CaptionedImage]]:
+def tiles(found: SearchResult, count: int, rows: EmbeddingRows) -> list[list[CaptionedImage]]:
     """The images that people see, with captions; the tables must have the column of images.
 
     Raises:
@@ -74,7 +74,7 @@ def _records(groups: Sequence[Sequence[Match]], is_grouped: bool) -> Iterator[di
 
 
 def _finite(value: Any) -> Any:
-    """A value that JSON has."""
+    """A value that JSON can represent."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -84,7 +84,7 @@ def _text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else console.visible(str(value))
 
 
-def _omitted(found: Found, count: int) -> str:
+def _omitted(found: SearchResult, count: int) -> str:
     """A remark on the rows that people do not see."""
     if not found.is_grouped:
         return ""

@@ -1,4 +1,4 @@
-"""What to look for: a row of the tables, or an image file, which the model encodes."""
+"""The query of a search: a row of the tables, or an image file, which the model encodes."""
 
 import dataclasses
 import os
@@ -34,12 +34,12 @@ class SearchPoint:
 
 
 class Query(Protocol):
-    """What `--query` names.
+    """The query that `--query` names.
 
     Attributes:
       name: the id, or the name of the file.
       config: what identifies it in a manifest, as JSON values.
-      inputs: what is read besides the tables, by name, for a manifest.
+      inputs: its inputs besides the tables, by name, for a manifest.
     """
 
     @property
@@ -115,7 +115,7 @@ class ImageQuery:
         """The embedding of the image, converted as the embed stage converts images.
 
         Raises:
-          ConfigError: the file is no image that can be decoded.
+          ConfigError: the file is not an image that can be decoded.
           WorkError: the model is damaged.
         """
         path = self.model.verified(MODEL_FILE)
@@ -133,7 +133,7 @@ class ImageQuery:
 def find(
     name: str, rows: EmbeddingRows, *, model: epath.PathLike | None, background: str | None
 ) -> Query:
-    """Finds what `--query` names: a row's id or, if no row has that id, an image file.
+    """Finds the query that `--query` names: a row by its id or, if there is none, an image file.
 
     Args:
       name: the id or the path.

@@ -21,7 +21,7 @@ _NAMES = ("id", "split", "label", "label_name")
 _SCORES = ("rate", "distortion")
 # The threshold of near duplicates, as a share of the median distance of a row to its nearest.
 _NEAR_SHARE = 0.1
-# Arrays of the size of the vectors that a search for near duplicates holds at once.
+# Arrays as large as all vectors that a search for near duplicates holds at once.
 _COPIES = 4
 
 
@@ -30,9 +30,9 @@ class Match:
     """A row that a search found.
 
     Attributes:
-      values: what is known of it, by column.
-      row: its number; None for a query that is no row.
-      pixels: its image, uint8 [height, width, channels], if it is at hand without the tables.
+      values: its values, by column.
+      row: its number; None for a query that is not a row.
+      pixels: its image, uint8 [height, width, channels], if it does not come from the tables.
     """
 
     values: dict[str, Any]
@@ -41,12 +41,12 @@ class Match:
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
-    """What a search found.
+class SearchResult:
+    """The result of a search.
 
     Attributes:
-      title: what was searched for.
-      summary: what was found, in a sentence.
+      title: the kind of rows that were searched for.
+      summary: the result in a sentence.
       measure: the name of the value that the rows are sorted by, which is in their values.
       groups: the rows, in groups of rows that belong together, or all rows in one.
       is_grouped: whether they are in groups.
@@ -64,7 +64,7 @@ class EmbeddingSearch(Protocol):
 
     Attributes:
       config: what identifies it in a manifest besides the number of results, as JSON values.
-      inputs: what is read besides the tables, by name, for a manifest.
+      inputs: its inputs besides the tables, by name, for a manifest.
     """
 
     @property
@@ -73,7 +73,7 @@ class EmbeddingSearch(Protocol):
     @property
     def inputs(self) -> Mapping[str, Input]: ...
 
-    def run(self, rows: EmbeddingRows) -> Found:
+    def run(self, rows: EmbeddingRows) -> SearchResult:
         """Searches in tables."""
 
 
@@ -82,7 +82,7 @@ class NearestSearch:
     """The rows whose embeddings are nearest to that of a query, by the Euclidean distance.
 
     Attributes:
-      query: what to look for.
+      query: the query.
       count: number of neighbors.
     """
 
@@ -99,7 +99,7 @@ class NearestSearch:
         """See `EmbeddingSearch`."""
         return self.query.inputs
 
-    def run(self, rows: EmbeddingRows) -> Found:
+    def run(self, rows: EmbeddingRows) -> SearchResult:
         """See `EmbeddingSearch.run`; memory does not grow with the tables."""
         rows.require("mean")
         point = self.query.locate(rows)
@@ -116,7 +116,7 @@ class NearestSearch:
             own = Match({DISTANCE: 0.0, "id": self.query.name}, None, point.pixels)
         else:
             (own,) = _matches(rows, [point.row], {DISTANCE: [0.0]})
-        return Found(
+        return SearchResult(
             f"nearest neighbors of {self.query.name}",
             f"{console.counted(len(found), 'neighbor')} of {len(rows):,} rows, by the distance of "
             "the posterior means; the query is first",
@@ -141,7 +141,7 @@ class OutlierSearch:
         """See `EmbeddingSearch`."""
         return {"search": "outliers"}
 
-    def run(self, rows: EmbeddingRows) -> Found:
+    def run(self, rows: EmbeddingRows) -> SearchResult:
         """See `EmbeddingSearch.run`; memory does not grow with the tables.
 
         Raises:
@@ -159,7 +159,7 @@ class OutlierSearch:
                 "again with --training_examples and the dataset that the model was trained on"
             )
         found = _matches(rows, smallest.numbers, {OUTLIER_SCORE: -smallest.values}, *_SCORES)
-        return Found(
+        return SearchResult(
             "most unlikely images",
             f"{len(found):,} of {len(rows):,} rows, by the outlier score: about 0 for a typical "
             "image of the training set",
@@ -187,7 +187,7 @@ class DuplicateSearch:
         """See `EmbeddingSearch`."""
         return {"search": "duplicates", "threshold": self.threshold}
 
-    def run(self, rows: EmbeddingRows) -> Found:
+    def run(self, rows: EmbeddingRows) -> SearchResult:
         """See `EmbeddingSearch.run`; memory grows with the number of rows.
 
         Raises:
@@ -199,10 +199,10 @@ class DuplicateSearch:
         numbers, distances = nearest_within(points, threshold)
         groups = linked_groups(numbers)
         groups.sort(key=lambda group: (distances[group].min(), group[0]))
-        # A member may have its link from another one; its distance is that to its nearest.
+        # A member may only be the target of a link; its own distance is that to its nearest member.
         members = np.concatenate([*groups, np.empty(0, np.int64)]).astype(np.int64)
         matches = iter(_matches(rows, members, {DISTANCE: distances[members]}))
-        return Found(
+        return SearchResult(
             "near duplicates",
             f"{console.counted(len(groups), 'group')} with {len(members):,} of the "
             f"{len(rows):,} rows, each at most {threshold:.3g} times the posterior standard "
@@ -216,10 +216,10 @@ class DuplicateSearch:
 def default_threshold(points: np.ndarray) -> float:
     """The largest distance of near duplicates, in the unit of the points.
 
-    At most a posterior standard deviation, where the latents hardly tell two images apart. With few
-    latents, most images are that near to some other one. So it is also at most a tenth of the
-    median distance of a point to its nearest: a pair that is that near is not so by chance. Of
-    points of equal density in k dimensions, a share of 1 - 2^(-10^-k) is: 0.7 % at k = 2.
+    It is at most one posterior standard deviation: within it, the latents hardly tell two images
+    apart. With few latents, most images are that near to some other image. So it is also at most a
+    tenth of the median distance of a point to its nearest: few pairs are that near by chance. Among
+    uniformly distributed points in k dimensions, a share of 1 - 2^(-10^-k) is: 0.7 % for k = 2.
 
     Args:
       points: in units of posterior standard deviations, float32, shape [N, latents].
@@ -261,7 +261,7 @@ def _matches(
     measures: Mapping[str, Sequence[float] | np.ndarray],
     *names: str,
 ) -> list[Match]:
-    """The rows of some numbers, with their measures and with the columns that people read."""
+    """The rows with some numbers, with their measures and with the columns that people read."""
     shown = [name for name in (*names, *_NAMES) if name in rows.columns]
     return [
         Match({**{name: float(each[at]) for name, each in measures.items()}, **values}, int(number))

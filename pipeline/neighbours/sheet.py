@@ -1,4 +1,4 @@
-"""Contact sheets of what a search found: images with captions, drawn with Pillow."""
+"""Contact sheets of search results: images with captions, drawn with Pillow."""
 
 import dataclasses
 import io

@@ -1,4 +1,4 @@
-"""The neighbours stage: what is near what in the latent space, and what is near nothing."""
+"""The neighbours stage: finds neighbors, outliers and near duplicates in the latent space."""
 
 from etils import epath
 
@@ -10,16 +10,16 @@ from pipeline.neighbours.config import NeighboursConfig
 from pipeline.neighbours.searches import (
     DuplicateSearch,
     EmbeddingSearch,
-    Found,
     NearestSearch,
     OutlierSearch,
+    SearchResult,
 )
 from pipeline.neighbours.tables import EmbeddingRows
 
-# What --query, --outliers and --duplicates ask for.
+# The searches that --query, --outliers and --duplicates ask for.
 NEAREST, OUTLIERS, DUPLICATES = "nearest", "outliers", "duplicates"
 
-# The option of each search, and the settings that it alone depends on.
+# The option of each search, and the settings that only this search depends on.
 _OPTIONS = {NEAREST: "--query", OUTLIERS: "--outliers", DUPLICATES: "--duplicates"}
 _SETTINGS = {NEAREST: ("model", "background"), OUTLIERS: (), DUPLICATES: ("threshold",)}
 
@@ -38,7 +38,7 @@ def neighbours(
     overwrite: bool = False,
     verify: bool = False,
 ) -> Artifact | None:
-    """Searches tables of embeddings, and shows what it found on standard output.
+    """Searches tables of embeddings, and prints the result on standard output.
 
     Args:
       config: the settings.
@@ -110,8 +110,10 @@ def _search(
     return NearestSearch(found, config.count)
 
 
-def _write(found: Found, text: str, count: int, rows: EmbeddingRows, directory: epath.Path) -> None:
-    """Writes what was found as text, as records and, if the images are at hand, as a picture."""
+def _write(
+    found: SearchResult, text: str, count: int, rows: EmbeddingRows, directory: epath.Path
+) -> None:
+    """Writes the result as text, as records and, if the tables have images, as a picture."""
     (directory / TABLE).write_text(text + "\n")
     json_lines.write(directory / RECORDS, presentation.records(found))
     if presentation.IMAGE not in rows.columns:

@@ -29,7 +29,7 @@ class EmbeddingRows:
     """The rows of the tables of an artifact, numbered from 0 in the order of the files' names.
 
     Attributes:
-      artifact: what the embed or the evaluate stage wrote.
+      artifact: the artifact of the embed or of the evaluate stage.
       paths: the Parquet files, sorted.
       counts: the number of rows of each file.
       columns: the columns that all files have.
@@ -54,7 +54,7 @@ class EmbeddingRows:
 
         Raises:
           ConfigError: there are no tables, or they are in another format than Parquet.
-          WorkError: a file is damaged, or is no table of embeddings.
+          WorkError: a file is damaged, or is not a table of embeddings.
         """
         artifact, prefix = _find_artifact(epath.Path(directory))
         names = [name for name in artifact.manifest.outputs if name.startswith(prefix)]
@@ -111,7 +111,7 @@ class EmbeddingRows:
         try:
             wanted = pa.scalar(id)
         except UnicodeEncodeError:
-            return None  # A name of a file need not be UTF-8; an id is.
+            return None  # An id is UTF-8, but a name that the user gives may not be.
         first = 0
         for block in self.blocks("id"):
             position = block["id"].index(wanted).as_py()
@@ -196,7 +196,7 @@ def _describe(path: epath.Path) -> tuple[int, tuple[str, ...], int, str]:
 
 
 def _same(found: pa.DataType, expected: pa.Field) -> bool:
-    """Whether a column has the type that it should have; Parquet renames what is in lists."""
+    """Whether a column has its type; Parquet may rename the elements of lists."""
     if pa.types.is_fixed_size_list(expected.type):
         is_list = pa.types.is_fixed_size_list(found)
         return is_list and (found.list_size, found.value_type) == (

@@ -64,10 +64,9 @@ def close_work(work_dir: epath.Path) -> None:
 
     So work that is interrupted meanwhile can be done again.
     """
-    for path in files.walk_files(work_dir):
-        if path.suffix == ".json":
-            path.unlink()
-    work_dir.rmtree()
+    files.remove_all(path for path in files.walk_files(work_dir) if path.suffix == ".json")
+    # On an object store, an empty directory does not exist.
+    work_dir.rmtree(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -96,7 +96,8 @@ def prepare(
         console.say(f"prepare: the folders of {source.name}", *outline)
     again = " again, and the examples that were kept" if retry else ""
     console.say(f"prepare: reading {num_inputs} of {source.name}{again}")
-    work_dir = execution.work_directory(plan.draft_directory, reads.work_key(plan))
+    directory = plan.rebuild_directory if retry else plan.draft_directory
+    work_dir = execution.work_directory(directory, reads.work_key(plan))
     continues = work_dir.is_dir()
     with plan.publish(resume=continues, overwrite=overwrite, rebuild=retry is not None) as draft:
         if continues:

@@ -74,7 +74,7 @@ def test_help_imports_nothing_large(arguments):
 
 def test_the_stages_import_nothing_large_before_they_work():
     script = (
-        "import sys, pipeline.run, pipeline.apply.embed, pipeline.export.stage\n"
+        "import sys, pipeline.run, pipeline.embed.stage, pipeline.export.stage\n"
         "import pipeline.generate.stage, pipeline.neighbours.stage\n"
         "large = {'tensorflow', 'apache_beam', 'tensorflow_datasets', 'matplotlib'}\n"
         "assert not large & set(sys.modules), large & set(sys.modules)"

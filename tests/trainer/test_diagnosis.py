@@ -37,7 +37,9 @@ def test_the_course_of_a_run_is_judged_by_rate_plus_distortion():
         EpochMetrics(n, 10 * n, {"loss": 1e6, "rate": r, "distortion": d}, None, 1e-3, 0.5)
         for n, (r, d) in enumerate([(30.0, 30.0), (5.0, 40.0), (5e8, 5e8)], start=1)
     ]
-    found = diagnosis.of_course(rows, published=2, constant_elbo=-50.0, warmup_steps=30, beta=1.0)
+    found = diagnosis.loss_findings(
+        rows, published=2, constant_elbo=-50.0, warmup_steps=30, beta=1.0
+    )
     assert [finding.code for finding in found] == [
         "diverged",
         "warmup_unfinished",
@@ -47,7 +49,9 @@ def test_the_course_of_a_run_is_judged_by_rate_plus_distortion():
         "the training diverged: 45.00 nats in epoch 2 rose to 1,000,000,000.00 in the last epoch, "
         "3; the model of epoch 2 is published: try a lower learning rate, or clip_norm"
     )
-    fell = diagnosis.of_course(rows[:2], published=2, constant_elbo=None, warmup_steps=0, beta=0.5)
+    fell = diagnosis.loss_findings(
+        rows[:2], published=2, constant_elbo=None, warmup_steps=0, beta=0.5
+    )
     assert [finding.code for finding in fell] == ["underfitting"]
 
 
@@ -118,11 +122,11 @@ def test_a_large_training_split_is_not_read_completely(example_set, monkeypatch)
 
 
 def test_a_prepared_dataset_of_one_image_over_and_over_is_found(example_set, tmp_path):
-    assert diagnosis.of_images(example_set, "train") == []
+    assert diagnosis.image_findings(example_set, "train") == []
     images = np.repeat(example_set.images("train")[:1], 40, axis=0)
     splits = {"train": (images, np.zeros(40, np.int64))}
     same = array_dataset.write(epath.Path(tmp_path / "examples"), splits, num_classes=1)
-    (finding,) = diagnosis.of_images(same, "train")
+    (finding,) = diagnosis.image_findings(same, "train")
     assert (finding.code, finding.severity) == ("constant_inputs", "error")
 
 

@@ -300,7 +300,7 @@ def test_a_model_of_an_earlier_version_is_extended_with_the_settings_of_then(mod
 
 def test_a_model_that_was_replaced_meanwhile_is_not_extended(two_epochs, tmp_path):
     with pytest.raises(WorkError, match="another process has just replaced"):
-        extension.fill(epath.Path(tmp_path), plan_of(two_epochs, 2))
+        extension.copy_states(epath.Path(tmp_path), plan_of(two_epochs, 2))
     assert not list(tmp_path.iterdir())
 
 
@@ -310,8 +310,8 @@ def test_the_trace_of_an_extension(tmp_path):
     (draft / extension.EXTENDED_FILE).write_text(json.dumps([2, 5]))
     (note,) = extension.notes(draft, epochs=9)
     assert note.startswith("planned for 2 epochs, then extended to 5, then 9: ")
-    extension.forget(draft)
-    extension.forget(draft)
+    extension.remove_record(draft)
+    extension.remove_record(draft)
     assert extension.notes(draft, epochs=9) == []
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import trainer
+from components.api.trained_vae import TrainedVAE
 from components.base.errors import ConfigError, Stopped, WorkError
 from components.base.manifest import load_artifact
-from components.library.trained_vae import TrainedVAE
 from components.model.registry import MODEL_FILE
 from pipeline.prepare.stage import prepare
 from tests.conftest import ROOT, tiny_prepare_config

@@ -23,7 +23,7 @@ def planned(config) -> costs.Costs:
     return memory_check.planned_costs(config, SHAPE)
 
 
-def needed(config) -> costs.Memory:
+def needed(config) -> costs.MemoryEstimate:
     return memory_check.replica_memory(
         planned(config),
         config,
@@ -99,7 +99,9 @@ def test_all_replicas_of_this_host_count(monkeypatch):
         check(config, kinds=("CPU", "CPU"))
 
 
-NEED = costs.Memory(parameters=10, gradients=10, slots=20, average=0, activations=400, data=60)
+NEED = costs.MemoryEstimate(
+    parameters=10, gradients=10, slots=20, average=0, activations=400, data=60
+)
 
 
 @pytest.mark.parametrize(

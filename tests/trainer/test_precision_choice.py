@@ -49,7 +49,7 @@ def settled(example_set, draft: Path | None = None, **fields) -> build.Devices:
     config = tiny_train_config(**CONV | fields)
     devices = build.devices_for(config, example_set)
     directory = None if draft is None else epath.Path(draft)
-    return precision_choice.settle(devices, config, example_set, directory)
+    return precision_choice.with_precision(devices, config, example_set, directory)
 
 
 def train(examples_dir, output, **fields) -> None:
@@ -106,7 +106,7 @@ def test_a_gpu_decides_by_itself(measurement, example_set, tmp_path):
     devices = build.devices_for(config, example_set)
     devices = dataclasses.replace(devices, kinds=["GPU"], precision="float16")
     draft = epath.Path(tmp_path)
-    assert precision_choice.settle(devices, config, example_set, draft) == devices
+    assert precision_choice.with_precision(devices, config, example_set, draft) == devices
     assert measurement.calls == 0
     assert precision_record.read(draft) == PrecisionRecord("float16")
 
@@ -220,7 +220,7 @@ def test_a_draft_of_an_earlier_version_computes_as_it_began(
 ):
     with monkeypatch.context() as patch, pytest.raises(Killed):
         killed_after(1, patch)
-        patch.setattr(precision_choice, "settle", lambda devices, *_: devices)
+        patch.setattr(precision_choice, "with_precision", lambda devices, *_: devices)
         train(examples_dir, tmp_path / "model")
     train(examples_dir, tmp_path / "model")
     assert counts(tmp_path / "model") == ("float32", None)

@@ -11,7 +11,7 @@ _JOBS = ("chief", "worker")
 
 @dataclasses.dataclass(frozen=True)
 class Host:
-    """This host's place among the hosts of a run. Only the chief writes files.
+    """The position of this host among the hosts of a run. Only the chief writes files.
 
     Attributes:
       index: number of this host, counted from 0; the chief is host 0.
@@ -30,8 +30,8 @@ class Host:
 def host() -> Host:
     """The host that TF_CONFIG describes; a single host if it lists none.
 
-    A cluster may have workers, and a chief as managed platforms set it. The chief is host 0, and
-    the workers follow; without a chief, the first worker is the chief.
+    A cluster may have workers and, on managed platforms, a chief. The chief is host 0, and the
+    workers follow; without a chief, the first worker is the chief.
 
     Raises:
       ConfigError: TF_CONFIG is malformed, or its cluster has other jobs.

@@ -9,7 +9,7 @@ from components.base.errors import ConfigError
 
 # Ampere is the first architecture with bfloat16 arithmetic.
 _BFLOAT16_CAPABILITY = (8, 0)
-# A smaller gain is not worth the rounding, and might be none on another day.
+# A smaller gain is not worth the rounding, and may be an error of the measurement.
 _LEAST_GAIN = 1.05
 
 
@@ -18,7 +18,7 @@ def resolve(precision: str, gpus: list) -> str:
 
     Args:
       precision: one of those, or `auto` for the best one that every GPU supports, and float32
-        without a GPU: whether bfloat16 is faster on a CPU, `fastest_on_cpu` decides.
+        without a GPU; `fastest_on_cpu` decides whether bfloat16 is faster on a CPU.
       gpus: this host's physical GPUs.
 
     Raises:

@@ -29,7 +29,7 @@ def create(replicas: int) -> tf.distribute.Strategy:
     gpus = tf.config.list_physical_devices("GPU")
     if gpus and replicas > len(gpus):
         raise ConfigError(f"replicas={replicas}, but there are only {len(gpus)} GPUs")
-    # A program may have run something before, and the devices are fixed then.
+    # The calling program may have used TensorFlow before, which fixes the devices.
     with contextlib.suppress(RuntimeError):
         for gpu in gpus:
             # Otherwise TensorFlow claims all memory of every GPU that it sees.

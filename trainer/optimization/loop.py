@@ -52,7 +52,7 @@ Examples = dict[str, tf.Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class StepConfig:
-    """What the steps of a run compute.
+    """The settings of the steps of a run.
 
     Attributes:
       update: the update of the weights.
@@ -85,7 +85,7 @@ class Loop:
       strategy: distribution strategy over all replicas.
       model: the VAE, created in the strategy's scope.
       batches: the training examples.
-      step_config: what a step computes.
+      step_config: the settings of a step.
       host: this host's place among the strategy's hosts.
     """
 

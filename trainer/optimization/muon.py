@@ -23,14 +23,14 @@ class Muon:
     input to the outputs at one position. A transposed convolution's kernel of shape [height, width,
     outputs, inputs] becomes the matrix from the inputs at one position to a patch of the output.
 
-    Two kinds of kernels are left to another rule, as vectors and scalars are: those of which both
-    sides are larger than `largest_side`, whose orthogonalization would be expensive, and those with
-    a side of 1, such as a last layer of one channel or a depthwise convolution. All that
-    orthogonalization would do to a single row or column is to give it the norm 1.
+    Vectors and scalars follow another rule, and so do two kinds of kernels: those with both sides
+    larger than `largest_side`, whose orthogonalization would be expensive, and those with a side of
+    1, such as a last layer of one channel or a depthwise convolution. Orthogonalization would only
+    give a single row or column the norm 1.
 
     The rule knows only the shape of a parameter. It takes every parameter of rank 2 or more for a
-    kernel, as `WeightDecay` does. A layer whose parameter is none, such as a learned map, therefore
-    keeps it as a vector and reshapes it when it is used.
+    kernel, as `WeightDecay` does. A layer whose parameter is not a kernel, such as a learned map,
+    therefore stores it as a vector and reshapes it for use.
 
     The step of a matrix is multiplied by 0.2 * sqrt(its larger side), as by Liu et al. (2025,
     arXiv:2502.16982) and `keras.optimizers.Muon`. The root mean square of its elements is then

@@ -4,8 +4,8 @@ The training state is `trainer.optimization.update.State`, whose `named` gives t
 arrays. A checkpoint file is a SHA-256 digest followed by a NumPy archive. It is renamed into place
 when it is complete, and the digest reveals any damage. Equal states give equal bytes.
 
-A file that someone put next to the checkpoints of a run may be of another run, or be made to do
-harm. Reading it takes no more memory than its size, and runs nothing.
+A file that someone put next to the checkpoints of a run may belong to another run, or be malicious.
+Reading it takes no more memory than its size, and runs no code.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ _STATE = "state/"
 _ARRAY = ".npy"
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _READ_BYTES = 1 << 20
-# What NumPy raises for the header of an array that it has not written.
+# The exceptions that NumPy raises for damaged headers.
 _DAMAGE = (ValueError, SyntaxError, tokenize.TokenError)
 
 
@@ -56,7 +56,7 @@ class Checkpoint:
 
 @dataclasses.dataclass(frozen=True)
 class RunStates:
-    """What the states of a run have in common.
+    """The properties that all states of a run share.
 
     Attributes:
       run: digest of all that determines the states.
@@ -87,7 +87,7 @@ class Checkpoints:
 
     Args:
       directory: directory of the checkpoint files; created when the first one is saved.
-      states: what the states of the run have in common.
+      states: the properties that all states of the run share.
     """
 
     def __init__(self, directory: epath.PathLike, states: RunStates):
@@ -117,7 +117,7 @@ class Checkpoints:
         self._delete_all_but_last(_NUM_KEPT)
 
     def save_best(self, checkpoint: Checkpoint) -> None:
-        """Writes the checkpoint of the best model alone. Raises the errors of `save`."""
+        """Writes only the checkpoint of the best model. Raises the errors of `save`."""
         _write(self._best, self._archive(checkpoint))
 
     def latest(self) -> Checkpoint | None:
@@ -242,7 +242,7 @@ def read(path: epath.Path) -> Checkpoint | None:
         if not _is_intact(file):
             return None
         try:
-            # A digest is no proof of origin, so the content may still be anything.
+            # A digest does not prove the origin, so the content may still be anything.
             archive = PlainZip(file)
             arrays = {
                 name.removesuffix(_ARRAY): _array(archive.read(name)) for name in archive.sizes

@@ -13,7 +13,7 @@ EPOCH_METRICS_FILE = "metrics.jsonl"
 _LOSSES = {"loss", "rate", "distortion"}
 # A row has about 300.
 _MAX_LINE_BYTES = 4096
-# Far above all means of losses in float32, and far below what a figure can show.
+# Far above any mean of losses in float32, and far below the largest number that a figure can show.
 _LIMIT = 1e100
 
 
@@ -65,7 +65,7 @@ def read_metrics(path: epath.Path) -> list[EpochMetrics]:
         return rows
     with files.open_regular(path) as file:
         try:
-            # The file may be no text, with lines of any length.
+            # The file may not be text, with lines of any length.
             while line := file.readline(_MAX_LINE_BYTES):
                 rows.append(_row(line, after=rows[-1] if rows else None))
         except ValueError:
@@ -84,7 +84,7 @@ def _row(line: bytes, *, after: EpochMetrics | None) -> EpochMetrics:
         if losses is not None and losses.keys() != _LOSSES:
             raise ValueError("other losses")
     numbers = [row.learning_rate, row.beta, *row.train.values(), *(row.heldout or {}).values()]
-    # Not NaN either, which is not smaller than anything.
+    # This rejects NaN, too: comparisons with it are false.
     if not all(abs(number) < _LIMIT for number in numbers):
         raise ValueError("not finite, or not a mean of losses in float32")
     return row

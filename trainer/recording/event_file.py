@@ -11,16 +11,16 @@ from etils import epath
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 
-from components.base import console, file_errors
+from components.base import console, file_errors, local_files
 from components.data import tfrecord
 
 
 class EventFile:
     """The event file of one TensorBoard run: a TFRecord file of events.
 
-    `tf.summary` is not used, since it cannot mark the start of a session, nor TensorBoard's writer,
-    whose thread prints the traceback of a full disk. If the file cannot be written, one warning
-    says so, and the training goes on without it.
+    This project uses neither `tf.summary`, which cannot mark the start of a session, nor
+    TensorBoard's writer, whose thread prints a traceback if the disk is full. If the file cannot be
+    written, one warning says so, and training continues without it.
 
     Args:
       directory: directory of the TensorBoard run.
@@ -34,9 +34,11 @@ class EventFile:
         name = name or f"{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
         self._path = directory / f"events.out.tfevents.{name}"
         self._file: IO[bytes] | None = None
+        self._opened = contextlib.ExitStack()
         with self._warning():
             directory.mkdir(parents=True, exist_ok=True)
-            self._file = self._path.open("wb")
+            local = self._opened.enter_context(local_files.written_locally(self._path))
+            self._file = self._opened.enter_context(local.open("wb"))
         self._add(0, file_version="brain.Event:2")
         # TensorBoard then ignores what earlier sessions recorded from this step on.
         self._add(resumed_step + 1, session_log=SessionLog(status=SessionLog.START))
@@ -49,8 +51,7 @@ class EventFile:
     def close(self) -> None:
         """Closes the file."""
         with self._warning():
-            if self._file is not None:
-                self._file.close()
+            self._opened.close()
 
     def _add(self, step: int, **content: Any) -> None:
         if self._file is None:
@@ -66,11 +67,10 @@ class EventFile:
         try:
             yield
         except file_errors.error_types() as error:
-            file, self._file = self._file, None
-            if file is not None:
-                with contextlib.suppress(*file_errors.error_types()):
-                    file.close()
+            self._file = None
+            with contextlib.suppress(*file_errors.error_types()):
+                self._opened.close()
             console.warn(
                 f"{self._path} cannot be written ({file_errors.error_reason(error)}); the training "
-                "goes on, but TensorBoard shows only what is in the file"
+                "continues, but TensorBoard shows only the content of the file"
             )

@@ -62,7 +62,7 @@ class HeldoutEvaluation:
         rate, distortion = (
             float(nats.mean(dtype=np.float64)) for nats in (scores.rate, scores.distortion)
         )
-        # The samples of a conditional model are of one class after the other.
+        # The samples of a conditional model go through the classes in turn.
         sample_labels = np.arange(_NUM_SAMPLES) % max(self._model.architecture.classes, 1)
         z = self._model.sample_prior(tf.constant(self._noise), sample_labels).numpy()
         originals = self._images[:_NUM_RECONSTRUCTIONS]

@@ -124,7 +124,7 @@ class Monitor:
     def _line(
         self, epoch: int, step: int, losses: dict[str, float], heldout: dict[str, float] | None
     ) -> str:
-        # The estimate of a rate near 0 can be negative: z shows 0.0 where -0.0 would be shown.
+        # The estimate of a rate near 0 can be negative: the format z prints 0.0 instead of -0.0.
         elbo = f", held-out ELBO {-heldout['loss']:z.2f}" if heldout else ""
         return (
             f"train: epoch {epoch}/{self._epochs}, step {step:,}, loss {losses['loss']:z.2f} "

@@ -28,7 +28,7 @@ class Position:
 
 
 class Recorder(Protocol):
-    """Records a run while it trains, and makes the decisions that depend on the records.
+    """Records a run while it trains, and decides what depends on the records.
 
     Attributes:
       position: where the run starts or resumes.

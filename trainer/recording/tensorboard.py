@@ -35,7 +35,7 @@ _TAGS = {
 
 @dataclasses.dataclass(frozen=True)
 class HeldoutPictures:
-    """What TensorBoard shows of a held-out evaluation, besides the losses.
+    """The part of a held-out evaluation that TensorBoard shows in addition to the losses.
 
     Attributes:
       rates: mean rate of each latent dimension over the held-out examples, in nats, shape

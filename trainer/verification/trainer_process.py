@@ -1,4 +1,4 @@
-"""Training in a separate process, so that several numbers of devices can be compared.
+"""Training in separate processes, to compare different numbers of devices.
 
 TensorFlow configures the devices of a process once, so each number of replicas needs its own.
 """

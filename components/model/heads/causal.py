@@ -3,8 +3,8 @@
 Rows are decoded from the top, and each row from the left, as in a PixelCNN (van den Oord et al.,
 2016). A convolution over decoded neighbors is added to the decoder's features; masked residual
 layers follow, over both together, then a residual 1 x 1 layer. The latents carry the image's
-structure and the neighbors its texture, so the context is small: the decoder must not be able to
-do without the latents.
+structure and the neighbors its texture, so the context is kept small: otherwise, the decoder could
+ignore the latents.
 """
 
 import keras
@@ -18,7 +18,7 @@ RADIUS = 4
 
 
 class CausalHead(Head):
-    """A head in which each pixel depends on 40 decoded neighbors, and by layers on a few more."""
+    """A head in which a pixel depends on 40 decoded neighbors, and through layers on a few more."""
 
     def __init__(self, settings: HeadSettings):
         super().__init__(settings)

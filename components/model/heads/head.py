@@ -1,4 +1,4 @@
-"""What a decoder head is, and the likelihood that it makes of a decoder's features.
+"""The interface of decoder heads, and the likelihood that a head makes of features.
 
 The latents fix a distribution over images. A factorized head makes the pixels independent given the
 latents. Other heads let each pixel depend on pixels that are decoded before it, which they see in

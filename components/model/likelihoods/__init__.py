@@ -1,1 +1,1 @@
-"""The families of likelihoods p(x|z): what the outputs of a decoder mean."""
+"""The families of likelihoods p(x|z), which interpret the outputs of a decoder."""

@@ -52,7 +52,7 @@ class BernoulliFamily:
 
     @property
     def levels(self) -> int | None:
-        """2 if the data are binarized; a cross-entropy of intensities is no log-probability."""
+        """2 if the data are binarized; a cross-entropy of intensities is not a log-probability."""
         return 2 if self.binarizes else None
 
     @property

@@ -1,8 +1,8 @@
 """Images with Gaussian noise of a known scale, given the clean image (Prakash et al., 2021).
 
-A file of bytes holds noisy values that are clipped to [0, 1]. So this is the likelihood of the
-clipped value: a normal density between 0 and 1, and at each end the probability of all that lies
-beyond it. Without these, the decoded image would be too bright where the clean one is black.
+Image files clip noisy values to [0, 1]. So this is the likelihood of the clipped value: a normal
+density between 0 and 1, and at each end the probability of everything beyond it. Without these two
+masses, the decoded image would be too bright where the clean one is black.
 """
 
 import dataclasses

@@ -2,9 +2,9 @@
 
 A family says what the outputs of a decoder mean: how many there are for each pixel, and which
 distribution over images they are the parameters of. Given latents, the pixels are independent; the
-channels of one pixel may depend on each other. Nothing depends on the height and the width, so that
-the distribution of a single pixel, as a head that decodes pixels in turn needs it, is the same
-object with a height and a width of 1.
+channels of one pixel may depend on each other. Nothing depends on the height and the width. A head
+that decodes pixels in turn needs the distribution of a single pixel: it uses the same class with a
+height and a width of 1.
 
 All values are float32, whatever precision the network computes in.
 """
@@ -46,7 +46,7 @@ class Likelihood(Protocol):
 
 
 class Family(Protocol):
-    """What the outputs of a decoder mean. A family has no weights and is hashable."""
+    """The interpretation of a decoder's outputs. A family has no weights and is hashable."""
 
     @property
     def binarizes(self) -> bool:
@@ -56,7 +56,7 @@ class Family(Protocol):
     def levels(self) -> int | None:
         """The number of values of a pixel in one channel, if `log_prob` is a probability.
 
-        None if it is a density or a cross-entropy, for which bits per dimension mean nothing.
+        None if it is a density or a cross-entropy, for which bits per dimension are undefined.
         """
 
     @property

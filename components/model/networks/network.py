@@ -1,4 +1,4 @@
-"""What a network architecture is: two functions that build an encoder and a decoder.
+"""A network architecture: two functions that build an encoder and a decoder.
 
 An encoder maps images to the posterior's parameters, a decoder maps latents to what the head needs
 at every pixel. Their layers are layers of Keras. An encoder or decoder that is built with the name

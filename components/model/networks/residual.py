@@ -1,4 +1,4 @@
-"""The residual network: residual blocks of convolutions, between which space becomes depth.
+"""The residual network: residual blocks of convolutions, and space-to-depth between them.
 
 The encoder moves 2 x 2 pixels into channels (space-to-depth) in place of a large strided kernel,
 and the decoder moves channels back into pixels (depth-to-space; Shi et al., 2016), so nearly all
@@ -97,8 +97,8 @@ def upsampled(
 def to_features(inputs: keras.KerasTensor, settings: NetworkSettings) -> keras.KerasTensor:
     """From half the image's resolution to the decoder's features or outputs at its own.
 
-    With a head that computes the outputs itself, the features are what it reads. Otherwise a last
-    1 x 1 convolution maps them to the outputs.
+    A head that computes the outputs itself reads the features. Otherwise a last 1 x 1 convolution
+    maps them to the outputs.
     """
     _, cropping = grid(settings.image_shape, len(settings.widths) - 1)
     hidden = upsampled(inputs, settings.features, settings)

@@ -95,7 +95,7 @@ class RealNVP(Prior):
         moved: tf.Tensor,
         condition: tf.Tensor | None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """What a coupling does to the half `moved`; two tensors of its shape."""
+        """The log-scales and the shifts of a coupling for the half `moved`, each of its shape."""
         inputs = kept if self.latents > 1 else tf.ones_like(moved)
         if condition is not None:
             inputs = tf.concat([inputs, condition], axis=-1)

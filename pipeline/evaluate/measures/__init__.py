@@ -1,1 +1,1 @@
-"""What an evaluation measures: one module for each group of metrics."""
+"""The measures of an evaluation: one module for each group of metrics."""

@@ -1,4 +1,4 @@
-"""How well a model that was trained on corrupted images denoises, beside classical denoisers.
+"""Compares a model that was trained on corrupted images with classical denoisers.
 
 Writes `denoising.json`, a row for each corruption and method.
 """
@@ -15,13 +15,15 @@ from components.metrics.classical_denoisers import CLASSICAL_DENOISERS
 from components.metrics.mean import Mean
 from components.metrics.psnr import psnr_of
 from components.metrics.ssim import ssim
+from components.metrics.subsets import evenly_spaced
 from components.model.corruption import Corruption, Noise, corrupt_for_evaluation
 from components.model.pixels import to_unit
 from pipeline.evaluate.measures.measure import Measured, Subject
 from pipeline.evaluate.report.subject import ComparedImages
 
 TABLE, FIGURE = "denoising.json", "denoising"
-# BM3D takes a fifth of a second for an image of 28x28 pixels, and six times that for its parameter.
+# BM3D takes a fifth of a second for an image of 28x28 pixels, six times over to choose its
+# parameter.
 _EXAMPLES, _TUNING_EXAMPLES = 200, 16
 _SAMPLES = 64
 _COLUMNS = 12
@@ -30,7 +32,7 @@ _SCALES = (0.1, 0.2, 0.4)
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class DenoisingResult:
     """A method at a corruption.
 
     Attributes:
@@ -61,7 +63,7 @@ class DenoisingMeasure:
         if subject.model.architecture.classes:
             return self._nothing("noisy images do not have the labels that are decoded")
         count = len(subject.examples)
-        rows = np.arange(min(count, _EXAMPLES)) * count // min(count, _EXAMPLES)
+        rows = evenly_spaced(count, _EXAMPLES)
         clean = subject.examples.images[rows]
         console.say(f"evaluate: denoising {console.counted(len(rows), 'example')}")
         own = _own_row(subject, clean, subject.corruption)
@@ -113,7 +115,7 @@ def compared(corruption: Corruption) -> list[Corruption]:
     return found
 
 
-def _compare(subject: Subject, clean: np.ndarray, corruption: Corruption) -> list[Row]:
+def _compare(subject: Subject, clean: np.ndarray, corruption: Corruption) -> list[DenoisingResult]:
     """The rows of a corruption: the noisy images, the model, and the methods by their PSNR."""
     noisy = to_unit(corrupt_for_evaluation(clean, corruption))
     tuning = _tuning_images(subject.dataset)
@@ -130,7 +132,7 @@ def _compare(subject: Subject, clean: np.ndarray, corruption: Corruption) -> lis
     ]
 
 
-def _own_row(subject: Subject, clean: np.ndarray, corruption: Corruption) -> Row:
+def _own_row(subject: Subject, clean: np.ndarray, corruption: Corruption) -> DenoisingResult:
     from components.model.denoise import denoise
 
     noisy = corrupt_for_evaluation(clean, corruption)
@@ -145,10 +147,12 @@ def _row(
     parameter: float | None,
     denoised: np.ndarray,
     clean: np.ndarray,
-) -> Row:
+) -> DenoisingResult:
     originals = to_unit(clean)
     psnr, similarity = psnr_of(denoised, originals), ssim(denoised, originals)
-    return Row(corruption, method, parameter, Mean.of(psnr), Mean.of(similarity), denoised)
+    return DenoisingResult(
+        corruption, method, parameter, Mean.of(psnr), Mean.of(similarity), denoised
+    )
 
 
 def _tuning_images(dataset: PreparedDataset) -> np.ndarray:
@@ -160,7 +164,7 @@ def _tuning_images(dataset: PreparedDataset) -> np.ndarray:
     return dataset.head(split, _TUNING_EXAMPLES).images
 
 
-def _as_json(row: Row) -> dict[str, object]:
+def _as_json(row: DenoisingResult) -> dict[str, object]:
     values = {
         name: {"mean": mean.value, "half_width_95": mean.half_width}
         for name, mean in (("psnr", row.psnr), ("ssim", row.ssim))
@@ -173,7 +177,9 @@ def _as_json(row: Row) -> dict[str, object]:
     }
 
 
-def _compared_images(subject: Subject, clean: np.ndarray, table: Sequence[Row]) -> ComparedImages:
+def _compared_images(
+    subject: Subject, clean: np.ndarray, table: Sequence[DenoisingResult]
+) -> ComparedImages:
     """Clean, noisy and denoised images at the strongest corruption."""
     corruption = table[-1].corruption
     # The noisy images, the model, and the best of the other methods, if there are any.

@@ -1,4 +1,4 @@
-"""What samples are worth: how realistic they are, and how much they cover."""
+"""The quality of samples: how realistic they are, and how much of the images they cover."""
 
 import hashlib
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ _MAX_SAMPLES = 10_000
 # The largest number of turns of a head, over all samples: 167 samples of 28x28 pixels, in about a
 # quarter of a minute on two cores of a CPU.
 _MAX_TURNS = 1 << 17
-# Less examples have no neighbor of the number that the manifolds need.
+# Fewer examples lack the neighbors that the manifolds need.
 _LEAST_SAMPLES = NEIGHBORS + 1
 _SAMPLES_ARE = "each the mean of the likelihood at a draw from the prior, in 256 levels"
 _DIGITS = 16
@@ -33,7 +33,7 @@ _AGGREGATE = ("fid_aggregate", "kid_aggregate")
 
 
 class GenerationMeasure:
-    """How samples compare with the scored examples, in the features of a classifier.
+    """Compares samples with the scored examples, in the features of a classifier.
 
     Samples are from the prior, and for two distances from the aggregate posterior.
 
@@ -99,9 +99,9 @@ class GenerationMeasure:
 
 
 def num_samples(model: "VAE", examples: int) -> int:
-    """The number of samples that are compared with as many of some examples.
+    """The number of samples that are compared with as many examples.
 
-    It is bounded, and further so for a head that decodes the pixels of an image in turn.
+    It is bounded, and smaller for a head that decodes the pixels of an image in turn.
     """
     height, width, _ = model.image_shape
     within_turns = max(_LEAST_SAMPLES, _MAX_TURNS // model.head.turns(height, width))
@@ -121,7 +121,7 @@ def sample_features(
     Args:
       model: the model.
       classifier: computes the features.
-      labels: what the samples of a conditional model are given, integers, shape [N].
+      labels: labels of the samples, for a conditional model, integers, shape [N].
       seed: seed of the draws.
       sampler: what latents are drawn from; None for the prior.
     """
@@ -136,7 +136,7 @@ def _samples(
     from components.model.decode import decode
     from components.model.pixels import batch_size
 
-    # Not the draws of the figure of samples, which come from the seed alone.
+    # Independent of the draws of the figure of samples, which use the seed itself.
     rng = np.random.default_rng(np.random.SeedSequence([seed, len(labels)]))
     size = batch_size(model.image_shape)
     for first in range(0, len(labels), size):

@@ -1,4 +1,4 @@
-"""What the latents hold: how many are in use, and what they know of the images."""
+"""The information in the latents: how many are in use, and how much they tell about the images."""
 
 import math
 
@@ -51,7 +51,7 @@ class InformationMeasure:
 
 
 class GapMeasure:
-    """Whether a single latent dimension holds the label."""
+    """Whether a single latent dimension encodes the label."""
 
     names: tuple[str, ...] = ("mig",)
 

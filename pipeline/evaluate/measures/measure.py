@@ -1,4 +1,4 @@
-"""What is measured, and the interface of all measures."""
+"""The subject and the results of measures, and their interface."""
 
 import dataclasses
 import functools
@@ -33,7 +33,7 @@ class Subject:
       tables: Parquet files with the embeddings of all examples of each split, in their order.
       config: the settings of the evaluation.
       directory: the draft of the evaluation, for files.
-      corruption: of the images that the encoder saw in training; None for none.
+      corruption: the corruption of the images that the encoder saw in training; None for none.
     """
 
     model: "VAE"
@@ -46,7 +46,7 @@ class Subject:
     corruption: Corruption | None = None
 
     def wants(self, *names: str) -> bool:
-        """Whether one of some metrics is asked for."""
+        """Whether at least one of some metrics is asked for."""
         return not set(names).isdisjoint(self.config.metrics)
 
     @functools.cached_property
@@ -96,7 +96,7 @@ class Subject:
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """What measures found.
+    """The results of measures.
 
     Attributes:
       means: metrics by their names in `METRICS`. The half-width of one without an interval is
@@ -116,7 +116,7 @@ class Measured:
 
     @staticmethod
     def merged(parts: Iterable["Measured"]) -> "Measured":
-        """All that several measures found."""
+        """The results of several measures, joined."""
         names = [field.name for field in dataclasses.fields(Measured)]
         merged: dict[str, dict[str, Any]] = {name: {} for name in names}
         for part in parts:
@@ -125,7 +125,7 @@ class Measured:
         return Measured(**merged)
 
     def restricted(self, names: Iterable[str]) -> "Measured":
-        """The same with only the metrics of some names."""
+        """The same results for only some metrics."""
         kept = set(names)
 
         def part(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,4 +149,4 @@ class Measure(Protocol):
     names: tuple[str, ...]
 
     def measure(self, subject: Subject) -> Measured:
-        """Measures those of the metrics that the subject has; it is asked for one at least."""
+        """Measures the metrics that the subject has; called if one of them is asked for."""

@@ -4,7 +4,7 @@ import numpy as np
 
 from components.base import console
 from components.metrics.mean import Mean
-from components.metrics.psnr import evenly_spaced, psnr
+from components.metrics.psnr import affordable_rows, psnr
 from pipeline.evaluate.measures.measure import Measured, Subject
 
 
@@ -15,7 +15,7 @@ class ReconstructionMeasure:
 
     def measure(self, subject: Subject) -> Measured:
         examples = subject.examples
-        rows = evenly_spaced(subject.model, len(examples))
+        rows = affordable_rows(subject.model, len(examples))
         if len(rows) < len(examples):
             console.say(f"evaluate: reconstructing {console.counted(len(rows), 'example')}")
         values = psnr(subject.model, examples.images, examples.labels, rows=rows)

@@ -1,4 +1,4 @@
-"""What the embeddings are worth: how well they tell the classes apart."""
+"""The quality of embeddings: how well they separate the classes."""
 
 import numpy as np
 
@@ -17,7 +17,7 @@ WITHOUT_LABELS = "it needs labels of two or more classes"
 
 
 class NeighborMeasure:
-    """How many labels the nearest neighbors of embeddings predict."""
+    """The fraction of labels that the nearest neighbors of embeddings predict."""
 
     names: tuple[str, ...] = ("knn_accuracy",)
 
@@ -38,7 +38,7 @@ class NeighborMeasure:
 
 
 class ProbeMeasure:
-    """How many labels a linear classifier of the embeddings predicts."""
+    """The fraction of labels that a linear classifier of the embeddings predicts."""
 
     names: tuple[str, ...] = ("linear_probe_accuracy",)
 

@@ -1,1 +1,1 @@
-"""The report of an evaluation: one HTML page that holds all it shows, and works when mailed."""
+"""The report of an evaluation: one self-contained HTML page."""

@@ -1,4 +1,4 @@
-"""The commands that repeat an evaluation, from the manifests of what it is of."""
+"""The commands that repeat an evaluation, from the manifests of its inputs."""
 
 import dataclasses
 import os
@@ -14,7 +14,7 @@ from pipeline.evaluate.config import EvaluateConfig
 from trainer.config import TrainConfig, load_config, preset_names
 
 
-def repeat(
+def repeat_commands(
     examples: Artifact, model: Artifact, config: EvaluateConfig, *, output: epath.PathLike
 ) -> str:
     """The commands that make a dataset, its model and the evaluation again, one after the other.

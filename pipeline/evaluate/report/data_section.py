@@ -1,4 +1,4 @@
-"""What a report says about the data: splits, classes, quarantine, duplicates and first examples."""
+"""The section on the data: splits, classes, quarantine, duplicates and first examples."""
 
 import dataclasses
 import itertools
@@ -11,9 +11,9 @@ from components.base import console, json_types
 from components.base.manifest import damaged
 from components.base.shapes import format_shape
 from components.data.prepared_dataset import PreparedDataset
-from components.figures.embedded import Picture, tiles
+from components.figures.page_pictures import Picture, tiles
 
-MAX_CLASSES = 20  # A page with more would be all data.
+MAX_CLASSES = 20  # More classes would fill the page.
 _PICTURED = 8
 _MAX_BATCHES = 16  # Of about 1 MiB, in which examples of every class are looked for.
 _MAX_REASONS = 5
@@ -39,11 +39,11 @@ class DataSection:
     """The data of an evaluation.
 
     Attributes:
-      summary: what the dataset has, in a sentence.
-      account: what became of the inputs, in a sentence.
+      summary: the dataset, in a sentence.
+      account: the numbers of kept and rejected inputs, in a sentence.
       splits: names of the splits.
       classes: the classes, in the order in which they are shown; a single one without labels.
-      more_classes: how many classes are left out, in words; empty if none is.
+      more_classes: the number of classes that are left out, in words; empty if there are none.
       pictured: the largest number of examples in the image of a class.
     """
 
@@ -57,7 +57,7 @@ class DataSection:
 
 @dataclasses.dataclass(frozen=True)
 class _SplitRecord:
-    """What became of the inputs of a split, in a manifest."""
+    """The numbers of kept and rejected inputs of a split, in a manifest."""
 
     reasons: dict[str, int]
 

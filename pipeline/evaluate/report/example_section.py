@@ -1,4 +1,4 @@
-"""What a report says about classes and single examples: the easiest and the hardest, pictured."""
+"""The section on classes and single examples, with pictures of the easiest and the hardest."""
 
 import dataclasses
 import math
@@ -8,11 +8,11 @@ from typing import Protocol
 import numpy as np
 
 from components.data.class_names import display_order
-from components.figures.embedded import Picture, tiles
 from components.figures.mosaic import to_bytes
+from components.figures.page_pictures import Picture, tiles
 from components.metrics.mean import Mean
+from components.metrics.subsets import evenly_by_class
 from components.model.decode import reconstruct
-from pipeline.evaluate.report.explorer import even_by_class
 from pipeline.evaluate.report.subject import ReportSubject, shown
 
 _EXTREMES, _THUMBNAILS = 9, 14
@@ -62,7 +62,7 @@ class MeanOfClass(Protocol):
 def extremes(subject: ReportSubject) -> Extremes:
     """The examples with the lowest and the highest ELBO, and their reconstructions."""
     examples, elbo = subject.examples, subject.elbo
-    # An ELBO that is not a number is the worst.
+    # An ELBO that is NaN counts as the worst.
     order = np.argsort(np.nan_to_num(elbo, nan=-np.inf), kind="stable")
     worst = order[:_EXTREMES]
     best = order[max(_EXTREMES, len(order) - _EXTREMES) :][::-1]
@@ -80,8 +80,8 @@ def extremes(subject: ReportSubject) -> Extremes:
 
 
 def thumbnails(subject: ReportSubject) -> list[tuple[str, Picture]]:
-    """Examples of all classes, their reconstructions and samples: a first look at a model."""
-    rows = even_by_class(subject.examples.labels, _THUMBNAILS)
+    """Examples of all classes, their reconstructions, and samples, at the top of the page."""
+    rows = evenly_by_class(subject.examples.labels, _THUMBNAILS)
     pairs = _pairs(subject, rows)
     # The first sample of each strip, then the second: the strips may be classes.
     columns = [np.stack(column) for strip in subject.samples for column in strip.images]
@@ -108,7 +108,7 @@ def class_rows(means: Mapping[str, MeanOfClass]) -> list[dict[str, str]]:
     Returns:
       For each of the first classes in the order in which they are shown: `name`, `count`, `mean`,
       `half_width`, and the `left` end and the `width` of its interval in percent of the line.
-      Nothing for less than two classes.
+      Nothing for fewer than two classes.
     """
     if len(means) < 2:
         return []

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from components.data.examples import ExampleBatch
-from components.figures.embedded import Sprite, sprite
+from components.figures.page_pictures import Sprite, sprite
 from components.figures.scatter import hex_colors, robust_limits
-from pipeline.evaluate.report.subject import LatentPlane, ReportSubject, shown
+from components.metrics.subsets import evenly_by_class
+from pipeline.evaluate.report.subject import DecodedPlane, ReportSubject, shown
 
 if TYPE_CHECKING:
     from components.model.vae import VAE
@@ -28,7 +29,7 @@ class Explorer:
     """The interactive plot.
 
     Attributes:
-      data: what the scripts of the page read, as a JSON value.
+      data: the input of the page's scripts, as a JSON value.
       shown: number of points.
       total: number of examples that they are chosen from.
       is_exact: whether the page computes the decoder, rather than interpolate between images.
@@ -69,26 +70,10 @@ def explorer(subject: ReportSubject) -> Explorer:
     return Explorer(data, len(rows), len(points), decoder is not None)
 
 
-def even_by_class(labels: np.ndarray, limit: int) -> np.ndarray:
-    """Chooses rows evenly by class: the first of each class, then the second of each, and so on.
-
-    Args:
-      labels: integers, shape [N].
-      limit: the largest number of rows.
-
-    Returns:
-      Rows in ascending order.
-    """
-    order = np.argsort(labels, kind="stable")
-    _, starts, counts = np.unique(labels[order], return_index=True, return_counts=True)
-    ranks = np.arange(len(labels)) - np.repeat(starts, counts)
-    return np.sort(order[np.argsort(ranks, kind="stable")][:limit])
-
-
 def _chosen(examples: ExampleBatch, usable: np.ndarray) -> tuple[np.ndarray, Sprite]:
     """The examples that become points, and their images, with as many points as fit."""
     for limit in _POINTS:
-        rows = usable[even_by_class(examples.labels[usable], limit)]
+        rows = usable[evenly_by_class(examples.labels[usable], limit)]
         pictures = sprite(examples.images[rows], side=_POINT_SIDE, max_bytes=_MAX_SPRITE_BYTES)
         if pictures is not None:
             return rows, pictures
@@ -104,7 +89,7 @@ def _grid(images: np.ndarray) -> dict[str, Any]:
     return {"sprite": dataclasses.asdict(picture), "side": side}
 
 
-def _dense_decoder(vae: "VAE", space: LatentPlane) -> dict[str, Any] | None:
+def _dense_decoder(vae: "VAE", space: DecodedPlane) -> dict[str, Any] | None:
     """The decoder as layers over coordinates in the plane, if the page can compute it.
 
     It can if the decoder is a small multilayer perceptron whose outputs are the logits of pixels.

@@ -1,4 +1,4 @@
-"""The figures of a report: a few large ones at the top, and the table of all."""
+"""The numbers of a report: a few large ones at the top, and the table of all."""
 
 import math
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from components.metrics.mean import Mean
 from pipeline.evaluate.metrics import METRICS
 
-# The figures at the top, the most telling first; as many as there are of the first ones.
+# The numbers at the top, the most informative first: those of the first that exist.
 _HEADLINES = (
     "nll", "elbo", "bits_per_dim", "fid", "psnr", "knn_accuracy", "linear_probe_accuracy",
     "rate", "distortion",
@@ -15,13 +15,13 @@ _MAX_HEADLINES, _MAX_DIGITS = 5, 5
 
 
 def headlines(means: Mapping[str, Mean]) -> list[dict[str, str]]:
-    """The most telling figures, each with `title`, `mean`, `half_width` and `unit`."""
+    """The most informative numbers, each with `title`, `mean`, `half_width` and `unit`."""
     names = [name for name in _HEADLINES if name in means][:_MAX_HEADLINES]
     return [_row(name, means[name], digits=_few_digits(name, means[name])) for name in names]
 
 
 def table(means: Mapping[str, Mean]) -> list[dict[str, str]]:
-    """All figures in the order of `METRICS`, each with `interval` besides."""
+    """All numbers in the order of `METRICS`, each with an `interval`, too."""
     return [
         _row(name, mean, digits=METRICS[name].digits)
         for name, mean in ((name, means[name]) for name in METRICS if name in means)
@@ -29,7 +29,7 @@ def table(means: Mapping[str, Mean]) -> list[dict[str, str]]:
 
 
 def _few_digits(name: str, mean: Mean) -> int:
-    """The digits behind the point of a large figure, which must fit into its card."""
+    """The number of decimals of a large number, which must fit into its card."""
     before = len(f"{abs(mean.value):.0f}")
     return max(0, min(METRICS[name].digits, _MAX_DIGITS - before))
 

@@ -1,8 +1,8 @@
-"""The page of a report: its template, filled with what the other modules say."""
+"""The page of a report: its template, filled with the values of the other modules."""
 
 import numpy as np
 
-from components.figures.embedded import dots, tiles
+from components.figures.page_pictures import dots, tiles
 from pipeline.evaluate import web_page
 from pipeline.evaluate.report import commands, texts
 from pipeline.evaluate.report.data_section import data_section
@@ -63,7 +63,7 @@ def render(subject: ReportSubject) -> str:
         reconstructions=[_picture(subject, strip) for strip in subject.reconstructions],
         comparisons=map(_comparison, subject.comparisons),
         findings=subject.findings,
-        commands=commands.repeat(
+        commands=commands.repeat_commands(
             subject.dataset.artifact, subject.trained, subject.config, output=subject.output
         ),
         configs=texts.configs(subject),

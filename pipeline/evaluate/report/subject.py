@@ -1,4 +1,4 @@
-"""What a report is about."""
+"""The subject of a report: a model, its data and its scores."""
 
 import dataclasses
 import functools
@@ -26,12 +26,12 @@ _MAX_LENGTH = 60  # Characters of a name or an id on a page.
 
 
 class ReportedFinding(Protocol):
-    """Something that is wrong with a model, or may be.
+    """A finding of the doctor, or a note, as the page shows it.
 
     Attributes:
       code: a short name for programs.
       severity: `error`, `warning` or `note`.
-      text: what it is, and which option usually helps.
+      text: the finding, and the option that usually helps.
     """
 
     @property
@@ -45,8 +45,8 @@ class ReportedFinding(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class LatentPlane:
-    """What is drawn of the latent space.
+class DecodedPlane:
+    """The plane through the latent space that the page shows, with images decoded from it.
 
     Attributes:
       plane: the plane.
@@ -89,7 +89,7 @@ class ComparedImages:
     Attributes:
       title: of the figure.
       subtitle: a line below it, in the file of the figure.
-      caption: what one sees and what good looks like, in the report.
+      caption: a description, and signs of a good model, in the report.
       names: of the rows.
       images: uint8 or floats in [0, 1], shape [rows, columns, height, width, channels].
     """
@@ -116,12 +116,12 @@ class ReportSubject:
       examples: the split that was scored.
       means: embeddings of its examples, float32, shape [N, latents].
       elbo: ELBO of its first examples, those that were scored, in nats, shape [S].
-      space: what is drawn of the latent space.
+      space: the plane through the latent space that the page shows.
       samples: images decoded from the prior.
       reconstructions: examples of each class above their reconstructions.
       comparisons: other images that are compared with one another.
       notes: warnings for readers.
-      findings: what the doctor found; None if it was not asked.
+      findings: the doctor's findings; None if it did not run.
     """
 
     dataset: PreparedDataset
@@ -134,7 +134,7 @@ class ReportSubject:
     examples: ExampleBatch
     means: np.ndarray
     elbo: np.ndarray
-    space: LatentPlane
+    space: DecodedPlane
     samples: Sequence[Strip]
     reconstructions: Sequence[Strip]
     comparisons: Sequence[ComparedImages]

@@ -23,7 +23,7 @@ _SMALLEST_RATE = 1e-9  # Nats: below it, all bars are empty.
 
 
 def facts(subject: ReportSubject, counts: TrainCounts) -> list[str]:
-    """What was trained on what, and when, in a few parts of a sentence."""
+    """The model, its data and its date, as parts of a sentence."""
     # A manifest holds no time, so that equal runs have equal manifests; its file does.
     modified = files.stat(subject.trained.path / MANIFEST).modified
     when = datetime.fromtimestamp(modified, UTC)
@@ -38,7 +38,7 @@ def facts(subject: ReportSubject, counts: TrainCounts) -> list[str]:
 
 
 def training(subject: ReportSubject, counts: TrainCounts) -> str:
-    """How long a model was trained, on what, and which epoch it is of."""
+    """The duration and the devices of the training, and the epoch of the model."""
     kinds = Counter(counts.devices).items()
     devices = ", ".join(f"{count} x {console.visible(kind)}" for kind, count in kinds)
     epochs = console.counted(len(subject.epochs), "epoch")
@@ -83,7 +83,7 @@ def legend(plot: Explorer) -> list[dict[str, Any]]:
 
 
 def chosen(plot: Explorer) -> str:
-    """Which examples are points, as the end of a clause; empty if all are."""
+    """The choice of the points, as the end of a clause; empty if all examples are shown."""
     if plot.shown == plot.total:
         return ""
     return (
@@ -93,7 +93,7 @@ def chosen(plot: Explorer) -> str:
 
 
 def decoding(subject: ReportSubject, plot: Explorer) -> str:
-    """How the image at the handle is made."""
+    """A sentence on the image at the handle."""
     if plot.is_exact:
         return f"The page computes the decoder itself{given(subject)}, at any point of the plane."
     return (
@@ -149,7 +149,7 @@ def _shown(value: Any) -> str:
 
 
 def digests(subject: ReportSubject) -> list[tuple[str, str]]:
-    """What identifies the inputs of the evaluation."""
+    """The fingerprints of the inputs of the evaluation."""
     return [
         ("examples", subject.dataset.artifact.fingerprint),
         ("model with its settings", subject.trained.fingerprint),

@@ -1,12 +1,9 @@
-import contextlib
 import hashlib
 import io
 import os
 import pathlib
-import random
 import socket
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from etils import epath
@@ -26,6 +23,33 @@ def folder(tmp_path) -> epath.Path:
 def test_walk_files_returns_all_files_sorted(folder):
     names = [path.relative_to(folder).as_posix() for path in files.walk_files(folder)]
     assert names == ["a", "b/c/deep", "b/near"]
+
+
+def test_remote_directories_are_walked_like_local_ones(folder, object_store):
+    remote = epath.Path("s3://bucket/folder")
+    for path in files.walk_files(folder):
+        (remote / path.relative_to(folder).as_posix()).write_bytes(path.read_bytes())
+    (remote / "z").write_bytes(b"z")
+    (folder / "z").write_bytes(b"z")
+    for walk in (files.walk_files, files.leaves, files.entries):
+        local, found = (
+            sorted(path.relative_to(root).as_posix() for path in walk(root))
+            for root in (folder, remote)
+        )
+        assert found == local
+    assert files.is_empty(folder) == files.is_empty(remote) == False  # noqa: E712
+    for walk in (files.walk_files, files.leaves, files.entries):
+        assert not walk(remote / "absent")
+
+
+def test_many_files_are_removed_at_once(tmp_path, object_store):
+    for root in (epath.Path(tmp_path), epath.Path("s3://bucket")):
+        paths = [root / str(number) for number in range(100)]
+        for path in paths[:-1]:
+            path.write_text("x")
+        (root / "kept").write_text("x")
+        files.remove_all(paths)
+        assert files.entries(root) == [root / "kept"]
 
 
 def test_the_leaves_of_a_directory_are_files_links_and_empty_directories(folder):
@@ -104,114 +128,6 @@ def test_relative_path_keeps_remote_paths(folder):
 
 
 @pytest.fixture
-def strange(tmp_path) -> epath.Path:
-    """A directory with hidden and nested files, which are not created in the order of names."""
-    root = tmp_path / "strange"
-    for name in ("z", "b/c/two", "b/one", "b-", "A", ".hidden", ".git/config", "b/.DS_Store"):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(name)
-    (root / "empty").mkdir()
-    return epath.Path(root)
-
-
-def names(directory: epath.Path) -> list[str]:
-    return [file.name for file in files.list_files(directory).files]
-
-
-def test_list_files_returns_all_files_except_hidden_ones_sorted(strange):
-    assert names(strange) == ["A", "b-", "b/c/two", "b/one", "z"]
-    os.utime(strange / "z", ns=(0, 1_500_000_000_250_000_000))
-    assert files.list_files(strange).files[-1] == files.ListedFile("z", 1, 1_500_000_000.25, True)
-    assert files.list_files(strange / "empty") == files.Listing()
-    hidden = sorted(files.list_files(strange).hidden)
-    assert hidden == [".DS_Store", ".git", ".hidden"]
-    assert sorted(files._list_remote(strange).hidden) == hidden
-
-
-def test_list_files_follows_links_and_lists_each_directory_once(strange):
-    os.symlink(strange, strange / "b/c/up")
-    os.symlink(".", strange / "b/c/here")
-    os.symlink("b", strange / "a")
-    os.symlink("z", strange / "y")
-    outside = strange.parent / "outside"
-    (outside / "d").mkdir(parents=True)
-    (outside / "d/three").touch()
-    os.symlink(outside, strange / "x2")
-    os.symlink(outside, strange / "x1")
-    os.symlink(outside / "d", strange / "x0")
-    os.symlink(strange, outside / "up")
-    listing = files.list_files(strange)
-    assert [file.name for file in listing.files] == [
-        *("A", "b-", "b/c/two", "b/one", "x0/three", "y", "z"),
-    ]
-    assert listing.repeated == ["a", "b/c/here", "b/c/up", "x1/d", "x1/up", "x2"]
-    assert listing.files[-2].size == 1
-
-
-def test_list_files_ends_where_directories_link_to_one_another(tmp_path):
-    directories = [tmp_path / str(number) for number in range(9)]
-    for directory in directories:
-        directory.mkdir()
-        (directory / "file").touch()
-        for other in directories:
-            os.symlink(other, directory / f"to{other.name}")
-    listing = files.list_files(epath.Path(tmp_path))
-    assert [file.name for file in listing.files] == [f"{number}/file" for number in range(9)]
-    assert len(listing.repeated) == 81
-
-
-@pytest.mark.parametrize("seed", range(30))
-def test_list_files_lists_each_file_of_a_random_tree_once(tmp_path, seed):
-    rng = random.Random(seed)
-    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
-    directories = [root, elsewhere]
-    for directory in directories:
-        directory.mkdir()
-    for number in range(rng.randint(1, 15)):
-        directories.append(rng.choice(directories) / f"d{number}")
-        directories[-1].mkdir()
-    for number in range(rng.randint(1, 40)):
-        place = rng.choice(directories)
-        if rng.random() < 0.4:
-            (place / f"f{number}").touch()
-        elif rng.random() < 0.1:
-            os.mkfifo(place / f"f{number}")
-        elif rng.random() < 0.1:
-            os.symlink(rng.choice(["/dev/null", "/proc/kmsg", "nowhere"]), place / f"f{number}")
-        else:
-            os.symlink(rng.choice(directories), place / f"l{number}")
-    # Independently: the directories that can be reached, by their real paths.
-    reached, pending = set(), [root]
-    while pending:
-        directory = pending.pop().resolve()
-        if directory not in reached:
-            reached.add(directory)
-            pending += [path for path in directory.iterdir() if path.is_dir()]
-    expected = {path for place in reached for path in place.iterdir() if not path.is_dir()}
-    listing = files.list_files(epath.Path(root))
-    found = [(root / file.name).parent.resolve() / Path(file.name).name for file in listing.files]
-    assert len(found) == len(set(found))
-    assert set(found) == expected
-    # What has a path without links keeps it.
-    own = {path for path in expected if path.is_relative_to(root)}
-    assert own <= {root / file.name for file in listing.files}
-
-
-def test_list_files_marks_what_is_not_a_regular_file(strange):
-    os.mkfifo(strange / "pipe")
-    os.symlink("nowhere", strange / "gone")
-    os.symlink("self", strange / "self")
-    os.symlink("/dev/null", strange / "null")
-    with socket.socket(socket.AF_UNIX) as listener:
-        # The path of a socket must be short, so bind it by its relative name.
-        with contextlib.chdir(strange):
-            listener.bind("socket")
-        others = [file for file in files.list_files(strange).files if not file.is_regular]
-    assert [file.name for file in others] == ["gone", "null", "pipe", "self", "socket"]
-    assert {(file.size, file.modified) for file in others} == {(0, 0.0)}
-
-
-@pytest.fixture
 def irregular(tmp_path, monkeypatch) -> Callable[[str], epath.Path]:
     """Returns a function that makes something that is not a regular file, of a given kind."""
     monkeypatch.chdir(tmp_path)  # The path of a socket must be short.
@@ -253,50 +169,6 @@ def test_regular_files_and_links_to_them_are_opened(folder):
             assert file.read() == b"a"
     with pytest.raises(FileNotFoundError):
         files.open_regular(folder / "absent")
-
-
-def test_list_files_marks_files_of_the_kernel(folder):
-    os.symlink("/proc/kmsg", folder / "kmsg")
-    assert [f.name for f in files.list_files(folder).files if not f.is_regular] == ["kmsg"]
-
-
-def test_list_files_returns_names_that_are_not_utf8(strange):
-    for name in (b"\xff.png", b"a\nb", "é".encode()):
-        with open(os.path.join(os.fsencode(strange), name), "wb"):
-            pass
-    assert set(names(strange)) >= {"\udcff.png", "a\nb", "é"}
-
-
-@pytest.mark.parametrize("wrong", ["absent", "z"])
-def test_list_files_refuses_what_is_not_a_directory(strange, wrong):
-    with pytest.raises(WorkError, match=f"cannot list '{strange}/{wrong}"):
-        files.list_files(strange / wrong)
-
-
-def test_list_files_names_the_directory_that_cannot_be_listed(strange):
-    # The path exceeds the length that the system accepts, which fails even for the superuser.
-    name = "deep\n" * 50
-    with contextlib.chdir(strange):
-        for _ in range(20):
-            os.mkdir(name)
-            os.chdir(name)
-    with pytest.raises(WorkError, match=r"deep.*name too long; make it readable") as caught:
-        files.list_files(strange)
-    assert "\n" not in str(caught.value)
-
-
-def test_remote_and_local_listings_agree(strange, monkeypatch):
-    """Reads local files through TensorFlow's file system, which epath uses for gs:// paths."""
-    from etils.epath import backend, gpath
-
-    for name in ("A", "b-", "b/c/two", "b/one", "z"):
-        os.utime(strange / name, (0, 1_500_000_000))
-    local = files.list_files(strange).files
-    monkeypatch.setitem(gpath._PREFIX_TO_BACKEND, None, backend.tf_backend)
-    remote = files._list_remote(strange).files
-    assert sorted(remote, key=lambda file: file.name) == local
-    with pytest.raises(WorkError, match=r"cannot list '.*/absent': .*not find directory"):
-        files._list_remote(strange / "absent")
 
 
 def test_stat_gives_size_and_modification_time(folder):

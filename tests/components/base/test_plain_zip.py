@@ -65,7 +65,7 @@ def test_a_repeated_name_is_refused():
 
 @pytest.mark.parametrize("data", [b"", b"text", INTACT[:-5], b"PK\5\6"])
 def test_what_is_no_archive_is_refused(data):
-    with pytest.raises(ValueError, match="it is no intact zip archive"):
+    with pytest.raises(ValueError, match="it is not an intact zip archive"):
         PlainZip(io.BytesIO(data))
 
 

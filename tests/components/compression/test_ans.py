@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from components.compression.ans import Message, UnderflowError
-from components.compression.tables import PRECISION, TOTAL
+from components.compression.quantized_cdf import PRECISION, TOTAL
 
 
 def draw_symbols(count, lanes, probabilities, seed=0):

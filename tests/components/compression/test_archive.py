@@ -120,7 +120,7 @@ def test_foreign_files_and_later_versions_are_named(path):
         Archive(path)
     for content in (b"", b"PK\3\4 a zip", b"x" * 1000):
         path.write_bytes(content)
-        with pytest.raises(ConfigError, match="is no file of compressed images"):
+        with pytest.raises(ConfigError, match="is not a file of compressed images"):
             Archive(path)
 
 

@@ -1,4 +1,6 @@
-from components.compression.blocks import batch_sizes, num_lanes
+import numpy as np
+
+from components.compression.blocks import LabeledImages, batch_sizes, divide, num_lanes
 
 
 def test_batches_grow_and_hold_all_images():
@@ -15,3 +17,14 @@ def test_batches_grow_and_hold_all_images():
 def test_batches_of_large_images_are_small():
     assert max(batch_sizes(500, (256, 256, 3))) == 8
     assert max(batch_sizes(5, (4000, 4000, 3))) == 1
+
+
+def test_blocks_hold_all_images_and_labels_in_order():
+    batches = [
+        LabeledImages(np.arange(first, last), -np.arange(first, last))
+        for first, last in ((0, 3), (3, 10), (10, 10), (10, 11))
+    ]
+    found = list(divide(iter(batches), 4))
+    assert [block.images.tolist() for block in found] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10]]
+    assert all((block.labels == -block.images).all() for block in found)
+    assert list(divide(iter([]), 4)) == []

@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from components.compression.mixture import LEVELS, PixelMixture
-from components.compression.tables import TOTAL
+from components.compression.quantized_cdf import TOTAL
 from components.model.likelihoods.logistic_mixture import LOGISTIC_MIXTURE
 from components.model.pixels import to_unit
 

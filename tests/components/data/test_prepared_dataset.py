@@ -173,7 +173,7 @@ def test_a_shard_of_another_run_with_the_same_size_is_refused(copy, read):
 )
 def test_a_shard_that_is_not_an_output_is_refused(copy, file):
     edit_manifest(copy, lambda value: value["counts"]["shards"]["test"][0].update(file=file))
-    with pytest.raises(ConfigError, match="which is no output; prepare again"):
+    with pytest.raises(ConfigError, match="which is not an output; prepare again"):
         PreparedDataset.open(copy)
 
 

@@ -5,7 +5,6 @@ import pytest
 
 from components.metrics import aggregate_posterior
 from components.metrics.aggregate_posterior import (
-    evenly_spaced_rows,
     example_information,
     information_at,
 )
@@ -94,8 +93,3 @@ def test_the_draws_depend_only_on_the_seed():
     )
     np.testing.assert_array_equal(one, again)
     assert (one != other).all()
-
-
-def test_rows_are_evenly_spaced():
-    assert evenly_spaced_rows(3, 5).tolist() == [0, 1, 2]
-    assert evenly_spaced_rows(10, 4).tolist() == [0, 2, 5, 7]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from components.metrics import psnr as module
-from components.metrics.psnr import evenly_spaced, psnr, psnr_of
+from components.metrics.psnr import affordable_rows, psnr, psnr_of
 from components.model.pixels import to_unit
 from components.model.registry import HEADS, LIKELIHOODS
 from components.model.vae import VAE
@@ -96,7 +96,7 @@ def test_every_model_has_a_psnr_that_does_not_depend_on_the_batches(settings, mo
 )
 def test_the_chosen_images_are_as_many_as_the_turns_allow_and_evenly_spaced(head, count, chosen):
     vae = VAE(image_shape=(28, 28, 1), network="mlp", latents=2, widths=(2,), head=head)
-    rows = evenly_spaced(vae, count)
+    rows = affordable_rows(vae, count)
     assert len(rows) == chosen
     assert rows[0] == 0
     assert rows[-1] < count
@@ -106,7 +106,7 @@ def test_the_chosen_images_are_as_many_as_the_turns_allow_and_evenly_spaced(head
 
 def test_of_large_images_one_is_chosen():
     vae = VAE(image_shape=(700, 700, 1), network="mlp", latents=2, widths=(2,), head="causal")
-    assert evenly_spaced(vae, 50).tolist() == [0]
+    assert affordable_rows(vae, 50).tolist() == [0]
 
 
 def test_the_psnr_of_images_is_that_of_their_mean_squared_errors():

@@ -32,7 +32,7 @@ def vae() -> VAE:
         image_shape=SHAPE, network="mlp", latents=2, widths=(4,), likelihood="gaussian",
         linear_path="principal_components",
     )  # fmt: skip
-    model.start_as(COMPONENTS)
+    model.set_principal_components(COMPONENTS)
     model.assign([np.zeros(weight.shape, np.float32) for weight in model.trainable_variables])
     return model
 

@@ -31,7 +31,7 @@ def linear(request) -> VAE:
         image_shape=SHAPE, network="conv", latents=4, widths=(4, 8), likelihood="gaussian",
         linear_path="principal_components", classes=request.param,
     )  # fmt: skip
-    model.start_as(COMPONENTS)
+    model.set_principal_components(COMPONENTS)
     return silenced(model)
 
 

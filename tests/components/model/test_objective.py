@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from components.model import objective
 from components.model.distributions import Normal
-from components.model.inference import Inference, OneLevel
+from components.model.inference import OneLevel, PosteriorDraws
 from components.model.objective import Elbo, ImportanceWeighted, Losses, Objective
 from components.model.priors.flow import RealNVP
 from components.model.priors.standard_normal import StandardNormal
@@ -58,7 +58,7 @@ class LinearGaussian:
         )
         self._infer = latent_model.infer
 
-    def infer(self, images: tf.Tensor, noise: tf.Tensor, labels=None, **options) -> Inference:
+    def infer(self, images: tf.Tensor, noise: tf.Tensor, labels=None, **options) -> PosteriorDraws:
         return self._infer(images, noise, **options)
 
     def distortion(self, images: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
@@ -254,7 +254,7 @@ class GivenTerms:
 
     def __init__(self, rates: tf.Tensor, distortion: tf.Tensor, *, is_closed: bool):
         nothing = tf.zeros_like(rates)
-        self._inference = Inference(
+        self._inference = PosteriorDraws(
             z=nothing,
             features=nothing,
             log_posterior=nothing if is_closed else rates,
@@ -263,7 +263,7 @@ class GivenTerms:
         )
         self._distortion = distortion
 
-    def infer(self, images, noise, labels=None, **options) -> Inference:
+    def infer(self, images, noise, labels=None, **options) -> PosteriorDraws:
         return self._inference
 
     def distortion(self, images, features) -> tf.Tensor:

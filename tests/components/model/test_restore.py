@@ -195,3 +195,10 @@ def test_weights_that_are_no_hdf5_file_are_one_line(saved, tmp_path):
         path = write(tmp_path / "model.keras", contents | {WEIGHTS: weights})
         with pytest.raises(WorkError, match="its weights are damaged"):
             vae.load(path)
+
+
+def test_a_remote_model_is_loaded(model, saved, object_store):
+    object_store.objects["bucket/model.keras"] = saved
+    loaded = vae.load("s3://bucket/model.keras")
+    for weight, expected in zip(loaded.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, expected)

@@ -14,7 +14,7 @@ def built(**fields) -> VAE:
 
 
 def all_draws(sampler, count, seed=0) -> np.ndarray:
-    return np.concatenate(list(samplers.drawn(sampler, count, seed=seed)))
+    return np.concatenate(list(samplers.draw_blocks(sampler, count, seed=seed)))
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.5, 1.0])

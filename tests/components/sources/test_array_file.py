@@ -11,12 +11,10 @@ from etils import epath
 from components.base.errors import ConfigError, WorkError
 from components.sources.array_file import (
     TRUNCATED,
-    ArrangedArray,
     StoredArray,
     open_stream,
     read_up_to,
 )
-from components.sources.layout import AxisLayout
 
 ROWS = np.random.default_rng(0).integers(0, 2**15, (30, 5, 4)).astype("<i2")
 HEADER = b"header"
@@ -189,20 +187,3 @@ def test_reading_returns_what_precedes_the_end_or_the_damage():
     assert noise.startswith(data)
     assert len(data) > 40_000
     assert "ended before" in flaw
-
-
-@pytest.mark.parametrize("layout", ["NWH", "WHN", "HNW"])
-def test_an_arranged_array_has_the_usual_order(tmp_path, layout):
-    images = np.random.default_rng(0).integers(0, 256, (50, 6, 7), np.uint8)
-    stored = images.transpose(["NHW".index(axis) for axis in layout])
-    (tmp_path / "a").write_bytes(stored.tobytes())
-    array = ArrangedArray(
-        StoredArray("a", epath.Path(tmp_path / "a"), "", stored.shape, images.dtype, 0, True),
-        AxisLayout.parse(layout),
-    )
-    assert (array.shape, array.rows, array.row_bytes) == ((50, 6, 7), 50, 42)
-    assert array.seekable == (layout[0] == "N")
-    assert (array.name, array.path.name, array.member, array.dtype) == ("a", "a", "", np.uint8)
-    batches = list(array.batches(0, 50, 20))
-    assert [len(batch) for batch in batches] == [20, 20, 10]
-    np.testing.assert_array_equal(np.concatenate(batches), images)

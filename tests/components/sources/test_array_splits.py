@@ -5,8 +5,8 @@ import pytest
 from etils import epath
 
 from components.base.errors import ConfigError
-from components.sources.array_file import ArrangedArray
 from components.sources.array_splits import SelectedArray, SplitArrays
+from components.sources.array_views import ArrangedArray
 from components.sources.layout import AxisLayout
 from components.sources.npy_header import read_header
 

@@ -7,7 +7,6 @@ from components.sources.drawing import (
     FABRICS,
     PIXELS,
     Drawing,
-    beat,
     below,
     ellipse,
     limb,
@@ -15,6 +14,7 @@ from components.sources.drawing import (
     profile,
     radius,
     rounded,
+    to_multiple,
 )
 
 X = PIXELS[None, None, :]  # [1, 1, 28]
@@ -98,8 +98,10 @@ def test_an_ellipse_has_its_radii():
     assert inside[0].any(axis=1).sum() == 8
 
 
-def test_a_beat_is_the_distance_to_the_nearest_multiple():
-    np.testing.assert_allclose(beat(np.array([0.0, 1.0, 2.0, 2.5, -4.5]), 3.0), [0, 1, 1, 0.5, 1.5])
+def test_to_multiple_is_the_distance_to_the_nearest_multiple():
+    np.testing.assert_allclose(
+        to_multiple(np.array([0.0, 1.0, 2.0, 2.5, -4.5]), 3.0), [0, 1, 1, 0.5, 1.5]
+    )
 
 
 def make_drawing(count: int = 4, seed: int = 0) -> Drawing:

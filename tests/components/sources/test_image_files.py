@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from etils import epath
 
-from components.base import files
+from components.base import file_listing
 from components.ingest.decode import MAX_ENCODED_BYTES
 from components.ingest.rejection import Reason, UnusableError
 from components.sources import image_files
@@ -61,7 +61,7 @@ def test_a_file_without_a_size_is_not_opened(broken, monkeypatch):
 
 
 def test_one_image_among_others_is_found(broken):
-    listed = files.list_files(epath.Path(broken)).files
+    listed = file_listing.list_files(epath.Path(broken)).files
     assert image_files.has_image(str(broken), listed, is_remote=False)
     others = [file for file in listed if "good" not in file.name]
     assert len(others) == 6

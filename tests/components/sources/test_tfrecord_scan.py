@@ -4,7 +4,7 @@ from etils import epath
 from components.base.errors import ConfigError
 from components.data import tf_example
 from components.sources.feature_map import FeatureMap
-from components.sources.tfrecord_scan import InputFile, Scan, scan_files
+from components.sources.tfrecord_scan import InputFile, RecordScan, scan_files
 from tests.tfrecords import write_records
 
 LABELS = {"a": [0, 3, 3], "b": [-1, 1], "c": []}
@@ -18,14 +18,14 @@ def root(tmp_path) -> epath.Path:
     return epath.Path(tmp_path)
 
 
-def scan(root: epath.Path, features: str, splits: str = "train,train,train") -> Scan:
+def scan(root: epath.Path, features: str, splits: str = "train,train,train") -> RecordScan:
     by_file = dict(zip(LABELS, splits.split(","), strict=True))
     return scan_files(root, by_file, FeatureMap.parse(features), pattern="them", load_bytes=1 << 20)
 
 
 def test_records_are_counted_by_split_and_labels_become_classes(root):
     scanned = scan(root, "image=image,label=label", "train,train,test")
-    assert scanned == Scan(
+    assert scanned == RecordScan(
         files={
             "a": InputFile("train", 0, 3),
             "b": InputFile("train", 3, 2),

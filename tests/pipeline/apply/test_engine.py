@@ -13,10 +13,10 @@ from components.data import codec
 from components.data.examples import ExampleBatch
 from components.model.registry import MODEL_FILE
 from pipeline.apply import engine
-from pipeline.apply.config import ENCODER_COLUMNS
-from pipeline.apply.embedding_tables import EmbeddingTables
 from pipeline.apply.inputs import dataset_tasks
 from pipeline.apply.shard_task import MARK_SUFFIX, ShardTask
+from pipeline.embed.config import ENCODER_COLUMNS
+from pipeline.embed.embedding_tables import EmbeddingTables
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,21 +8,14 @@ import pytest
 from apache_beam.portability.api import beam_job_api_pb2
 from apache_beam.runners.portability.local_job_service import LocalJobServicer
 from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer
+from pipeline.apply.embed import embed
 
 from components.base.errors import ConfigError
-from pipeline.apply.embed import embed
 from pipeline.beam import handshake, probe
 from pipeline.denoise.stage import denoise
 from pipeline.prepare.stage import prepare
 from tests import engines
 from tests.conftest import ROOT, tiny_prepare_config
-
-
-class CountlessJobService(LocalJobServicer):
-    """A job service that passes on no counters."""
-
-    def GetJobMetrics(self, request, context=None):  # noqa: N802 - the name of the request
-        return beam_job_api_pb2.GetJobMetricsResponse()
 
 
 @pytest.fixture
@@ -92,7 +85,7 @@ def test_workers_with_the_same_versions_pass_and_are_asked_once(pool):
 
 @pytest.mark.usefixtures("same_workers")
 def test_an_engine_that_passes_on_no_counters_is_not_taken_for_other_versions(pool):
-    with engines.local_job_service(CountlessJobService()) as address:
+    with engines.local_job_service(engines.CountlessJobService()) as address:
         message = refusal(engines.beam_args(address, pool))
     assert "small job (the engine has not passed on what it counted); check that" in message
 

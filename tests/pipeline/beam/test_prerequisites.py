@@ -1,4 +1,5 @@
 import contextlib
+import gc
 import json
 import socket
 import threading
@@ -14,7 +15,8 @@ from pipeline.beam import prerequisites
 from tests.engines import unused_address
 
 JAR_OPTION = "--flink_job_server_jar"
-# `urllib` leaves the socket of a request that times out to the garbage collector.
+# `urllib` leaves the socket of a request that times out to the garbage collector, which these tests
+# call.
 times_out = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
@@ -117,6 +119,7 @@ def test_a_download_that_stops_is_refused(tmp_path, monkeypatch):
         fetch_jar(f"{JAR_OPTION}={url}", f"--jar_cache_dir={tmp_path}")
     assert "(timed out); put it at " in message[0]
     assert socket.getdefaulttimeout() == previous
+    gc.collect()
 
 
 def test_a_port_must_be_free():
@@ -168,6 +171,7 @@ def test_a_flink_cluster_must_answer(monkeypatch):
         silent = f"http://localhost:{server.getsockname()[1]}"
         prerequisites.check_flink_master(flink_options(silent))
     assert f"answers at {silent}/v1/config (timed out); " in message[0]
+    gc.collect()
 
 
 def test_a_spark_cluster_must_answer_at_one_of_its_addresses():

@@ -3,13 +3,11 @@ import shutil
 import signal
 import subprocess
 
-import numpy as np
 import pytest
 
 from components.base.errors import ConfigError, WorkError
 from components.compression.archive import Archive
-from components.compression.blocks import LabeledImages
-from pipeline.compress.compress import blocks, compress
+from pipeline.compress.compress import compress
 from pipeline.compress.config import CompressConfig
 from tests.conftest import ROOT, module_command
 from tests.pipeline.compress.conftest import BLOCKS
@@ -35,7 +33,7 @@ def test_a_file_is_up_to_date_or_another_one(vaez, examples_dir, coded_model_dir
     with pytest.raises(WorkError, match="its header says"):
         compress(BLOCKS, **arguments)
     target.write_bytes(b"mine")
-    with pytest.raises(ConfigError, match="is no file of compressed images of this version"):
+    with pytest.raises(ConfigError, match="is not a file of compressed images of this version"):
         compress(BLOCKS, **arguments, overwrite=True)
     assert target.read_bytes() == b"mine"
 
@@ -75,14 +73,3 @@ def test_a_killed_command_goes_on_with_the_blocks_that_are_missing(
     assert len(kept) >= 1
     assert target.read_bytes() == vaez.read_bytes()
     assert not draft.exists()
-
-
-def test_blocks_hold_all_images_and_labels_in_order():
-    batches = [
-        LabeledImages(np.arange(first, last), -np.arange(first, last))
-        for first, last in ((0, 3), (3, 10), (10, 10), (10, 11))
-    ]
-    found = list(blocks(iter(batches), 4))
-    assert [block.images.tolist() for block in found] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10]]
-    assert all((block.labels == -block.images).all() for block in found)
-    assert list(blocks(iter([]), 4)) == []

@@ -100,25 +100,3 @@ def test_the_sprite_of_the_most_points_is_within_the_limit():
     side = projector._MAX_SPRITE // projector._columns(projector._MAX_POINTS)
     assert projector._columns(projector._MAX_POINTS) == 100
     assert min(side, projector._MAX_IMAGE) * 100 <= 8192
-
-
-@pytest.mark.parametrize(
-    ("counts", "limit", "expected"),
-    [
-        ([5, 5, 5], 20, [5, 5, 5]),
-        ([5, 5, 5], 6, [2, 2, 2]),
-        ([1, 50, 9], 12, [1, 6, 5]),
-        ([50, 2, 2], 10, [6, 2, 2]),
-        ([3, 3, 3], 2, [1, 0, 1]),
-    ],
-)
-def test_a_class_has_as_many_examples_as_the_others_or_all_it_has(counts, limit, expected):
-    labels = RNG.permutation(np.repeat([4, 0, 7], counts))
-    rows = projector.evenly_by_class(labels, limit)
-    assert [int(np.sum(labels[rows] == label)) for label in (4, 0, 7)] == expected
-    assert len(set(rows)) == min(limit, len(labels))
-    assert (np.diff(rows) > 0).all()
-    # The first of each class.
-    for label in (4, 0, 7):
-        chosen = rows[labels[rows] == label]
-        np.testing.assert_array_equal(chosen, np.flatnonzero(labels == label)[: len(chosen)])

@@ -6,14 +6,14 @@ from components.base.manifest import load_artifact
 from components.model import vae
 from components.model.registry import MODEL_FILE
 from pipeline.generate.config import GenerateConfig
-from pipeline.generate.task import Subjects
+from pipeline.generate.task import GenerationContext
 from pipeline.generate.training_set import TrainingSet
 
 
-def subjects(directory, label=None, **fields) -> Subjects:
+def context(directory, label=None, **fields) -> GenerationContext:
     """What images are generated with, by a published model."""
     model = load_artifact(directory, stage="train")
-    return Subjects(GenerateConfig(**fields), model, TrainingSet.of(model, ""), label)
+    return GenerationContext(GenerateConfig(**fields), model, TrainingSet.of(model, ""), label)
 
 
 def opened(task, directory):

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from components.model.embeddings import COLUMNS
-from pipeline.apply.config import EmbedConfig
-from pipeline.apply.embed import embed
+from pipeline.embed.config import EmbedConfig
+from pipeline.embed.stage import embed
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from pipeline.beam import worker_pool
 from pipeline.prepare import deduplication, execution, merge_plan, read_plan, shard_plan, workers
 from pipeline.prepare.assignment import Assignment
 from pipeline.prepare.messages import QuarantineTask, ShardFormat, WriteTask
+from tests import engines
 from tests.pipeline.prepare.listed_source import (
     SHAPE,
     Item,
@@ -45,6 +46,14 @@ def test_opening_a_work_directory_keeps_what_is_in_it(work_dir):
     assert (work_dir / workers.READ / "000000.json").exists()
 
 
+def test_inputs_are_counted_by_their_reports_whatever_the_engine_counted(work_dir):
+    with engines.local_job_service(engines.CountlessJobService()) as address:
+        beam_args = ["--runner=PortableRunner", f"--job_endpoint={address}"]
+        options = {"beam_args": [*beam_args, "--environment_type=LOOPBACK"]}
+        _, inputs, _ = execution.read_slices(reads(6, per_slice=3), work_dir, options)
+    assert inputs == {"train": tally_of(examples(6))}
+
+
 def test_the_work_directory_is_removed_after_a_user_error_but_not_after_a_bug(work_dir):
     with pytest.raises(ZeroDivisionError), execution.removed_after_user_errors(work_dir):
         raise ZeroDivisionError
@@ -62,7 +71,7 @@ def test_reports_are_removed_before_the_files_that_they_describe(work_dir, monke
         (work_dir / folder / "0000.json").write_text("{}")
     (work_dir / deduplication.IDS / "0000.keys").write_text("keys")
 
-    def interrupted(path):
+    def interrupted(path, **_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(type(work_dir), "rmtree", interrupted)

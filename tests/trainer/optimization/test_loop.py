@@ -265,7 +265,7 @@ def test_every_part_is_exact(name, small_images):
         )
         if "linear_path" in fields:
             images = small_images.images("train")
-            made._model.start_as(principal_components.of_images(images, 2))
+            made._model.set_principal_components(principal_components.of_images(images, 2))
         return made
 
     one = loop()

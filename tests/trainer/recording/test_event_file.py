@@ -75,8 +75,8 @@ def test_on_a_full_disk_one_warning_is_printed_and_the_training_goes_on(tmp_path
     board.close()
     (warning,) = capsys.readouterr().err.splitlines()
     assert warning == (
-        f"warning: {file} cannot be written (File too large); the training goes on, but "
-        "TensorBoard shows only what is in the file"
+        f"warning: {file} cannot be written (File too large); the training continues, but "
+        "TensorBoard shows only the content of the file"
     )
     # What is in the file is shown.
     assert points(tmp_path) == [(10, 4.0)]
@@ -89,3 +89,13 @@ def test_without_a_place_for_the_file_there_is_one_warning(tmp_path, capsys):
     board.close()
     (warning,) = capsys.readouterr().err.splitlines()
     assert "cannot be written (Not a directory)" in warning
+
+
+def test_a_remote_file_appears_when_it_is_closed(object_store, tmp_path):
+    file = EventFile(epath.Path("s3://bucket/run"), resumed_step=0, name="1")
+    file.write(10, [scalar_pb("loss", 3.0)])
+    assert object_store.objects == {}
+    file.close()
+    ((key, content),) = object_store.objects.items()
+    (tmp_path / epath.Path(key).name).write_bytes(content)
+    assert points(tmp_path) == [(10, 3.0)]

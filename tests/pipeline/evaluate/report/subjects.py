@@ -15,7 +15,7 @@ from components.model.latent_plane import Plane
 from components.model.pixels import to_unit
 from pipeline.evaluate.class_means import means_by_class
 from pipeline.evaluate.config import EvaluateConfig
-from pipeline.evaluate.report.subject import LatentPlane, ReportSubject, Strip
+from pipeline.evaluate.report.subject import DecodedPlane, ReportSubject, Strip
 from tests.pipeline.evaluate.test_scores import SCORES
 from trainer.recording.epoch_metrics import EpochMetrics
 
@@ -53,7 +53,7 @@ def report_subject(example_set, model_dir, **changes) -> ReportSubject:
         examples=test,
         means=means,
         elbo=elbo,
-        space=LatentPlane(plane, QUANTILES, grid, label=0),
+        space=DecodedPlane(plane, QUANTILES, grid, label=0),
         samples=[Strip(None, grid)],
         reconstructions=[Strip(int(test.labels[0]), pairs)],
         comparisons=[],

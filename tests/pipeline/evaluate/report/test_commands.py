@@ -16,7 +16,7 @@ def repeated(example_set, model_dir, **model_config) -> list[list[str]]:
     config = {**trained.manifest.config, **model_config}
     manifest = dataclasses.replace(trained.manifest, config=config)
     trained = dataclasses.replace(trained, manifest=manifest)
-    text = commands.repeat(examples, trained, CONFIG, output="runs/it's/evaluation")
+    text = commands.repeat_commands(examples, trained, CONFIG, output="runs/it's/evaluation")
     parts = text.replace("\\\n", " ").split("\n")
     return [shlex.split(part) for part in parts]
 

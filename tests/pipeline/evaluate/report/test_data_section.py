@@ -6,7 +6,7 @@ import pytest
 from components.base.errors import WorkError
 from components.data.dataset_counts import DuplicateCounts
 from pipeline.evaluate.report.data_section import data_section
-from tests.components.figures.test_embedded import picture
+from tests.components.figures.test_page_pictures import picture
 
 
 def section(dataset, **counts):

@@ -8,7 +8,7 @@ from components.metrics.mean import Mean
 from pipeline.evaluate.class_means import ClassMean
 from pipeline.evaluate.report import example_section
 from pipeline.evaluate.report.subject import Strip
-from tests.components.figures.test_embedded import picture
+from tests.components.figures.test_page_pictures import picture
 from tests.pipeline.evaluate.report.subjects import report_subject
 
 

@@ -8,8 +8,8 @@ from components.model import vae as vaes
 from components.model.decode import decode
 from components.model.latent_plane import Plane
 from pipeline.evaluate.report import explorer
-from pipeline.evaluate.report.subject import LatentPlane
-from tests.components.figures.test_embedded import picture
+from pipeline.evaluate.report.subject import DecodedPlane
+from tests.components.figures.test_page_pictures import picture
 from tests.pipeline.evaluate.report.subjects import report_subject
 
 ACTIVATIONS = {
@@ -45,7 +45,7 @@ def test_the_layers_on_the_plane_are_the_decoder(latents, classes, activation):
     rng = np.random.default_rng(0)
     model.set_weights([rng.normal(size=each.shape) for each in model.get_weights()])
     plane = Plane.of(rng.normal(3, 2, (40, latents)).astype(np.float32))
-    space = LatentPlane(plane, (0.5,), np.zeros((1, 1, 4, 5, 1), np.uint8), label=classes - 1)
+    space = DecodedPlane(plane, (0.5,), np.zeros((1, 1, 4, 5, 1), np.uint8), label=classes - 1)
     found = explorer._dense_decoder(model, space)
     assert found is not None
     points = rng.normal(size=(7, 2))
@@ -68,7 +68,7 @@ def test_other_decoders_are_not_computed_by_a_page(fields):
     fields = {"network": "mlp", "widths": (3,)} | fields
     model = vaes.VAE(image_shape=(8, 8, 1), latents=2, **fields)
     plane = Plane.of(np.zeros((3, 2), np.float32))
-    space = LatentPlane(plane, (0.5,), np.zeros((1, 1, 8, 8, 1), np.uint8), label=0)
+    space = DecodedPlane(plane, (0.5,), np.zeros((1, 1, 8, 8, 1), np.uint8), label=0)
     assert explorer._dense_decoder(model, space) is None
 
 
@@ -110,15 +110,6 @@ def test_a_large_decoder_becomes_a_grid(example_set, model_dir, monkeypatch):
     row, column = divmod(3 * 2 + 1, grid["sprite"]["columns"])
     tile = pixels[28 * row :, 28 * column :][:28, :28]
     assert (tile == subject.space.images[2, 1, ..., 0]).all()
-
-
-def test_rows_are_chosen_evenly_by_class():
-    labels = np.array([0] * 50 + [1] * 3 + [2] * 20)
-    rows = explorer.even_by_class(labels, 13)
-    assert np.bincount(labels[rows]).tolist() == [5, 3, 5]
-    assert rows.tolist() == [0, 1, 2, 3, 4, 50, 51, 52, 53, 54, 55, 56, 57]
-    assert explorer.even_by_class(labels, 2).tolist() == [0, 50]
-    assert explorer.even_by_class(labels, 100).tolist() == list(range(73))
 
 
 def test_images_of_noise_stay_within_the_limit(example_set, model_dir):

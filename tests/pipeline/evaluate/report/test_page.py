@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from components.figures.embedded import tiles
+from components.figures.page_pictures import tiles
 from pipeline.evaluate.report import explorer, page
 from pipeline.evaluate.report.subject import ComparedImages, Strip
 from tests.pipeline.evaluate.report.subjects import report_subject

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from components.model.latent_plane import Plane
-from pipeline.evaluate.report.subject import LatentPlane, shown
+from pipeline.evaluate.report.subject import DecodedPlane, shown
 from tests.pipeline.evaluate.report.subjects import report_subject
 
 
@@ -18,7 +18,7 @@ def test_names_are_visible_and_cut_in_the_middle():
 def test_the_steps_are_the_coordinates_of_the_decoded_images():
     means = np.random.default_rng(0).standard_normal((50, 5)) * [5, 4, 1, 1, 1] + 3
     plane = Plane.of(means.astype(np.float32))
-    space = LatentPlane(plane, (0.1, 0.5, 0.9), np.zeros((3, 3, 2, 2, 1), np.uint8), label=0)
+    space = DecodedPlane(plane, (0.1, 0.5, 0.9), np.zeros((3, 3, 2, 2, 1), np.uint8), label=0)
     horizontal, vertical = space.steps
     z = plane.grid(space.quantiles).reshape(3, 3, 5)
     for row, column in np.ndindex(3, 3):

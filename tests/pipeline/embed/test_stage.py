@@ -12,11 +12,11 @@ from components.data import codec
 from components.model import embeddings, vae
 from components.model.encode import encode
 from components.model.registry import MODEL_FILE
-from pipeline.apply import embed as embed_module
 from pipeline.apply import engine
-from pipeline.apply.config import EmbedConfig
-from pipeline.apply.embed import embed
 from pipeline.apply.shard_task import MARK_SUFFIX
+from pipeline.embed import stage as embed_module
+from pipeline.embed.config import EmbedConfig
+from pipeline.embed.stage import embed
 from tests.manifests import edit_manifest
 from tests.pipeline.apply.test_inputs import write_photos
 

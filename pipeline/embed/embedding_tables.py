@@ -1,4 +1,4 @@
-"""Tables of embeddings: the application of a model that the embed and evaluate stages need."""
+"""Tables of embeddings: an application of a model for the embed and evaluate stages."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -14,13 +14,13 @@ from components.ingest import image_file
 from components.model import embeddings
 from components.model.registry import MODEL_FILE
 from pipeline.apply.engine import mapped_ahead
-from pipeline.apply.reference import Reference
 from pipeline.apply.shard_task import ShardTask
+from pipeline.embed.reference import Reference
 
 if TYPE_CHECKING:
     from components.model.vae import VAE
 
-# Columns that need a score, and columns that need a place in the plane.
+# Columns that need a score, and columns that need coordinates in the plane.
 SCORE_COLUMNS = frozenset({"rate", "distortion", "outlier_score"})
 REFERENCE_COLUMNS = frozenset({"outlier_score", "x", "y"})
 _NOISE_SEED = 0
@@ -115,7 +115,7 @@ class _Computation:
 
     def _encoded(self, block: ExampleBatch) -> dict[str, Any]:
         """The columns that the model computes."""
-        # Imports TensorFlow, which the launcher of a job on a cluster need not do.
+        # Imports TensorFlow, which the launcher of a job on a cluster does not need.
         from components.model import encode
 
         if not SCORE_COLUMNS & set(self._tables.columns):

@@ -3,8 +3,8 @@ import pytest
 from components.base.errors import ConfigError
 from components.data import table_formats
 from components.model import embeddings
-from pipeline.apply import config
-from pipeline.apply.config import EmbedConfig
+from pipeline.embed import config
+from pipeline.embed.config import EmbedConfig
 
 
 def test_columns_and_formats_are_those_of_the_tables():

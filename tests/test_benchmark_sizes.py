@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.figures.sizes import Bar, draw_sizes
+from benchmarks.sizes import Bar, draw_sizes
 
 OURS = np.array([0x0F, 0x5F, 0xA6])
 PARTS = [("pixels", 90.0), ("latents", 10.0)]

@@ -8,15 +8,17 @@ from etils import epath
 from components.base import artifacts, console, tensorflow_setup
 from components.base.errors import ConfigError
 from components.base.manifest import Artifact, Input, load_artifact
+from components.data import training_examples
 from components.data.prepared_dataset import PreparedDataset
 from components.model import model_file
 from components.model.registry import MODEL_FILE
-from pipeline.apply import engine, inputs, reference
-from pipeline.apply.config import EmbedConfig
-from pipeline.apply.embedding_tables import REFERENCE_COLUMNS, SCORE_COLUMNS, EmbeddingTables
+from pipeline.apply import engine, inputs
 from pipeline.apply.inputs import ImageSet
-from pipeline.apply.reference import Reference
 from pipeline.beam import handshake
+from pipeline.embed import reference
+from pipeline.embed.config import EmbedConfig
+from pipeline.embed.embedding_tables import REFERENCE_COLUMNS, SCORE_COLUMNS, EmbeddingTables
+from pipeline.embed.reference import Reference
 
 
 def embed(
@@ -52,9 +54,9 @@ def embed(
     trained = load_artifact(model, stage="train")
     images = inputs.find(pattern, trained, source_options=source_options or {})
     columns = config.column_names
-    training_examples = None
+    training_set = None
     if REFERENCE_COLUMNS & set(columns):
-        training_examples = reference.find_training_examples(trained, config.training_examples)
+        training_set = training_examples.find(trained, config.training_examples)
     plan = artifacts.ArtifactPlan(
         stage="embed",
         directory=epath.Path(output),
@@ -62,14 +64,14 @@ def embed(
         inputs={
             "model": trained.as_input(),
             **images.inputs,
-            **_training_input(training_examples),
+            **_training_input(training_set),
         },
     )
     if plan.is_up_to_date(overwrite=overwrite, verify=verify):
         console.say(f"embed: up to date ({output})")
         return load_artifact(output, stage="embed")
     handshake.check_workers(beam_args)
-    notes = _notes(trained, columns, training_examples)
+    notes = _notes(trained, columns, training_set)
     for note in notes:
         console.warn(note)
     with plan.publish(resume=True, overwrite=overwrite) as draft:
@@ -79,7 +81,7 @@ def embed(
             trained,
             columns=columns,
             format=config.format,
-            reference=_reference(trained, columns, training_examples),
+            reference=_reference(trained, columns, training_set),
         )
         shards = console.counted(len(image_set.tasks), "shard")
         console.say(f"embed: embedding the images of {shards}")
@@ -103,17 +105,17 @@ def embed(
     return load_artifact(output, stage="embed")
 
 
-def _training_input(training_examples: PreparedDataset | None) -> dict[str, Input]:
-    if training_examples is None:
+def _training_input(training_set: PreparedDataset | None) -> dict[str, Input]:
+    if training_set is None:
         return {}
-    return {"training_examples": training_examples.artifact.as_input()}
+    return {"training_examples": training_set.artifact.as_input()}
 
 
 def _notes(
-    model: Artifact, columns: Sequence[str], training_examples: PreparedDataset | None
+    model: Artifact, columns: Sequence[str], training_set: PreparedDataset | None
 ) -> list[str]:
-    """What a reader of the tables must know."""
-    if training_examples is not None or "outlier_score" not in columns:
+    """Notes for readers of the tables."""
+    if training_set is not None or "outlier_score" not in columns:
         return []
     return [
         f"the column outlier_score is empty, because the examples that {model.path} was trained on "
@@ -122,23 +124,23 @@ def _notes(
 
 
 def _reference(
-    model: Artifact, columns: Sequence[str], training_examples: PreparedDataset | None
+    model: Artifact, columns: Sequence[str], training_set: PreparedDataset | None
 ) -> Reference:
-    """What the columns are compared with."""
+    """The data that columns are compared with."""
     if not REFERENCE_COLUMNS & set(columns):
         return Reference()
     path = model.verified(MODEL_FILE)
     tensorflow_setup.load()
     from components.model import vae
 
-    return reference.measure(vae.load(path).in_float32(), training_examples)
+    return reference.measure(vae.load(path).in_float32(), training_set)
 
 
 def _check_classes(model: Artifact, images: ImageSet, columns: Sequence[str]) -> None:
-    """Checks that a conditional model knows the labels of the images.
+    """Checks that the images have the labels of a conditional model.
 
     Raises:
-      ConfigError: it does not, and a column depends on them.
+      ConfigError: they do not, and a column depends on labels.
     """
     classes = model_file.num_classes(model.path / MODEL_FILE)
     found = 0 if images.class_names is None else len(images.class_names)

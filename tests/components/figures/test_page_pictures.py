@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.figures import embedded
+from components.figures import page_pictures
 
 
 def picture(uri: str) -> np.ndarray:
@@ -23,7 +23,7 @@ def noise(*shape: int) -> np.ndarray:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_tiles_are_the_images_with_transparent_gaps(channels):
     images = noise(2, 3, 28, 28, channels)
-    drawn = embedded.tiles(images)
+    drawn = page_pictures.tiles(images)
     pixels = picture(drawn.uri)
     assert pixels.shape == (2 * 28 + 2, 3 * 28 + 2 * 2, 4)
     assert (pixels[30:58, 60:88, :3] == images[1, 2]).all()
@@ -36,24 +36,24 @@ def test_tiles_are_the_images_with_transparent_gaps(channels):
 
 def test_tiles_without_a_gap_join():
     images = noise(2, 2, 4, 4, 1)
-    pixels = picture(embedded.tiles(images, gap=0).uri)
+    pixels = picture(page_pictures.tiles(images, gap=0).uri)
     assert pixels.shape == (8, 8, 4)
     assert (pixels[4:, :4, :3] == images[1, 0]).all()
     assert (pixels[..., 3] == 255).all()
 
 
 def test_large_images_are_reduced_and_thin_ones_stay_visible():
-    drawn = embedded.tiles(np.full((1, 1, 8, 1000, 1), 0.5))
+    drawn = page_pictures.tiles(np.full((1, 1, 8, 1000, 1), 0.5))
     assert picture(drawn.uri).shape == (1, 64, 4)
     assert (picture(drawn.uri)[..., 0] == 128).all()
     with pytest.raises(ValueError, match="images must have shape"):
-        embedded.tiles(np.zeros((2, 4, 4, 1)))
+        page_pictures.tiles(np.zeros((2, 4, 4, 1)))
 
 
 def test_large_colored_tiles_keep_their_gaps_and_lose_few_details():
     images = np.zeros((1, 2, 40, 40, 3), np.uint8)
     images[:, 0, 10:30, 10:30] = (200, 40, 90)
-    drawn = embedded.tiles(images)
+    drawn = page_pictures.tiles(images)
     assert drawn.uri.startswith("data:image/webp")
     pixels = picture(drawn.uri).astype(int)
     assert (pixels[:, 40:42, 3] == 0).all()
@@ -62,7 +62,7 @@ def test_large_colored_tiles_keep_their_gaps_and_lose_few_details():
 
 def test_a_sprite_of_gray_images_is_exact():
     images = noise(7, 6, 10, 1)
-    drawn = embedded.sprite(images, side=32, max_bytes=10_000)
+    drawn = page_pictures.sprite(images, side=32, max_bytes=10_000)
     assert drawn is not None
     pixels = picture(drawn.uri)
     assert pixels.shape == (drawn.height, drawn.width)
@@ -76,7 +76,7 @@ def test_a_sprite_of_colored_images_keeps_them_apart():
     # Full-black and full-white neighbors would bleed into one another within a block.
     images = np.zeros((9, 10, 10, 3), np.uint8)
     images[::2] = 255
-    drawn = embedded.sprite(images, side=32, max_bytes=100_000)
+    drawn = page_pictures.sprite(images, side=32, max_bytes=100_000)
     assert drawn is not None
     assert drawn.uri.startswith("data:image/jpeg")
     assert (drawn.size, drawn.pitch) == ((10, 10), (16, 16))
@@ -88,18 +88,20 @@ def test_a_sprite_of_colored_images_keeps_them_apart():
 
 
 def test_a_sprite_that_is_too_large_is_none():
-    assert embedded.sprite(noise(50, 32, 32, 1), side=32, max_bytes=40_000) is None
-    assert embedded.sprite(noise(50, 32, 32, 1), side=8, max_bytes=40_000) is not None
+    assert page_pictures.sprite(noise(50, 32, 32, 1), side=32, max_bytes=40_000) is None
+    assert page_pictures.sprite(noise(50, 32, 32, 1), side=8, max_bytes=40_000) is not None
 
 
 def test_reduced_images_have_the_mean_of_the_pixels():
     images = np.repeat(np.repeat(noise(2, 3, 4, 3), 5, axis=1), 5, axis=2)
-    assert (embedded.reduced(images, side=4) == images[:, ::5, ::5]).all()
-    assert embedded.reduced(images, side=20) is images
+    assert (page_pictures.reduced(images, side=4) == images[:, ::5, ::5]).all()
+    assert page_pictures.reduced(images, side=20) is images
 
 
 def test_dots_are_where_the_points_are():
-    pixels = picture(embedded.dots([0, 1, 0.5], [0, 1, 0.5], [0, 1, 1], ["#ff0000", "#0000ff"]))
+    pixels = picture(
+        page_pictures.dots([0, 1, 0.5], [0, 1, 0.5], [0, 1, 1], ["#ff0000", "#0000ff"])
+    )
     side = len(pixels)
     assert pixels.shape == (side, side, 4)
     assert pixels[-4:, :4, 0].max() == 255  # Red, at the bottom left.
@@ -108,4 +110,6 @@ def test_dots_are_where_the_points_are():
 
 
 def test_equal_points_have_a_picture():
-    assert (picture(embedded.dots([7.0] * 3, [0.0] * 3, [0] * 3, ["#123456"]))[..., 3] > 0).any()
+    assert (
+        picture(page_pictures.dots([7.0] * 3, [0.0] * 3, [0] * 3, ["#123456"]))[..., 3] > 0
+    ).any()

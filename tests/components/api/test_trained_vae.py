@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 import components.model
+from components.api.trained_vae import TrainedVAE
 from components.base.errors import ConfigError, WorkError
-from components.library.trained_vae import TrainedVAE
 from components.metrics import elbo, importance
 from components.model import interpolation
 from components.model.architecture import Architecture

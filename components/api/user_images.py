@@ -1,4 +1,4 @@
-"""Images as users have them: arrays or tensors, of bytes or of intensities, one image or many."""
+"""Images as users pass them: arrays or tensors, bytes or intensities, one image or many."""
 
 import dataclasses
 from typing import Any
@@ -15,7 +15,7 @@ _BLOCK_VALUES = 1 << 24
 
 @dataclasses.dataclass(frozen=True)
 class UserImages:
-    """Images in the form that models take, and the form that they had.
+    """Images in the form that models take, and what to restore the user's form with.
 
     Attributes:
       pixels: uint8, shape [N, height, width, channels], N > 0.
@@ -60,7 +60,7 @@ class UserImages:
         return UserImages(pixels, is_single=axes == 0, has_channels=has_channels)
 
     def rows(self, values: np.ndarray) -> np.ndarray:
-        """Results with a row for each image, [N, ...]; for one image alone, its row."""
+        """Results with a row for each image, [N, ...]; only the row if there is a single image."""
         return values[0] if self.is_single else values
 
     def pictures(self, images: np.ndarray) -> np.ndarray:
@@ -84,12 +84,12 @@ def numbers(name: str, values: Any, dtype: Any = None) -> np.ndarray:
     """A user's values as an array.
 
     Args:
-      name: what they are, for the error message.
+      name: name of the values, for the error message.
       values: an array, a tensor, or nested sequences of numbers.
       dtype: type of the elements; None for the one that they have.
 
     Raises:
-      ConfigError: they are no array, such as rows of different lengths.
+      ConfigError: they do not form an array; their rows may have different lengths.
     """
     try:
         return np.asarray(values, dtype)
@@ -111,7 +111,7 @@ def to_pixels(images: np.ndarray) -> np.ndarray:
     """
     if images.dtype == np.uint8 or not images.size:
         return images.astype(np.uint8, copy=False)
-    # NaN is in neither bound.
+    # Comparisons with NaN are false.
     if not (images.min() >= 0 and images.max() <= 1):
         raise ConfigError(
             f"{_RULE}; divide by 255, or scale them to [0, 1]. "

@@ -12,10 +12,10 @@ from components.model import embeddings, vae
 from components.model.encode import encode_and_score
 from components.model.registry import MODEL_FILE
 from pipeline.apply import engine
-from pipeline.apply.config import ENCODER_COLUMNS
-from pipeline.apply.embedding_tables import EmbeddingTables
 from pipeline.apply.inputs import dataset_tasks
-from pipeline.apply.reference import Reference
+from pipeline.embed.config import ENCODER_COLUMNS
+from pipeline.embed.embedding_tables import EmbeddingTables
+from pipeline.embed.reference import Reference
 
 REFERENCE = Reference(median=-300.0, spread=20.0, center=(1.0, 2.0), axes=((0.0, 1.0), (1.0, 0.0)))
 

@@ -1,16 +1,10 @@
-import shutil
-
 import numpy as np
-import pytest
 
-from components.base.errors import ConfigError
-from components.base.manifest import load_artifact
 from components.model import vae
 from components.model.encode import ScoredPosteriors, encode_and_score
 from components.model.latent_plane import Plane
-from pipeline.apply import reference
-from pipeline.apply.reference import Reference
-from tests.manifests import edit_manifest
+from pipeline.embed import reference
+from pipeline.embed.reference import Reference
 
 
 def test_scores_are_distances_below_the_median_in_units_of_the_spread():
@@ -56,35 +50,3 @@ def test_without_the_training_set_only_a_plane_of_two_latents_is_known(model_dir
     assert found.axes == ((1.0, 0.0), (0.0, 1.0))
     three = vae.VAE(image_shape=(4, 4, 1), network="mlp", latents=3, widths=(8,))
     assert reference.measure(three, None) == Reference()
-
-
-def test_the_training_set_is_found_where_the_models_manifest_says(model_dir, examples_dir):
-    found = reference.find_training_examples(load_artifact(model_dir, stage="train"), "")
-    assert found.path.resolve() == examples_dir.resolve()
-
-
-@pytest.mark.parametrize("path", ["../gone", "s3://bucket/examples", None])
-def test_a_training_set_that_is_elsewhere_is_not_looked_for(model_dir, tmp_path, path):
-    shutil.copytree(model_dir, tmp_path / "model")
-
-    def move(manifest):
-        manifest["inputs"]["examples"].pop("path")
-        if path:
-            manifest["inputs"]["examples"]["path"] = path
-
-    edit_manifest(tmp_path / "model", move)
-    model = load_artifact(tmp_path / "model", stage="train")
-    assert reference.find_training_examples(model, "") is None
-
-
-def test_another_dataset_is_not_the_training_set(model_dir, examples_dir, tmp_path):
-    shutil.copytree(model_dir, tmp_path / "model")
-
-    def change(manifest):
-        manifest["inputs"]["examples"] = {"fingerprint": "0" * 64, "path": str(examples_dir)}
-
-    edit_manifest(tmp_path / "model", change)
-    model = load_artifact(tmp_path / "model", stage="train")
-    assert reference.find_training_examples(model, "") is None
-    with pytest.raises(ConfigError, match="was trained on other examples than those in"):
-        reference.find_training_examples(model, str(examples_dir))

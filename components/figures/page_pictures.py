@@ -14,7 +14,7 @@ from components.figures.mosaic import check_images, to_bytes
 # The sides of an image on a page, in pixels: small ones are enlarged to at least the first, by a
 # whole number, and large ones are reduced to the second.
 SHOWN_SIDE, MAX_SIDE = 48, 64
-# Colored images with a longer side lose details that nobody sees, for a tenth of the bytes.
+# Larger images in color are stored as JPEG: details that nobody sees, for a tenth of the bytes.
 _LOSSLESS_SIDE = 32
 _QUALITY = {"jpeg": 88, "webp": 88}
 # Pixels of a block of a JPEG file. An image that begins at a block has no part of its neighbor.
@@ -83,7 +83,7 @@ def tiles(images: np.ndarray, *, gap: int | None = None, side: int = MAX_SIDE) -
     joined = joined[: len(joined) - gap, : joined.shape[1] - gap]
     scale = max(1, round(SHOWN_SIDE / max(height, width)))
     is_lossy = images.shape[-1] == 3 and max(height, width) > _LOSSLESS_SIDE
-    # Of the formats that lose details, JPEG has no transparent pixels.
+    # WebP, because JPEG has no transparent pixels.
     uri = data_uri(joined, kind="webp" if is_lossy else "png")
     return Picture(uri, joined.shape[1] * scale, joined.shape[0] * scale)
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from components.api import user_images
+from components.api.user_images import UserImages, to_pixels
 from components.base.errors import ConfigError
-from components.library import user_images
-from components.library.user_images import UserImages, to_pixels
 
 GRAY, COLOR = (4, 6, 1), (4, 6, 3)
 LEVELS = np.arange(256, dtype=np.uint8)

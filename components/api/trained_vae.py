@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from components.api.user_images import UserImages, numbers
 from components.base.errors import ConfigError
 from components.base.manifest import load_artifact
 from components.base.shapes import Shape
-from components.library.user_images import UserImages, numbers
 from components.metrics.elbo import estimate_elbo
 from components.metrics.importance import log_likelihoods
 from components.model import interpolation, vae
@@ -25,10 +25,11 @@ from components.model.registry import MODEL_FILE
 class TrainedVAE:
     """A trained VAE.
 
-    Wherever a method takes images, they are an array or a tensor: uint8 from 0 to 255, or floats
-    from 0 to 1, which are rounded to the nearest of the 256 levels of a byte. They are one image
-    [height, width, channels] or a batch [N, height, width, channels]; the channels may be left out
-    if there is only one. Results have the same leading axes: none for one image, N for a batch.
+    Methods take images as an array or a tensor: uint8 from 0 to 255, or floats from 0 to 1, which
+    are rounded to the nearest of the 256 levels of a byte. The shape is that of one image, [height,
+    width, channels], or of a batch, [N, height, width, channels]; the axis of the channels may be
+    left out if there is only one. Results have the same leading axes: none for one image, N for a
+    batch.
 
     Labels are integers, one for each image or one for all of them. Models that are conditioned on
     labels need them; others ignore them.
@@ -78,7 +79,7 @@ class TrainedVAE:
     def interpolates_on_sphere(self) -> bool:
         """Whether `interpolate` follows the sphere: the prior is the standard normal distribution.
 
-        Its draws are near a sphere, where a straight line between two of them does not stay.
+        Its draws are near a sphere, which a straight line between two of them leaves.
         """
         return interpolation.follows_sphere(self.model.architecture)
 
@@ -137,14 +138,14 @@ class TrainedVAE:
         return batch.pictures(reconstruct(self.model, batch.pixels, rows))
 
     def interpolate(self, a: Any, b: Any, steps: int, labels: Any = None) -> np.ndarray:
-        """Images on the way from one image to another, decoded from between their embeddings.
+        """Images between two images, decoded from points between their embeddings.
 
-        The way is an arc if the prior is the standard normal distribution (spherical
+        The path is an arc if the prior is the standard normal distribution (spherical
         interpolation), and a straight line otherwise.
 
         Args:
           a, b: two images, or two batches of as many images.
-          steps: number of images on each way, its ends included; at least 2.
+          steps: number of images on each path, including its ends; at least 2.
           labels: see the class.
 
         Returns:
@@ -215,7 +216,7 @@ class TrainedVAE:
         """The labels of `count` images, int32 [count]; None for a model without classes.
 
         Raises:
-          ConfigError: the model needs labels, and these are none of it.
+          ConfigError: the model needs labels, and these are missing or not valid.
         """
         if not self.classes:
             return None
@@ -236,7 +237,7 @@ class TrainedVAE:
 
 
 def _check_whole(name: str, value: int, *, minimum: int = 1) -> None:
-    """Raises a ConfigError if a number is no whole number, or too small."""
+    """Raises a ConfigError if a number is not a whole number, or is too small."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise ConfigError(f"{name} must be a whole number. Received: {value!r}")
     if value < minimum:

@@ -1,7 +1,7 @@
-"""The work on one block, which worker processes do.
+"""Encodes and decodes single blocks in worker processes.
 
-A worker is a process of its own, so that the networks run on one thread whatever the machine has:
-the order of their sums then does not depend on it.
+In a process of its own, a worker runs the networks on one thread. So the order of their sums does
+not depend on the number of cores.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ _MAX_RECORD_BYTES = 64 << 10
 
 @dataclasses.dataclass(frozen=True)
 class ModelPath:
-    """The model of a command.
+    """The model that blocks are coded with.
 
     Attributes:
       path: of the `.keras` file.
@@ -36,10 +36,7 @@ class ModelPath:
 
 
 def limit_threads() -> None:
-    """Makes processes that start from now on compute matrix products of NumPy on one thread.
-
-    The blocks are what runs in parallel.
-    """
+    """Makes new processes compute NumPy's matrix products on one thread: blocks run in parallel."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
@@ -52,14 +49,14 @@ def encode_block(
       model: the model.
       block: its images and labels.
       latent_bits: latents are multiples of 2^-latent_bits.
-      verify: whether to decode the block before it is written.
+      verify: whether to decode the block and compare it before it is written.
       target: the file, which holds the record of the block, a line, and its bytes.
 
     Returns:
       The number of images.
 
     Raises:
-      WorkError: the decoded images are others, or the latents of an image cannot be coded.
+      WorkError: the decoded images differ, or the latents of an image cannot be coded.
     """
     from components.compression import bits_back
     from components.compression.grid_normal import RangeError
@@ -88,12 +85,12 @@ def encode_block(
 
 
 def packed(record: BlockRecord, data: bytes) -> bytes:
-    """What a file of `encode_block` holds."""
+    """The content of a file that `encode_block` writes."""
     return json.dumps(dataclasses.asdict(record)).encode() + b"\n" + data
 
 
 def read_block_file(path: epath.Path) -> tuple[BlockRecord, bytes] | None:
-    """The record and the bytes in a file of `encode_block`; None if it is missing or damaged."""
+    """The record and the bytes in such a file; None if it is missing or damaged."""
     if not path.exists():
         return None
     line, _, data = path.read_bytes().partition(b"\n")
@@ -105,7 +102,7 @@ def read_block_file(path: epath.Path) -> tuple[BlockRecord, bytes] | None:
 
 
 def pixels_digest(images: np.ndarray) -> str:
-    """The digest of images in the record of a block."""
+    """The digest of images, as in the record of a block."""
     return archive_format.digest(images.tobytes())
 
 
@@ -122,10 +119,10 @@ def decode_block(
       target: the file of pixels.
 
     Returns:
-      None, or what is wrong with the block.
+      None, or a description of the damage of the block.
 
     Raises:
-      WorkError: the model computes other numbers on this machine.
+      WorkError: the model computes different numbers on this machine.
     """
     from components.compression import bits_back
 

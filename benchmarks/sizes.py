@@ -1,4 +1,4 @@
-"""The figure of the sizes of compressed images, and of what a file of them consists of."""
+"""Sizes of compressed images, and their figure."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import matplotlib
 from etils import epath
 
+from benchmarks import command
 from components.figures.style import GRAY, INK, PALE, STYLE, new_figure, save
 
 _OURS, _OTHERS, _ELSEWHERE = "#0f5fa6", "#9fb8cf", "#dddddd"
@@ -18,14 +19,20 @@ class Bar:
     """The size of images in one format.
 
     Attributes:
-      name: of the format.
+      name: name of the format.
       bits: bits for each channel of each pixel.
       kind: "ours", "measured" or "published" elsewhere.
     """
 
     name: str
     bits: float
-    kind: str
+    kind: str = "published"
+
+    @staticmethod
+    def parse(text: str, option: str) -> "Bar":
+        """Parses `NAME:BITS`, a published size; `option` is named in errors."""
+        name, (bits,) = command.named_numbers(text, option=option, form="NAME:BITS")
+        return Bar(name, bits)
 
 
 @matplotlib.rc_context(STYLE)
@@ -69,7 +76,7 @@ def draw_sizes(
             for (name, size), color in zip(parts, _PARTS, strict=False)
         ],
     )
-    below.set_title(f"What is in our file of {total / 1e6:,.2f} MB")
+    below.set_title(f"Parts of our file of {total / 1e6:,.2f} MB")
     save(figure, title, subtitle, path)
 
 

@@ -55,7 +55,7 @@ NORMAL = DistributionTable(lambda d: math.erfc(-d / math.sqrt(2)) / 2, reach=8, 
 
 
 def cumulative(mass: np.ndarray, symbols: np.ndarray, count: int | np.ndarray) -> np.ndarray:
-    """Cumulative counts of symbols, of which each has a count of 1 or more.
+    """Cumulative counts of symbols; each symbol has a count of 1 or more.
 
     Args:
       mass: probability of the symbols before each, times 2^PRECISION; integers as float64, of any
@@ -74,7 +74,7 @@ def cumulative(mass: np.ndarray, symbols: np.ndarray, count: int | np.ndarray) -
 
 
 def inner_counts(mass: np.ndarray, symbols: np.ndarray, count: int | np.ndarray) -> np.ndarray:
-    """What `cumulative` gives for symbols between the first one and `count`."""
+    """The result of `cumulative`, for symbols between the first one and `count`."""
     # The product has at most 48 bits, so that the conversion rounds down an exact number.
     return (mass * (1 - count / TOTAL)).astype(np.int64) + symbols
 

@@ -22,7 +22,7 @@ COLUMNS = (
 )
 FORMATS = ("parquet", "npy", "tfrecord")
 _NOT_BY_DEFAULT = ("x", "y", "image")
-# Those that need no more than the encoder.
+# The columns that need only the encoder.
 ENCODER_COLUMNS = COLUMNS[:6]
 
 

@@ -1,14 +1,10 @@
-"""What embeddings are compared with: the training set of the model, or a random sample of it."""
+"""The data that embeddings are compared with: a random sample of the model's training set."""
 
 import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
-from etils import epath
 
-from components.base import files
-from components.base.errors import ConfigError, UserError
-from components.base.manifest import Artifact
 from components.data.prepared_dataset import PreparedDataset
 from components.model.latent_plane import Plane
 
@@ -23,7 +19,7 @@ _LOWER_QUANTILE = 0.1587
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """What embeddings are compared with.
+    """Statistics of the training set that embeddings are compared with.
 
     Attributes:
       median: median of the ELBOs of the training set, in nats; None if they are not known.
@@ -56,55 +52,20 @@ class Reference:
         return ((means - np.array(self.center)) @ axes.T).astype(np.float32)
 
 
-def find_training_examples(model: Artifact, directory: str) -> PreparedDataset | None:
-    """The prepared dataset that a model was trained on.
-
-    Args:
-      model: the artifact of the train stage.
-      directory: where the dataset is; "" for the path in the model's manifest.
-
-    Returns:
-      The dataset, or None if it is not there any more.
-
-    Raises:
-      ConfigError: `directory` holds another dataset.
-    """
-    record = model.manifest.inputs.get("examples")
-    if directory:
-        dataset = PreparedDataset.open(directory)
-        if record is None or dataset.artifact.fingerprint != record.fingerprint:
-            raise ConfigError(
-                f"{model.path} was trained on other examples than those in {directory}; pass the "
-                "dataset that it was trained on, or leave out --training_examples"
-            )
-        return dataset
-    # The manifest may come from somebody else: it must not make this program ask the network.
-    if record is None or record.path is None or files.is_remote(epath.Path(record.path)):
-        return None
-    try:
-        dataset = PreparedDataset.open(model.path / record.path)
-    except UserError:
-        return None
-    return dataset if dataset.artifact.fingerprint == record.fingerprint else None
-
-
 def measure(vae: "VAE", dataset: PreparedDataset | None) -> Reference:
     """The reference of a model.
 
     Args:
       vae: the model.
-      dataset: the dataset that it was trained on; None if that is not at hand, so that the score is
-        unknown, and the plane too unless it is the latent space itself.
+      dataset: the dataset that it was trained on; None if it is not available. Then the score is
+        unknown, and so is the plane, unless it is the latent space itself.
     """
     from components.model.encode import encode_and_score
 
     if dataset is None:
-        is_plane = vae.latents <= 2
-        return (
-            _with_plane(Reference(), Plane.of(np.zeros((1, vae.latents))))
-            if is_plane
-            else (Reference())
-        )
+        if vae.latents > 2:
+            return Reference()
+        return _with_plane(Reference(), Plane.of(np.zeros((1, vae.latents))))
     examples = dataset.head("train", _SAMPLE)
     noise = np.random.default_rng(0).standard_normal((len(examples), vae.latents), np.float32)
     scored = encode_and_score(vae, examples.images, noise, examples.labels)
