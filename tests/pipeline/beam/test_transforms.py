@@ -58,7 +58,8 @@ def test_the_message_of_very_many_tasks_does_not_grow(monkeypatch):
     monkeypatch.setattr(launch, "counters", lambda *_: {})
     for count in (100_000, 1_000_000):
         run_tasks(range(count), write_number)
-    assert sizes[0] < sizes[1] < min(1.1 * sizes[0], 1_000_000)
+    # The directory of this process is a part of the message, so its size varies a little.
+    assert sizes[0] < sizes[1] < min(1.2 * sizes[0], 1_000_000)
 
 
 @pytest.fixture
