@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from components.base.errors import Stopped
+from components.base.errors import ConfigError, Stopped
 from tests.conftest import ROOT
 from tests.pipeline.prepare.test_stage import png, prepare_tree, published_files, tree
 
@@ -39,6 +39,10 @@ def reports(output: Path, folder: str) -> Reports:
             status = path.stat()
             found[path.name] = (status.st_ino, status.st_mtime_ns)
     return found
+
+
+def files_below(directory: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
 
 def workers_of(pid: int) -> Iterator[int]:
@@ -116,11 +120,15 @@ def test_work_whose_removal_was_interrupted_is_done_again(tmp_path):
     assert published_files(output) == published_files(tmp_path / "expected")
 
 
-def test_work_on_another_source_is_not_used(tmp_path, capsys):
+def test_work_on_another_source_is_neither_used_nor_lost(tmp_path, capsys):
     root, output = tree(tmp_path / "pets"), tmp_path / "examples"
     stop_in("written", root, output, subprocess.Popen.kill)
     (root / "train/cat/new.png").write_bytes(png((6, 5), 3))
-    prepare_tree(root, output, shard_bytes=SHARD_BYTES)
+    before = files_below(output.with_name("examples.draft"))
+    with pytest.raises(ConfigError, match="holds a different, unfinished artifact: input source"):
+        prepare_tree(root, output, shard_bytes=SHARD_BYTES)
+    assert files_below(output.with_name("examples.draft")) == before
+    prepare_tree(root, output, shard_bytes=SHARD_BYTES, overwrite=True)
     assert "continuing the work" not in capsys.readouterr().err
     prepare_tree(root, tmp_path / "expected", shard_bytes=SHARD_BYTES)
     assert published_files(output) == published_files(tmp_path / "expected")

@@ -163,7 +163,9 @@ def test_the_remains_of_a_failed_remote_run_are_removed(bucket, tmp_path):
     (draft / "work/read/000000.json").write_text("{}")
     with pytest.raises(ConfigError, match="not a finished artifact"):
         PreparedDataset.open(f"{URL}/examples")
-    prepare(prepare_config(f"{URL}/images"), output=f"{URL}/examples")
+    with pytest.raises(ConfigError, match="holds a different, unfinished artifact"):
+        prepare(prepare_config(f"{URL}/images"), output=f"{URL}/examples")
+    prepare(prepare_config(f"{URL}/images"), output=f"{URL}/examples", overwrite=True)
     prepare(prepare_config(bucket.root / "images"), output=tmp_path / "local")
     assert contents(bucket.root / "examples") == contents(tmp_path / "local")
     assert [path.name for path in draft.iterdir() if path.is_dir()] == ["quarantine"]

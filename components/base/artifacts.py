@@ -146,6 +146,31 @@ class ArtifactPlan:
                 object_drafts.replace(self.directory, draft)
             object_drafts.finish_removal(draft)
 
+    def check_unfinished(self, *, overwrite: bool, rebuild: bool = False) -> None:
+        """Checks that no unfinished work of another plan would be lost.
+
+        For a stage whose work is resumed only under conditions of its own: `publish` without
+        `resume` discards a draft.
+
+        Args:
+          overwrite, rebuild: see `publish`.
+
+        Raises:
+          ConfigError: the draft holds a different artifact or something that this stage did not
+            write.
+        """
+        directory = self.rebuild_directory if rebuild else self.draft_directory
+        read = object_drafts.read_identity if files.is_remote(directory) else drafts.read_plan
+        if existing := read(directory):
+            drafts.can_resume(
+                directory,
+                existing,
+                self._identity(),
+                resume=True,
+                overwrite=overwrite,
+                rebuild=rebuild,
+            )
+
     @contextlib.contextmanager
     def publish(
         self, *, resume: bool = False, overwrite: bool = False, rebuild: bool = False

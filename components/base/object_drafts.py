@@ -54,17 +54,29 @@ def open_draft(
     Raises:
       ConfigError: the directory holds other work, which is not to be lost.
     """
-    existing = drafts.read_plan(directory)
-    existing.pop(_WRITER, None)
-    # Files that are being removed are not work to resume or to protect.
-    is_cleared = existing.pop(_IS_CLEARED, False) or (directory / MANIFEST).exists()
-    if is_cleared or not drafts.can_resume(
+    existing = read_identity(directory)
+    if existing is None or not drafts.can_resume(
         directory, existing, identity, resume=resume, overwrite=overwrite, rebuild=rebuild
     ):
         _clear(directory, identity)
     writer = uuid.uuid4().hex
     _write_plan(directory, {**identity, _WRITER: writer})
     return writer
+
+
+def read_identity(directory: epath.Path) -> dict[str, Any] | None:
+    """The identity of the work in a draft: empty if it has no plan file.
+
+    None for files that are being removed, or that are an artifact: they are not work to resume or
+    to protect.
+
+    Raises:
+      ConfigError: the plan file is damaged.
+    """
+    plan = drafts.read_plan(directory)
+    plan.pop(_WRITER, None)
+    is_cleared = plan.pop(_IS_CLEARED, False)
+    return None if is_cleared or (directory / MANIFEST).exists() else plan
 
 
 def check_writer(directory: epath.Path, writer: str) -> None:

@@ -65,6 +65,7 @@ def prepare(
         retry = read_plan.plan_retry(plan, source, validation_from_train=from_train)
     if retry is None and plan.is_up_to_date(overwrite=overwrite, verify=verify):
         return _open_up_to_date(output)
+    plan.check_unfinished(overwrite=overwrite, rebuild=retry is not None)
     handshake.check_workers(beam_args)
     if worker_pool.can_use_pool(beam_args):
         worker_pool.start_server()

@@ -551,3 +551,23 @@ def test_a_directory_that_is_a_link_is_published_at_its_target(tmp_path):
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "link/file").read_text() == "{'n': 2}"
     assert [path.name for path in (tmp_path / "disk").iterdir()] == ["target"]
+
+
+@pytest.mark.parametrize("target", ["local", "s3"])
+def test_unfinished_work_of_another_plan_is_named_before_anything_is_done(
+    target, tmp_path, object_store
+):
+    directory = epath.Path(tmp_path / "out" if target == "local" else "s3://bucket/out")
+    plans = [ArtifactPlan("prepare", directory, {"size": size}, {}) for size in (3, 4)]
+    plans[0].check_unfinished(overwrite=False)
+    with pytest.raises(ZeroDivisionError), plans[0].publish() as draft:
+        (draft.path / "file").write_text("work")
+        raise ZeroDivisionError
+    plans[0].check_unfinished(overwrite=False)
+    with pytest.raises(ConfigError, match="different, unfinished artifact: "):
+        plans[1].check_unfinished(overwrite=False)
+    assert (plans[1].draft_directory / "file").read_text() == "work"
+    plans[1].check_unfinished(overwrite=True)
+    with plans[1].publish(overwrite=True):
+        pass
+    plans[1].check_unfinished(overwrite=False)

@@ -297,9 +297,11 @@ def png_of(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def prepare_tree(root: Path, output: Path, *, retry: bool = False, **fields) -> PreparedDataset:
+def prepare_tree(
+    root: Path, output: Path, *, retry: bool = False, overwrite: bool = False, **fields
+) -> PreparedDataset:
     config = tiny_prepare_config(dataset=str(root), **fields)
-    return prepare(config, output=output, retry_quarantined=retry)
+    return prepare(config, output=output, retry_quarantined=retry, overwrite=overwrite)
 
 
 def published_files(directory: Path) -> dict[str, bytes]:
