@@ -1,36 +1,66 @@
-"""The reports that prepare's workers leave as files: what says that a task is done."""
+"""The reports that prepare's workers leave as files: what says that a task is done.
+
+The first line of a report is its JSON value. The second one has the checksums of the first line and
+of the files that the report describes. So what a failure of the machine has damaged is done again.
+"""
 
 import json
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from etils import epath
 
-from components.base import files, json_lines
+from components.base import artifacts, files
+from components.base.errors import WorkError
 from components.sources import image_files
 
 Report = TypeVar("Report")
 
-
-def write(path: epath.Path, report: dict[str, Any]) -> None:
-    """Writes the JSON value of a report, atomically."""
-    json_lines.write(path, [report])
+_PIECE = 1 << 20  # bytes that are read at once
 
 
-def load(path: epath.Path, from_json: Callable[[Any], Report]) -> Report | None:
+def write(path: epath.Path, report: dict[str, Any], *, of: Sequence[epath.Path] = ()) -> None:
+    """Writes the JSON value of a report, atomically.
+
+    Args:
+      path: the file.
+      report: the JSON value.
+      of: the files that the report describes, which are complete.
+    """
+    line = json.dumps(report, ensure_ascii=False).encode()
+    checksums = [zlib.crc32(line), *map(_checksum, of)]
+    with artifacts.atomic_write(path) as temporary:
+        temporary.write_bytes(b"%b\n%b\n" % (line, json.dumps(checksums).encode()))
+
+
+def load(
+    path: epath.Path, from_json: Callable[[Any], Report], *, of: Sequence[epath.Path] | None = None
+) -> Report | None:
     """The report of a task that is done.
 
     Args:
       path: the file.
       from_json: makes the report from its JSON value.
+      of: the files that the report describes, in the order in which `write` was given them; None
+        if they are not to be read.
 
     Returns:
-      The report; None if there is none, or only what a failure of the machine has left of it.
+      The report; None if there is none, or if a failure of the machine has damaged it or one of the
+      files that it describes.
     """
-    try:
-        return from_json(json.loads(path.read_bytes())) if path.exists() else None
-    except ValueError:
+    if not path.exists():
         return None
+    try:
+        line, checksums = path.read_bytes().splitlines()
+        checksum, *others = json.loads(checksums)
+        if checksum != zlib.crc32(line):
+            return None
+        if of is not None and others != list(map(_checksum, of)):
+            return None
+    except (ValueError, TypeError, FileNotFoundError):
+        return None
+    return from_json(json.loads(line))
 
 
 def load_all(directory: epath.Path, from_json: Callable[[Any], Report]) -> list[Report]:
@@ -39,10 +69,25 @@ def load_all(directory: epath.Path, from_json: Callable[[Any], Report]) -> list[
 
 
 def load_each(directory: epath.Path, from_json: Callable[[Any], Report]) -> Iterator[Report]:
-    """Yields the reports of `load_all`, of which it holds only the names."""
+    """Yields the reports of `load_all`, of which it holds only the names.
+
+    Raises:
+      WorkError: a report is damaged.
+    """
 
     def read(name: str) -> Report:
-        return from_json(json.loads((directory / name).read_bytes()))
+        report = load(directory / name, from_json)
+        if report is None:
+            raise WorkError(f"{directory / name} is damaged; run the same command again")
+        return report
 
     names = files.names_matching(directory, "*.json")
     yield from (image_files.read_ahead if files.is_remote(directory) else map)(read, names)
+
+
+def _checksum(path: epath.Path) -> int:
+    total = 0
+    with files.open_regular(path) as file:
+        while data := file.read(_PIECE):
+            total = zlib.crc32(data, total)
+    return total
