@@ -5,13 +5,13 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
-from tests.test_prepare_goes_on import reports
 
 from components.base.errors import Stopped
-from pipeline.apply.embed import embed
+from pipeline.embed.stage import embed
 from tests.conftest import ROOT, module_command
 from tests.pipeline.prepare.test_stage import published_files, tree
 from tests.test_kills import has_ended
+from tests.test_prepare_continues import reports
 
 MAX_MERGED = 3
 SHARD_BYTES = 8000  # ten images

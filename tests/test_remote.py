@@ -24,8 +24,8 @@ from components.data.examples import ExampleBatch, hash_ids
 from components.data.prepared_dataset import PreparedDataset
 from components.ingest import run_file, sorted_runs
 from components.ingest.sorted_runs import NUM_HASHES
-from pipeline.apply.config import EmbedConfig
-from pipeline.apply.embed import embed
+from pipeline.embed.config import EmbedConfig
+from pipeline.embed.stage import embed
 from pipeline.prepare import sidecars
 from pipeline.prepare.stage import prepare
 from tests.components.ingest.runs import digests_of, read_run
