@@ -10,7 +10,6 @@ All numbers are little-endian.
 """
 
 import dataclasses
-import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -112,8 +111,8 @@ def read_runs(
     return concatenate(tables)
 
 
-def write(path: epath.Path, table: KeyTable, buckets: np.ndarray, num_buckets: int) -> int:
-    """Writes a file of keys, atomically; returns its checksum.
+def write(path: epath.Path, table: KeyTable, buckets: np.ndarray, num_buckets: int) -> None:
+    """Writes a file of keys, atomically.
 
     Args:
       path: the file.
@@ -128,24 +127,11 @@ def write(path: epath.Path, table: KeyTable, buckets: np.ndarray, num_buckets: i
     index["key"][1:] = counts.cumsum()
     ends = np.concatenate([np.zeros(1, np.uint64), table.keys["id_end"]])
     index["id_byte"] = ends[index["key"]]
-    checksum = 0
     with artifacts.atomic_write(path) as temporary, temporary.open("wb") as file:
         for whole in (index, table.keys, np.frombuffer(table.ids, np.uint8)):
             # Piece by piece, since TensorFlow's file objects accept only bytes, which are a copy.
             for start in range(0, len(whole), _PIECE):
-                data = whole[start : start + _PIECE].tobytes()
-                file.write(data)
-                checksum = zlib.crc32(data, checksum)
-    return checksum
-
-
-def checksum(path: epath.Path) -> int:
-    """The checksum of a file of keys."""
-    total = 0
-    with files.open_regular(path) as file:
-        while data := file.read(_PIECE):
-            total = zlib.crc32(data, total)
-    return total
+                file.write(whole[start : start + _PIECE].tobytes())
 
 
 def read_bucket(path: epath.Path, bucket: int, num_buckets: int) -> KeyTable:

@@ -52,6 +52,10 @@ class InputTally:
         # Both sums wrap around at 2**64, so they do not depend on the order.
         self.checksum = (self.checksum + int(hashes.sum(dtype=np.uint64))) % 2**64
 
+    def has_inputs_of(self, other: "InputTally") -> bool:
+        """Whether both are tallies of the same inputs, whatever was set aside."""
+        return (self.by_label, self.checksum) == (other.by_label, other.checksum)
+
     def __add__(self, other: "InputTally") -> "InputTally":
         return InputTally(
             self.by_label + other.by_label,
@@ -100,8 +104,7 @@ def reconcile(
     """
     ledger = {}
     for split, tally in inputs.items():
-        outcome = kept[split] + quarantined[split]
-        if (tally.by_label, tally.checksum) != (outcome.by_label, outcome.checksum):
+        if not tally.has_inputs_of(kept[split] + quarantined[split]):
             raise WorkError(
                 f"the ledger of {split} does not add up: {console.counted(tally.total, 'input')}, "
                 f"{kept[split].total:,} kept, {quarantined[split].total:,} in quarantine; nothing "

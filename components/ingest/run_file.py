@@ -118,22 +118,37 @@ class SortedRunReader:
     """An open run, from which ranges can be read."""
 
     def __init__(self, path: epath.Path, file: IO[bytes]):
+        self._path = path
         self._file = file
         size = files.stat(path).size
         if size < _END.itemsize:
-            raise _damaged(path)
+            raise damaged(path)
         (end,) = np.frombuffer(self._read(size - _END.itemsize, _END.itemsize), _END)
         if end["mark"] != _MARK:
-            raise _damaged(path)
+            raise damaged(path)
         entries, self._image_bytes = int(end["entries"]), int(end["image_bytes"])
         place = size - _END.itemsize - entries * _ENTRY.itemsize
+        if place < 0 or not 0 < entries <= size or self._image_bytes > size:
+            raise damaged(path)
         self._index = np.frombuffer(self._read(place, entries * _ENTRY.itemsize), _ENTRY)
-        if self._index["offset"][-1] != place:
-            raise _damaged(path)
+        if not self._is_consistent(place):
+            raise damaged(path)
         # A range often begins in the block in which the range before it ended.
         self._block = -1
         self._keys = np.empty(0, _KEY)
         self._ids = b""
+
+    def _is_consistent(self, place: int) -> bool:
+        """Whether blocks of the sizes in the index fill the file up to the index, at `place`."""
+        first, last = self._index[0], self._index[-1]
+        if (first["offset"], first["row"], last["offset"]) != (0, 0, place):
+            return False
+        offsets, rows = (self._index[name].astype(np.int64) for name in ("offset", "row"))
+        id_bytes, counts = self._index["id_bytes"][:-1].astype(np.int64), np.diff(rows)
+        if counts.size and not 0 < counts.min() <= counts.max() <= _BLOCK_EXAMPLES:
+            return False
+        sizes = id_bytes + counts * (_KEY.itemsize + self._image_bytes)
+        return bool((id_bytes >= 0).all() and (np.diff(offsets) == sizes).all())
 
     def read(self, shape: Shape, low: int, high: int) -> RunRange:
         """Copies the examples with hashes in [low, high); `shape` is the shape of the images."""
@@ -189,12 +204,20 @@ class SortedRunReader:
             keys = self._load(block)
             yield keys, self._ids_of(0, len(keys))
 
+    def blocks_with_images(self) -> Iterator[tuple[np.ndarray, list[str], np.ndarray]]:
+        """Yields the keys, the ids and the images of each block."""
+        for block, (keys, ids) in enumerate(self.blocks()):
+            yield keys, ids, self._images(block, 0, len(keys))
+
     def _load(self, block: int) -> np.ndarray:
         """Reads the keys and the ids of a block, unless it was the last one read."""
         if block != self._block:
             entry, rows = self._index[block], self._num_rows(block)
             data = self._read(int(entry["offset"]), rows * _KEY.itemsize + int(entry["id_bytes"]))
             self._keys = np.frombuffer(data, _KEY, rows)
+            expected = (entry["hash"], entry["id_bytes"])
+            if (self._keys["hash"][0], self._keys["id_end"][-1]) != expected:
+                raise damaged(self._path)
             self._ids = data[self._keys.nbytes :]
             self._block = block
         return self._keys
@@ -219,10 +242,11 @@ class SortedRunReader:
         return self._file.read(size)
 
 
-def _damaged(path: epath.Path) -> WorkError:
+def damaged(path: epath.Path) -> WorkError:
+    """The error of a run that is missing or damaged."""
     return WorkError(
-        f"{path} is damaged: it is part of unfinished work, which cannot be continued; remove the "
-        f"directory {path.parent.parent}, and run the same command again"
+        f"{path} is missing or damaged: it is part of unfinished work, which cannot be continued; "
+        f"remove the directory {path.parent.parent}, and run the same command again"
     )
 
 
@@ -231,7 +255,11 @@ def open_run(path: epath.Path) -> Iterator[SortedRunReader]:
     """Opens a run. What is read from it stays valid after the run is closed.
 
     Raises:
-      WorkError: the file is damaged.
+      WorkError: the file is missing or damaged.
     """
-    with files.open_regular(path) as file:
-        yield SortedRunReader(path, file)
+    with contextlib.ExitStack() as stack:
+        try:
+            reader = SortedRunReader(path, stack.enter_context(files.open_regular(path)))
+        except FileNotFoundError:
+            raise damaged(path) from None
+        yield reader

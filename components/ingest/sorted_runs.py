@@ -22,8 +22,9 @@ from etils import epath
 
 from components.base.arithmetic import ceil_div
 from components.base.shapes import Shape
-from components.data.examples import ExampleBatch
-from components.ingest.run_file import RunRange, new_run, open_run
+from components.data.examples import ExampleBatch, hash_ids
+from components.ingest.ledger import InputTally
+from components.ingest.run_file import RunRange, damaged, new_run, open_run
 
 NUM_HASHES = 2**64  # The hashes of ids are 0 to NUM_HASHES - 1.
 # The most runs that are merged at once: a process may have about a thousand open files.
@@ -84,10 +85,36 @@ def write(path: epath.Path, examples: ExampleBatch, hashes: np.ndarray) -> None:
     order = sort_order(hashes, examples.ids)
     examples = examples.take(order)
     images = examples.images.reshape(len(examples), -1)
-    digests = [hashlib.blake2b(row.data, digest_size=_DIGEST_BYTES).digest() for row in images]
-    joined = np.frombuffer(b"".join(digests), "<u8").reshape(-1, 2)
     with new_run(path) as run:
-        run.add(RunRange(0, hashes[order], joined, examples))
+        run.add(RunRange(0, hashes[order], _digests(images), examples))
+
+
+def _digests(images: np.ndarray) -> np.ndarray:
+    """The digests of the pixels: uint8, shape [N, image_bytes] -> uint64, shape [N, 2]."""
+    digests = [hashlib.blake2b(row.data, digest_size=_DIGEST_BYTES).digest() for row in images]
+    return np.frombuffer(b"".join(digests), "<u8").reshape(-1, 2)
+
+
+def verified(path: epath.Path) -> InputTally:
+    """Compares all ids and images of a run with their hashes and digests.
+
+    Returns:
+      The tally of its examples, which tells whether the labels are right.
+
+    Raises:
+      WorkError: the file is missing or damaged.
+    """
+    tally = InputTally()
+    try:
+        with open_run(path) as run:
+            for keys, ids, images in run.blocks_with_images():
+                hashes = hash_ids(ids)
+                if (hashes != keys["hash"]).any() or (_digests(images) != keys["digest"]).any():
+                    raise damaged(path)
+                tally.add(hashes, keys["label"].tolist())
+    except UnicodeDecodeError:
+        raise damaged(path) from None
+    return tally
 
 
 def merged(

@@ -87,6 +87,8 @@ def check_options(beam_args: Sequence[str]) -> None:
     arguments = [argument for argument in beam_args if argument not in _HELP]
     namespace, unknown = parser.parse_known_args(arguments)
     unknown += [argument for argument in beam_args if argument in _HELP]
+    if (number := namespace.direct_num_workers) is not None and number < 0:
+        raise errors.ConfigError(f"Beam options: --direct_num_workers must be >= 0, not {number}")
     if not unknown:
         return
     name = unknown[0].partition("=")[0]

@@ -81,8 +81,11 @@ def provide(options: PipelineOptions, seconds: float = ANSWER_SECONDS) -> None:
         return
     try:
         runner = create_runner(name)
-    except (ValueError, AttributeError, ImportError) as error:
+    except (ValueError, AttributeError, ImportError, TypeError) as error:
         raise ConfigError(f"Beam options: {one_line(error)}") from error
+    if not isinstance(runner, PipelineRunner):
+        # Beam creates whatever a name with dots leads to.
+        raise ConfigError(f"Beam options: {name} is not a runner of Beam; correct --runner")
     key = repr(sorted(options.get_all_options(drop_default=True).items()))
     _add_defaults(runner, options)
     if key not in _addresses:

@@ -35,7 +35,7 @@ class Work:
       unit: name of a unit of work, in the plural.
       total: number of units of work.
       count: reads the file of a finished task; returns the number of units under the key `unit`,
-        and other numbers to show.
+        and other numbers to show. Nothing if the file is damaged, and will be written again.
       line: the line for a log, from the sums of the numbers so far.
     """
 
@@ -96,12 +96,15 @@ class _Watcher:
         start = time.monotonic()
         names = files.names_matching(self._directory, self._pattern)
         seconds = time.monotonic() - start
-        paths = [self._directory / name for name in names if name not in self._seen]
-        self._seen.update(names)
+        unseen = [name for name in names if name not in self._seen]
+        paths = [self._directory / name for name in unseen]
         is_remote = files.is_remote(self._directory)
         new: Counter[str] = Counter()
-        for numbers in (image_files.read_ahead if is_remote else map)(self._work.count, paths):
-            new.update(numbers)
+        counted = (image_files.read_ahead if is_remote else map)(self._work.count, paths)
+        for name, numbers in zip(unseen, counted, strict=True):
+            if numbers:
+                self._seen.add(name)
+                new.update(numbers)
         self.sums.update(new)
         figures = {
             name: f"{value:,}" for name, value in self.sums.items() if name != self._work.unit

@@ -135,6 +135,9 @@ def workers(max_workers: int) -> Iterator[WorkerPool]:
     start_server()
     count = min(max_workers, num_cores())
     executor = ProcessPoolExecutor(count, _Context(), initializer=_initialize_worker)
+    # All workers start before the thread that watches them. It would not notice the death of one
+    # that starts later before the next task is submitted, and the others might wait for it forever.
+    vars(executor)["_safe_to_dynamically_spawn_children"] = False
     # In a thread, since submitting a task waits for the server's imports.
     threading.Thread(target=_warm_up, args=(executor, count), daemon=True).start()
     is_interrupted = False

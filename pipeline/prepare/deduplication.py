@@ -38,6 +38,8 @@ IDS = "ids"
 PIXELS = "pixels"
 COUNTS = "counts"
 
+_FOUND = ("dropped", "rejected", "groups")  # The kinds of files that the first two passes write.
+
 # The split that keeps an image that is in several splits. Duplicates are dropped from train first,
 # so that the evaluation sets stay complete.
 _SPLIT_PRIORITY = ("test", "validation", "train")
@@ -68,9 +70,7 @@ def compare_ids(task: RangeTask, assignment: Assignment, work_dir: epath.Path) -
       WorkError: a run is damaged.
     """
     key_file = _file(IDS, task.number, "keys", work_dir)
-    done = reports.load(_file(IDS, task.number, "json", work_dir), RangeReport.from_json)
-    # A failure of the machine may have damaged a file that was complete.
-    if done and key_file.exists() and key_table.checksum(key_file) == done.checksum:
+    if _is_done(IDS, task, work_dir, [key_file]):
         return {}
     runs = listing.read_runs(work_dir)
     examples = _Examples(key_table.read_runs(runs, work_dir, task.hash_range), runs, assignment)
@@ -82,8 +82,8 @@ def compare_ids(task: RangeTask, assignment: Assignment, work_dir: epath.Path) -
     table = examples.table.take(examples.without(dropped)) if dropped else examples.table
     # The upper half of a digest, so that the product fits 64 bits.
     ranges = (table.keys["digest"][:, 0] >> 32) * np.uint64(task.ranges) >> 32
-    checksum = key_table.write(key_file, table, ranges.astype(np.uint16), task.ranges)
-    _finish(IDS, task, examples, dropped, [], work_dir, checksum=checksum)
+    key_table.write(key_file, table, ranges.astype(np.uint16), task.ranges)
+    _finish(IDS, task, examples, dropped, [], work_dir, [key_file])
     return {}
 
 
@@ -101,7 +101,7 @@ def compare_pixels(
     Returns:
       No counters.
     """
-    if reports.load(_file(PIXELS, task.number, "json", work_dir), RangeReport.from_json):
+    if _is_done(PIXELS, task, work_dir, []):
         return {}
     table = key_table.concatenate(
         [
@@ -117,7 +117,7 @@ def compare_pixels(
         for index in group[1:]
         if drop_duplicates
     }
-    _finish(PIXELS, task, examples, dropped, groups, work_dir)
+    _finish(PIXELS, task, examples, dropped, groups, work_dir, [])
     return {}
 
 
@@ -135,7 +135,8 @@ def count_examples(
       No counters.
     """
     report_file = counts_folder(shards, work_dir) / f"{task.number:04d}.json"
-    if reports.load(report_file, CountReport.from_json):
+    path = _file(COUNTS, task.number, "dropped", work_dir)
+    if reports.load(report_file, CountReport.from_json, of=[path]):
         return {}
     runs = listing.read_runs(work_dir)
     same_ids = dropped_rows.read(_file(IDS, task.number, "dropped", work_dir))
@@ -144,7 +145,6 @@ def count_examples(
         for number in range(task.ranges)
     )
     same_pixels = np.concatenate([dropped_rows.within(task.hash_range, rows) for rows in found])
-    path = _file(COUNTS, task.number, "dropped", work_dir)
     dropped_rows.write(path, np.concatenate([same_ids, same_pixels]))
     # `compare_ids` left the examples that it dropped out of these keys.
     keys = key_table.read_keys(_file(IDS, task.number, "keys", work_dir), task.ranges)
@@ -153,7 +153,7 @@ def count_examples(
         is_in_split = np.array([run.split == part.source_split for run in runs])
         kept, gone = (dropped_rows.count(each, part, is_in_split) for each in (keys, same_pixels))
         counts.append(kept - gone)
-    reports.write(report_file, CountReport.of(task.number, counts).as_json())
+    reports.write(report_file, CountReport.of(task.number, counts).as_json(), of=[path])
     return {}
 
 
@@ -238,6 +238,15 @@ class _Examples:
         return [{"id": self.table.id_of(index), "split": self.split_of(index)} for index in group]
 
 
+def _is_done(
+    folder: str, task: RangeTask, work_dir: epath.Path, others: Sequence[epath.Path]
+) -> bool:
+    """Whether there are the files that `_finish` writes, its report, and the `others`."""
+    path = _file(folder, task.number, "json", work_dir)
+    found = [_file(folder, task.number, kind, work_dir) for kind in _FOUND]
+    return reports.load(path, RangeReport.from_json, of=[*found, *others]) is not None
+
+
 def _finish(
     folder: str,
     task: RangeTask,
@@ -245,13 +254,13 @@ def _finish(
     dropped: Mapping[int, tuple[Reason, str]],
     groups: Iterable[Sequence[int]],
     work_dir: epath.Path,
-    *,
-    checksum: int = 0,
+    others: Sequence[epath.Path],
 ) -> None:
-    """Writes the files of a task, and its report last."""
+    """Writes the files of a task, and last its report, which describes `others` too."""
+    files = [_file(folder, task.number, kind, work_dir) for kind in _FOUND]
+    dropped_file, rejected_file, groups_file = files
     indices = np.array(list(dropped), np.int64)
-    path = _file(folder, task.number, "dropped", work_dir)
-    dropped_rows.write(path, examples.table.keys[indices])
+    dropped_rows.write(dropped_file, examples.table.keys[indices])
     tallies: dict[str, InputTally] = {}
     rejected = []
     for index, why in dropped.items():
@@ -260,23 +269,18 @@ def _finish(
         tally.add(examples.table.keys["hash"][[index]], [item.label], reason=item.reason)
         rejected.append(dataclasses.asdict(item))
     described = sorted(map(examples.described, groups), key=group_order)
-    json_lines.write(
-        _file(folder, task.number, "rejected", work_dir),
-        sorted(rejected, key=rejections.order),
-        durable=bool(rejected),
-    )
-    json_lines.write(
-        _file(folder, task.number, "groups", work_dir), described, durable=bool(described)
-    )
+    rejected.sort(key=rejections.order)
+    json_lines.write(rejected_file, rejected, durable=bool(rejected))
+    json_lines.write(groups_file, described, durable=bool(described))
     report = RangeReport(
         task.number,
         kept=_count_splits(examples, dropped),
         rejected=tallies,
         duplicates=dict(Counter(map(_splits_of, described))),
         first=described[0][:3] if described else [],
-        checksum=checksum,
     )
-    reports.write(_file(folder, task.number, "json", work_dir), report.as_json())
+    path = _file(folder, task.number, "json", work_dir)
+    reports.write(path, report.as_json(), of=[*files, *others])
 
 
 def _splits_of(group: Iterable[Mapping[str, str]]) -> str:

@@ -2,7 +2,6 @@
 
 import collections
 import contextlib
-import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -175,7 +174,7 @@ def _run_merges(tasks: Sequence[MergeTask], work_dir: epath.Path, options: dict[
         label="merging",
         unit="runs",
         total=total,
-        count=lambda path: json.loads(path.read_text()),
+        count=_count_merged,
         line=lambda sums: f"prepare: merged {sums['runs']:,} of {total:,} sorted runs",
     )
     directory = work_dir / workers.MERGED / str(tasks[0].level)
@@ -262,12 +261,22 @@ def run_tasks(*arguments: Any, **options: Any) -> None:
     launch.run_tasks(*arguments, **options)
 
 
+# A damaged report of an earlier run counts as nothing, until its task has been done again.
 def _count_read(path: epath.Path) -> dict[str, int]:
-    report = json.loads(path.read_text())
-    read, rejected = (InputTally.from_json(report[name]).total for name in ("inputs", "rejected"))
+    report = reports.load(path, ReadReport.from_json)
+    if report is None:
+        return {}
+    read, rejected = report.inputs.total, report.rejected.total
     return {"images": read, "kept": read - rejected, "quarantined": rejected}
 
 
+def _count_merged(path: epath.Path) -> dict[str, int]:
+    report = reports.load(path, dict)
+    return {} if report is None else {"runs": report["runs"]}
+
+
 def _count_written(path: epath.Path) -> dict[str, int]:
-    report = json.loads(path.read_text())
+    report = reports.load(path, dict)
+    if report is None:
+        return {}
     return {"images": InputTally.from_json(report["kept"]).total, "shards": 1}

@@ -160,7 +160,6 @@ class RangeReport:
       duplicates: number of images that occur more than once, by the splits that they occur in,
         such as `train+test`; a file lists them.
       first: up to three inputs of the first group with the same pixels; empty if there is none.
-      checksum: checksum of the file of keys, if the task wrote one.
     """
 
     number: int
@@ -168,7 +167,6 @@ class RangeReport:
     rejected: dict[str, InputTally]
     duplicates: dict[str, int]
     first: list[dict[str, str]]
-    checksum: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """The report as a JSON value."""

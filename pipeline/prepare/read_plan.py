@@ -19,7 +19,7 @@ from pipeline.prepare import quarantine
 from pipeline.prepare.messages import ReadTask
 
 # The version of the files in the work directory. Work of another version is not continued.
-_WORK_VERSION = 2
+_WORK_VERSION = 3
 # An id that `components.sources.source.example_id` made from a split and an index.
 _INDEX_ID = re.compile(r"([a-z]+)-(\d{8,})")
 

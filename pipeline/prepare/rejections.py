@@ -26,12 +26,12 @@ QUARANTINED = "quarantined"  # The folder of the work directory that holds the r
 def write_rejected(number: int, rejected: Iterable[Rejected], work_dir: epath.Path) -> None:
     """Writes the list of the inputs that were rejected when a slice was read."""
     rows = [dataclasses.asdict(item) for item in rejected]
-    json_lines.write(_rejected_file(number, work_dir), rows, durable=bool(rows))
+    json_lines.write(rejected_file(number, work_dir), rows, durable=bool(rows))
 
 
 def rejected_inputs(number: int, work_dir: epath.Path) -> Iterator[Rejected]:
     """Yields the inputs that were rejected when a slice was read."""
-    for row in json_lines.read(_rejected_file(number, work_dir)):
+    for row in json_lines.read(rejected_file(number, work_dir)):
         yield Rejected(**row)
 
 
@@ -50,7 +50,8 @@ def write_quarantine(task: QuarantineTask, shape: Shape, work_dir: epath.Path) -
       work_dir: the work directory.
     """
     report_file = work_dir / QUARANTINED / f"{task.number:06d}.json"
-    if done := reports.load(report_file, QuarantineReport.from_json):
+    path = quarantine_file(task.number, work_dir)
+    if done := reports.load(report_file, QuarantineReport.from_json, of=[path]):
         return done
     tally = InputTally()
     rows = []
@@ -58,9 +59,9 @@ def write_quarantine(task: QuarantineTask, shape: Shape, work_dir: epath.Path) -
         tally.add(hash_ids([item.id]), [item.label], reason=item.reason)
         rows.append(dataclasses.asdict(item))
     rows.sort(key=order)
-    json_lines.write(quarantine_file(task.number, work_dir), rows, durable=True)
+    json_lines.write(path, rows, durable=True)
     report = QuarantineReport(task.number, task.split, tally)
-    reports.write(report_file, report.as_json())
+    reports.write(report_file, report.as_json(), of=[path])
     return report
 
 
@@ -80,5 +81,6 @@ def quarantine_file(number: int, work_dir: epath.Path) -> epath.Path:
     return work_dir / QUARANTINED / f"{number:06d}.jsonl"
 
 
-def _rejected_file(number: int, work_dir: epath.Path) -> epath.Path:
+def rejected_file(number: int, work_dir: epath.Path) -> epath.Path:
+    """The file that lists the inputs that were rejected when a slice was read."""
     return work_dir / f"{number:06d}-rejected.jsonl"

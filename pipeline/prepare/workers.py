@@ -5,7 +5,8 @@ Each task writes its result as a report, a small JSON file in the work directory
 shown and results are collected in the same way on every runner.
 
 A task may run several times, since runners retry tasks and an interrupted stage is started again.
-Every file is written atomically, and the report last. A task whose report exists returns at once.
+Every file is written atomically, and the report last. A task whose report exists returns at once,
+unless a failure of the machine has damaged its files.
 """
 
 import collections
@@ -26,7 +27,7 @@ from components.data.examples import ExampleBatch, hash_ids
 from components.ingest import sorted_runs
 from components.ingest.ledger import InputTally
 from components.ingest.rejection import Rejected
-from components.ingest.run_file import new_run, open_run
+from components.ingest.run_file import new_run
 from components.ingest.sorted_runs import SortedRun
 from components.ingest.statistics import Statistics
 from components.sources.source import FirstFrames, Source
@@ -67,8 +68,9 @@ def read_slice(task: ReadTask, sources: Sequence[Source], work_dir: epath.Path) 
       WorkError: the source is damaged.
     """
     report_file = work_dir / READ / f"{task.number:06d}.json"
-    done = reports.load(report_file, ReadReport.from_json)
-    if done and _are_whole(done.runs, work_dir):
+    rejected_file = rejections.rejected_file(task.number, work_dir)
+    done = reports.load(report_file, ReadReport.from_json, of=[rejected_file])
+    if done and _are_whole(done, work_dir):
         return _count_read(done)
     split = task.part.split
     report = ReadReport(task.number, split, InputTally(), InputTally(), [])
@@ -106,26 +108,24 @@ def read_slice(task: ReadTask, sources: Sequence[Source], work_dir: epath.Path) 
     # Written even if it is empty: an earlier attempt at this task may have left another list.
     rejections.write_rejected(task.number, rejected, work_dir)
     report = dataclasses.replace(report, first_frames=first_frames)
-    reports.write(report_file, report.as_json())
+    reports.write(report_file, report.as_json(), of=[rejected_file])
     return _count_read(report)
 
 
-def _are_whole(runs: Sequence[SortedRun], work_dir: epath.Path) -> bool:
-    """Whether no run of a slice was lost in a failure of the machine."""
+def _are_whole(done: ReadReport, work_dir: epath.Path) -> bool:
+    """Whether no run of a slice was lost or damaged in a failure of the machine."""
+    paths = [work_dir / run.file for run in done.runs]
+    found = [path for path in paths if path.exists()]
     # Merges begin when all slices have been read, and remove the runs that they have merged.
-    may_be_merged = (work_dir / MERGED / "1").is_dir()
-    for run in runs:
-        path = work_dir / run.file
-        if not path.exists():
-            if not may_be_merged:
-                return False
-            continue
-        try:
-            with open_run(path):
-                pass
-        except WorkError:
-            return False
-    return True
+    if len(found) < len(paths) and not (work_dir / MERGED / "1").is_dir():
+        return False
+    tally = done.rejected
+    try:
+        for path in found:
+            tally += sorted_runs.verified(path)
+    except WorkError:
+        return False
+    return len(found) < len(paths) or tally.has_inputs_of(done.inputs)
 
 
 def _count_read(report: ReadReport) -> dict[str, int]:
@@ -160,15 +160,31 @@ def merge(task: MergeTask, work_dir: epath.Path) -> dict[str, int]:
       WorkError: a run is damaged.
     """
     report_file = work_dir / MERGED / str(task.level) / f"{task.merged.file}.json"
-    if not report_file.exists():
+    if not _is_merged(task, work_dir):
         # Flushed to disk before its parts are removed.
         with new_run(work_dir / task.merged.file, durable=True) as run:
             for examples in sorted_runs.merged(task.runs, work_dir):
                 run.add(examples)
+    if reports.load(report_file, dict) is None:
         reports.write(report_file, {"runs": len(task.runs)})
     for part in task.runs:
         (work_dir / part.file).unlink(missing_ok=True)
     return {}
+
+
+def _is_merged(task: MergeTask, work_dir: epath.Path) -> bool:
+    """Whether a merge is done, and its run was not damaged in a failure of the machine.
+
+    Its report may be damaged, and the parts be removed.
+    """
+    path = work_dir / task.merged.file
+    if not path.exists():
+        # The merges of the next level remove the runs that they have merged.
+        return (work_dir / MERGED / str(task.level + 1)).is_dir()
+    try:
+        return sorted_runs.verified(path).total == task.merged.rows
+    except WorkError:
+        return False
 
 
 def write(

@@ -140,8 +140,33 @@ def test_a_damaged_run_is_named(damage, path):
             "longer": data[:50] + data,
         }[damage]
     )
-    with pytest.raises(WorkError, match=r"run is damaged: .*; remove the directory \S+, and run"):
+    with pytest.raises(
+        WorkError, match=r"run is missing or damaged: .*; remove the directory \S+, and"
+    ):
         read_run(path, SHAPE, 0, NUM_HASHES)
+
+
+def test_a_missing_run_is_named(path):
+    with pytest.raises(WorkError, match=r"run is missing or damaged"):
+        read_run(path, SHAPE, 0, NUM_HASHES)
+
+
+def test_a_bit_of_the_index_that_is_flipped_is_found(path):
+    write(path, random_examples(2000))
+    data = path.read_bytes()
+    index = 3 * 32 + 24  # the entries of two blocks and of the end, then the end of the file
+    for bit in range(8 * index):
+        place = len(data) - 1 - bit // 8
+        changed = bytearray(data)
+        changed[place] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        try:
+            found = read_run(path, SHAPE, 0, NUM_HASHES)
+        except WorkError:
+            continue
+        # The last entry has two numbers without a meaning.
+        assert len(found.examples) == 2000
+        assert 24 <= bit // 8 < 24 + 16
 
 
 def bytes_read() -> int:

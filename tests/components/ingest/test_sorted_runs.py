@@ -1,8 +1,10 @@
+import contextlib
 import itertools
 
 import numpy as np
 import pytest
 
+from components.base.errors import WorkError
 from components.data.examples import ExampleBatch, hash_ids
 from components.ingest import sorted_runs
 from components.ingest.run_file import RunRange
@@ -145,6 +147,20 @@ def test_digests_are_equal_exactly_for_equal_pixels(path):
     contents = [image.tobytes() for image in examples.images]
     for one, other in itertools.combinations(range(18), 2):
         assert (digests[one] == digests[other]) == (contents[one] == contents[other])
+
+
+def test_a_bit_that_is_flipped_anywhere_in_a_run_is_found(path):
+    examples = random_examples(20, SHAPE)
+    sorted_runs.write(path, examples, hash_ids(examples.ids))
+    tally = sorted_runs.verified(path)
+    assert tally.total == 20
+    data = path.read_bytes()
+    for place in range(len(data) - 24 - 16):  # the last 16 bytes of the index have no meaning
+        changed = bytearray(data)
+        changed[place] ^= 1 << place % 8
+        path.write_bytes(changed)
+        with contextlib.suppress(WorkError):
+            assert not sorted_runs.verified(path).has_inputs_of(tally)
 
 
 def test_digests_do_not_depend_on_the_run(tmp_path):

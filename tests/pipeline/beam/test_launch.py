@@ -55,10 +55,11 @@ def divide(task: tuple[int, int]) -> dict[str, int]:
     return {"quotient": task[0] // task[1]}
 
 
-def test_an_unknown_runner_is_an_error():
+@pytest.mark.parametrize("name", ["NoSuchRunner", "os.system", "json.JSONDecoder"])
+def test_an_unknown_runner_is_an_error(name):
     with (
-        pytest.raises(ConfigError, match=r"Beam options: .*NoSuchRunner"),
-        launch.pipeline(["--runner=NoSuchRunner"]),
+        pytest.raises(ConfigError, match=rf"Beam options: .*{name.rpartition('.')[2]}"),
+        launch.pipeline([f"--runner={name}"]),
     ):
         pass
 
@@ -166,6 +167,7 @@ def test_a_failure_to_cancel_does_not_hide_the_signal(monkeypatch):
         (["stray"], "unknown Beam option 'stray'"),
         (["--help"], "unknown Beam option '--help'"),
         (["--direct_num_workers=x"], "--direct_num_workers: invalid int value: 'x'"),
+        (["--direct_num_workers=-1"], "--direct_num_workers must be >= 0, not -1"),
         (["--runner"], "--runner: expected one argument"),
     ],
 )

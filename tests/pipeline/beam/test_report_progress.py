@@ -70,6 +70,15 @@ def test_every_report_is_counted_once(tmp_path, terminal):
     assert "reading 100%" in terminal.close()[-1]
 
 
+def test_a_damaged_report_is_counted_when_it_is_written_again(tmp_path):
+    (tmp_path / "000000.json").write_text("{}")
+    report(tmp_path, "000001", images=10, kept=10)
+    log = io.StringIO()
+    with shown(tmp_path, 40, log):
+        report(tmp_path, "000000", images=30, kept=30)
+    assert "read 40 of 40, kept 40" in log.getvalue().splitlines()[-1]
+
+
 def test_listing_takes_a_small_part_of_the_time_however_many_reports_there_are():
     assert report_progress.pause(0.3, 0.001) == 0.3
     for listing in (0.1, 1.0, 60.0):

@@ -173,3 +173,17 @@ def test_a_killed_worker_is_explained():
         worker_pool.workers(1) as pool,
     ):
         pool.submit(signal.raise_signal, signal.SIGKILL).result(timeout=60)
+
+
+def test_all_workers_are_watched_from_the_first_task_on(monkeypatch):
+    monkeypatch.setattr(worker_pool, "num_cores", lambda: 4)
+    with worker_pool.workers(4) as pool:
+        first = pool.submit(os.getpid).result()
+        watched = pool._executor._processes
+        assert len(watched) == 4
+        # The death of any of them ends the work.
+        other = next(pid for pid in watched if pid != first)
+        os.kill(other, signal.SIGKILL)
+        with pytest.raises(BrokenProcessPool):
+            while True:
+                pool.submit(os.getpid).result()

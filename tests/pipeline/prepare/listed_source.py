@@ -1,7 +1,6 @@
 """A source of examples in memory, and its way through the workers."""
 
 import dataclasses
-import json
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from components.ingest.ledger import InputTally
 from components.ingest.rejection import Reason, Rejected
 from components.ingest.sorted_runs import NUM_HASHES, SortedRun
 from components.sources.source import Slice
-from pipeline.prepare import deduplication, dropped_rows, execution, shard_plan, workers
+from pipeline.prepare import deduplication, dropped_rows, execution, reports, shard_plan, workers
 from pipeline.prepare.assignment import Assignment
 from pipeline.prepare.messages import ReadReport, ReadTask
 from pipeline.prepare.shard_plan import ShardPlan
@@ -111,10 +110,7 @@ def read_all(source: ListedSource, directory: Path) -> list[ReadReport]:
 
 def load_reports(directory: Path, report_class) -> list:
     """The workers' reports in a directory."""
-    return [
-        report_class.from_json(json.loads(path.read_text()))
-        for path in sorted(directory.glob("*.json"))
-    ]
+    return reports.load_all(epath.Path(directory), report_class.from_json)
 
 
 def plan_runs(

@@ -164,9 +164,10 @@ def test_a_task_whose_report_exists_returns_at_once(tmp_path):
     assert [workers.write(each, FORM, tmp_path, tmp_path) for each in (task, quarantine)] == counts
 
 
-@pytest.mark.parametrize("damage", ["report", "run", "no run"])
+@pytest.mark.parametrize("damage", ["report", "run", "image", "label", "no run", "list"])
 def test_a_slice_whose_runs_a_failure_of_the_machine_has_damaged_is_read_again(tmp_path, damage):
-    source = ListedSource({"train": examples(60)})
+    bad = Rejected("bad", "train", 0, Reason.EMPTY, "no bytes")
+    source = ListedSource({"train": [*examples(60), bad]})
     (report,) = read_all(source, tmp_path)
     path = tmp_path / report.runs[0].file
     expected = path.read_bytes()
@@ -174,16 +175,24 @@ def test_a_slice_whose_runs_a_failure_of_the_machine_has_damaged_is_read_again(t
         (tmp_path / workers.READ / "000000.json").write_bytes(b"")
     if damage == "run":
         path.write_bytes(expected[:1000])
+    if damage in ("image", "label"):
+        # A block: the keys, which begin with the hash, the digest and the label; the ids; images.
+        changed = bytearray(expected)
+        changed[{"label": 24, "image": -100 - 2 * 32}[damage]] ^= 1
+        path.write_bytes(changed)
     if damage == "no run":
         path.unlink()
+    if damage == "list":
+        (tmp_path / "000000-rejected.jsonl").write_bytes(b"")
     task = ReadTask(0, 0, source.slices()[0])
-    assert workers.read_slice(task, [source], tmp_path) == {"read": 60}
+    assert workers.read_slice(task, [source], tmp_path) == {"read": 61}
     assert path.read_bytes() == expected
+    assert list(rejections.rejected_inputs(0, tmp_path)) == [bad]
     # Runs that were merged are no longer there, which is no damage.
     path.unlink()
     (tmp_path / workers.MERGED / "1").mkdir()
     unreadable = Unreadable(source.items)
-    assert workers.read_slice(task, [unreadable], tmp_path) == {"read": 60}
+    assert workers.read_slice(task, [unreadable], tmp_path) == {"read": 61}
 
 
 @pytest.mark.parametrize("damage", ["report", "shard", "no shard"])
@@ -223,6 +232,28 @@ def test_merged_runs_hold_the_same_examples_and_replace_their_parts(tmp_path):
         np.testing.assert_array_equal(one.digests, other.digests)
         np.testing.assert_array_equal(one.examples.images, other.examples.images)
         np.testing.assert_array_equal(one.examples.labels, other.examples.labels)
+
+
+def test_a_merge_whose_report_was_lost_is_not_done_again_without_its_parts(tmp_path):
+    source = ListedSource({"train": examples(80)}, per_slice=40)
+    (tmp_path / workers.MERGED).mkdir(parents=True)
+    task = MergeTask(1, runs_of(read_all(source, tmp_path)))
+    (tmp_path / workers.MERGED / "1").mkdir()
+    workers.merge(task, tmp_path)
+    path = tmp_path / task.merged.file
+    report = tmp_path / f"{workers.MERGED}/1/{task.merged.file}.json"
+    content, expected = report.read_bytes(), path.read_bytes()
+    report.write_bytes(b"")
+    workers.merge(task, tmp_path)
+    assert (report.read_bytes(), path.read_bytes()) == (content, expected)
+    # If the run is damaged too, nothing is left to merge.
+    path.write_bytes(expected[:-100])
+    with pytest.raises(WorkError, match=r"is missing or damaged: .*; remove the directory"):
+        workers.merge(task, tmp_path)
+    # The next level removes the runs that it has merged.
+    path.unlink()
+    (tmp_path / workers.MERGED / "2").mkdir()
+    workers.merge(task, tmp_path)
 
 
 def test_tasks_return_counters(tmp_path):
