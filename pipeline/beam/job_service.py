@@ -10,7 +10,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, PortableOption
 from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
 
 from components.base import errors
-from components.base.errors import WorkError
+from components.base.errors import ConfigError, WorkError
 
 # The value of --job_endpoint that means a job service within this process.
 _IN_THIS_PROCESS = "embed"
@@ -20,6 +20,7 @@ ANSWER_SECONDS = 45
 _LONGEST_JOB = 365 * 24 * 60 * 60
 # How Prism names a worker whose connection has ended.
 _LOST_WORKER = re.compile(r"SDK worker disconnected: (worker\[.*?\]), ")
+_LAST_PORT = 65_535
 _TRACEBACK = "Traceback (most recent call last)"
 
 
@@ -37,8 +38,15 @@ def check(address: str, seconds: float = ANSWER_SECONDS) -> None:
       seconds: how long to wait for the answer.
 
     Raises:
+      ConfigError: it has no such port.
       WorkError: it does not answer, or something else does.
     """
+    port = address.rpartition(":")[2]
+    # gRPC would take the lower 16 bits of a larger number.
+    if port.isdecimal() and not 0 < int(port) <= _LAST_PORT:
+        raise ConfigError(
+            f"--job_endpoint is {address}, but a port is a number from 1 to {_LAST_PORT}"
+        )
     with grpc.insecure_channel(address) as channel:
         service = beam_job_api_pb2_grpc.JobServiceStub(channel)
         # Beam sends this request before each job.

@@ -8,7 +8,7 @@ import grpc
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from components.base.errors import WorkError
+from components.base.errors import ConfigError, WorkError
 from pipeline.beam import job_service, launch
 from tests import engines
 
@@ -39,6 +39,12 @@ def test_a_refused_connection_is_one_line():
     with socket.create_server(("localhost", 0)) as server:
         address = f"localhost:{server.getsockname()[1]}"
     assert "(UNAVAILABLE: " in refusal(address)
+
+
+@pytest.mark.parametrize("port", [0, 65_536, 99_999])
+def test_a_port_that_no_machine_has_is_refused(port):
+    with pytest.raises(ConfigError, match=f"^--job_endpoint is localhost:{port}, but a port is a"):
+        job_service.check(f"localhost:{port}")
 
 
 def test_an_unknown_host_is_one_line():
