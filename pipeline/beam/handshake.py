@@ -96,5 +96,8 @@ def _worker_versions(
         raise WorkError(
             f"none answered within {seconds} seconds; --job_server_timeout allows more"
         ) from None
+    except WorkError as error:
+        # Without the advice, since the caller gives its own.
+        raise WorkError(str(error).partition("; ")[0]) from error
     except RuntimeError as error:
         raise WorkError(job_service.last_line(error)) from error
