@@ -111,10 +111,10 @@ def _measure(options: argparse.Namespace) -> Iterator[str]:
         lines[-1][0] += ", extended"
     yield f"**The driver of prepare, CPU seconds by phase**\n\n{table(_HEAD, lines)}"
     planned = [
-        [f"{images:,}", f"{_report(images, _PER_SLICE)['cpu_seconds']['planning']:.1f}", ""]
+        [f"{images:,}", f"{_report(images, _PER_SLICE)['cpu_seconds']['planning']:.1f}"]
         for images in options.planned
     ]
-    yield f"**The plan of every image**\n\n{table(('images', 'CPU seconds', ''), planned)}"
+    yield f"**The comparison of all images**\n\n{table(('images', 'CPU seconds'), planned)}"
 
 
 def _report(images: int, per_slice: int) -> Report:
