@@ -36,7 +36,6 @@ DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
     "twice": lambda data: data + data,
     "removed": lambda data: None,
 }
-QUICK = ("flipped",)
 
 
 class InterruptedWorkError(Exception):
@@ -85,10 +84,8 @@ def attempt(run: Callable[[Path], None], output: Path) -> str | None:
     return None
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [pytest.param(each, marks=() if each in QUICK else pytest.mark.slow) for each in DAMAGES],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_work_with_a_damaged_file_is_completed_or_named(damage, work):
     draft, run, expected = work
     (work_dir,) = draft.glob("work-*")

@@ -1,4 +1,4 @@
-"""`embed` of a folder is interrupted while it converts the images; the same command goes on."""
+"""`embed` of a folder is interrupted while it converts the images; the same command continues."""
 
 import signal
 import subprocess
@@ -42,7 +42,8 @@ def stop_when(process: subprocess.Popen, moment: Callable[[], bool], kind: int) 
     return errors
 
 
-def test_embed_goes_on_after_it_is_stopped_in_the_conversion_and_after_it(
+@pytest.mark.slow
+def test_embed_continues_after_it_is_stopped_in_the_conversion_and_after_it(
     start, model_dir, tmp_path
 ):
     draft = tmp_path / "embeddings.draft"

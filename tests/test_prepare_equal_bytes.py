@@ -25,7 +25,7 @@ RUNNERS = {
 }
 # The number of files in a slice of train, by the number of levels in which its runs become two.
 FILES_PER_SLICE = {0: 2048, 2: 20, 3: 10}
-QUICK = {(2, "in_memory"), (3, "in_memory"), (2, "pool"), (3, "pool"), (3, "portable")}
+QUICK = {(2, "in_memory"), (3, "in_memory"), (2, "pool"), (3, "pool")}
 # What a log says at the end of a level.
 MERGED = re.compile(r"^prepare: merged (\S+) of \1 sorted runs$", re.MULTILINE)
 

@@ -366,7 +366,7 @@ def stat(path: epath.Path) -> FileStat:
         # Not `epath.Path.stat`: it looks up the owner's name, which a container may not have.
         local = os.stat(path)
         return FileStat(local.st_size, local.st_mtime)
-    if (file_system := fsspec_setup.file_system(path)) is not None:
+    if is_remote(path) and (file_system := fsspec_setup.file_system(path)) is not None:
         info = file_system.info(os.fspath(path))
         return FileStat(info["size"], fsspec_setup.modification_time(info))
     remote = path.stat()
