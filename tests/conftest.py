@@ -6,7 +6,6 @@ Tests must not change the session's artifacts.
 import functools
 import json
 import os
-import resource
 import signal
 import socket
 import subprocess
@@ -183,14 +182,18 @@ def read_split(source: Source, split: str = "train", *, parts=None) -> ExampleBa
     return examples.take(np.argsort(examples.ids))
 
 
-def limit_address_space() -> None:
-    """Limits this process as `ulimit -v` does: the `preexec_fn` of a long test's commands."""
-    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
-
-
 def module_command(module: str, *arguments: object) -> list[str]:
     """The command `python -m MODULE ARGUMENTS`."""
     return [sys.executable, "-m", module, *map(str, arguments)]
+
+
+def limited(command: list[str], limit: str = f"-v {ADDRESS_SPACE // 1024}") -> list[str]:
+    """A command with a limit of bash's `ulimit`, by default one on its address space.
+
+    `subprocess` could set it in a `preexec_fn`, but would then fork this process with the threads
+    of gRPC that other tests have started, and gRPC sometimes aborts the child.
+    """
+    return ["bash", "-c", f'ulimit {limit} && exec "$@"', "bash", *command]
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests import attacks
-from tests.conftest import ROOT, limit_address_space, module_command
+from tests.conftest import ROOT, limited, module_command
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +29,10 @@ def test_there_are_500_flips_over_all_kinds_of_files():
 @pytest.mark.parametrize("command", [attacks.FINISHED, *attacks.READERS])
 def test_flipped_bits_lead_to_one_line_or_the_right_result(run, command):
     done = subprocess.run(
-        module_command("tests.attacks", run, command),
+        limited(module_command("tests.attacks", run, command)),
         cwd=ROOT,
         capture_output=True,
         text=True,
-        preexec_fn=limit_address_space,
     )
     assert done.returncode == 0, done.stderr
     got_through = json.loads(done.stdout.splitlines()[-1])

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from components.model import vae
-from tests.conftest import ROOT, limit_address_space, module_command
+from tests.conftest import ROOT, limited, module_command
 from tests.pipeline.prepare.test_stage import published_files
 
 KILLS = 20
@@ -25,10 +25,9 @@ ARGUMENTS = ("--dataset", "synthetic_garments", "--synthetic_size", 9000, "--sha
 def start_prepare(output: Path) -> subprocess.Popen:
     arguments = ("prepare", *ARGUMENTS, "--output", output)
     return subprocess.Popen(
-        module_command("pipeline", *arguments),
+        limited(module_command("pipeline", *arguments)),
         cwd=ROOT,
         stderr=subprocess.DEVNULL,
-        preexec_fn=limit_address_space,
     )
 
 
@@ -65,10 +64,9 @@ def test_embed_killed_between_its_shards_continues_with_the_missing_ones(model_d
         # About 47 shards.
         arguments = ("--input", arrays, "--shard_bytes", 100_000, "--model", model_dir)
         return subprocess.Popen(
-            module_command("pipeline", "embed", *arguments, "--output", output),
+            limited(module_command("pipeline", "embed", *arguments, "--output", output)),
             cwd=ROOT,
             stderr=subprocess.DEVNULL,
-            preexec_fn=limit_address_space,
         )
 
     def done(output: Path) -> int:
@@ -134,11 +132,10 @@ class Training:
 
     def start(self) -> subprocess.Popen:
         return subprocess.Popen(
-            self._command,
+            limited(self._command),
             cwd=ROOT,
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=limit_address_space,
         )
 
     def finish(self) -> None:

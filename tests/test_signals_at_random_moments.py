@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from components.base.stop_signals import SIGNALS
-from tests.conftest import ROOT, limit_address_space, module_command
+from tests.conftest import ROOT, limited, module_command
 from tests.pipeline.prepare.test_stage import published_files
 from tests.test_kills import has_ended, learned_digests
 
@@ -54,13 +54,12 @@ class Command:
 
     def __init__(self, words: list[str]):
         self._process = subprocess.Popen(
-            module_command(*words),
+            limited(module_command(*words)),
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            preexec_fn=limit_address_space,
         )
 
     def _handles_signals(self) -> bool:

@@ -1,7 +1,6 @@
 """Tests of the command line as users run it: in processes, with exit codes and messages."""
 
 import os
-import resource
 import shlex
 import shutil
 import signal
@@ -11,7 +10,7 @@ import pytest
 
 from components.base.stop_signals import SIGNALS
 from pipeline.version import installed_version
-from tests.conftest import ROOT, module_command
+from tests.conftest import ROOT, limited, module_command
 
 
 def assert_one_line(done: subprocess.CompletedProcess, code: int, *parts: str) -> None:
@@ -145,11 +144,8 @@ def test_after_a_full_disk_the_same_command_succeeds(cli, tmp_path):
         "--output", tmp_path / "examples",
     )  # fmt: skip
 
-    def limit() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-
-    done = cli(*arguments, preexec_fn=limit)
+    command = limited(module_command(*arguments), "-f 100")  # units of 1,024 bytes
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert_one_line(done, 1, "File too large")
     assert not (tmp_path / "examples").exists()
     assert cli(*arguments).returncode == 0
