@@ -189,8 +189,8 @@ class ArtifactPlan:
           WorkError: another process is writing the same draft, or has just published it.
         """
         self._check_target()
-        way = self._write_in_place if files.is_remote(self.directory) else self._write_and_rename
-        with way(resume=resume, overwrite=overwrite, rebuild=rebuild) as draft:
+        write = self._write_in_place if files.is_remote(self.directory) else self._write_and_rename
+        with write(resume=resume, overwrite=overwrite, rebuild=rebuild) as draft:
             yield draft
 
     @contextlib.contextmanager

@@ -109,9 +109,9 @@ def can_resume(
             f"the {requested['stage']} stage never discards; choose a new directory"
         )
     differing = differences(existing, requested)
+    is_other = bool(existing and differing and resume and not overwrite)
     # If the work failed before its first file, there is nothing to lose.
-    has_work = any(path.name != PLAN for path in files.leaves(directory))
-    if has_work and existing and differing and resume and not overwrite:
+    if is_other and any(path.name != PLAN for path in files.leaves(directory)):
         raise ConfigError(
             f"{directory} holds a different, unfinished artifact: "
             f"{'; '.join(differing)}; choose a new directory, or "

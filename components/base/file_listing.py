@@ -4,7 +4,6 @@ import concurrent.futures
 import dataclasses
 import os
 import stat as modes
-from typing import Any
 
 from etils import epath
 
@@ -58,8 +57,8 @@ def list_files(directory: epath.Path) -> Listing:
     """
     if not is_remote(directory):
         listing = _list_local(directory)
-    elif (file_system := fsspec_setup.file_system(directory)) is not None:
-        listing = _list_objects(directory, file_system)
+    elif (objects := _list_objects(directory)) is not None:
+        listing = objects
     else:
         listing = _list_remote(directory)
     listing.files.sort(key=lambda file: file.name)
@@ -150,23 +149,22 @@ def _stat_target(entry: os.DirEntry[str]) -> os.stat_result | None:
         raise
 
 
-def _list_objects(directory: epath.Path, file_system: Any) -> Listing:
-    # fsspec lists a thousand objects in a request, with their sizes.
-    listing = Listing()
-    root = f"{file_system._strip_protocol(os.fspath(directory))}/"
+def _list_objects(directory: epath.Path) -> Listing | None:
+    """The listing of a directory that epath reads through fsspec; None for any other."""
     try:
-        found = file_system.find(os.fspath(directory), detail=True)
+        found = fsspec_setup.list_objects(directory)
     except file_errors.error_types() as error:
         raise _listing_error(os.fspath(directory), error) from None
+    if found is None:
+        return None
+    listing = Listing()
     hidden = set()
-    for key, info in found.items():
-        name = key.removeprefix(root)
+    for name, info in found.items():
         parts = name.split("/")
         first_hidden = next((part for part in parts if _is_hidden(part)), None)
         if first_hidden is not None:
             hidden.add("/".join(parts[: parts.index(first_hidden) + 1]))
-        # An object without bytes may stand for a directory.
-        elif name and not name.endswith("/"):
+        else:
             modified = fsspec_setup.modification_time(info)
             listing.files.append(ListedFile(name, info["size"], modified, True))
     listing.hidden += sorted(path.rpartition("/")[2] for path in hidden)

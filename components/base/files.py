@@ -61,6 +61,8 @@ def _walk_remote(directory: epath.Path) -> Iterator[tuple[epath.Path, list[str],
 
 def walk_files(directory: epath.Path) -> list[epath.Path]:
     """Every file in a directory and its subdirectories, sorted by path."""
+    if is_remote(directory) and (found := fsspec_setup.list_objects(directory)) is not None:
+        return sorted(directory / name for name in found)
     return sorted(root / name for root, _, names in walk(directory) for name in names)
 
 

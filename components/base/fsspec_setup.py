@@ -47,6 +47,25 @@ def file_system(path: epath.Path) -> Any | None:
     return backend.fsspec_backend.fs(path) if uses_fsspec else None
 
 
+def list_objects(directory: epath.Path) -> dict[str, Mapping[str, Any]] | None:
+    """What fsspec says of all files below a directory, a thousand of them in a request.
+
+    Returns:
+      The descriptions by the files' paths relative to the directory; None if epath does not use
+      fsspec for it.
+    """
+    if (objects := file_system(directory)) is None:
+        return None
+    root = f"{objects._strip_protocol(os.fspath(directory))}/"
+    found = objects.find(os.fspath(directory), detail=True)
+    # An object whose name ends with a slash stands for a directory.
+    return {
+        key.removeprefix(root): info
+        for key, info in found.items()
+        if key.startswith(root) and not key.endswith("/")
+    }
+
+
 def modification_time(info: Mapping[str, Any]) -> float:
     """When a file was last modified, in seconds since 1970; 0 if its file system does not say.
 

@@ -28,8 +28,7 @@ def written_locally(path: epath.PathLike) -> Iterator[epath.Path]:
     if not files.is_remote(path):
         yield path
         return
-    with tempfile.TemporaryDirectory() as directory:
-        local = epath.Path(directory) / path.name
+    with _named_like(path) as local:
         yield local
         copy(local, path)
 
@@ -57,10 +56,16 @@ def local_copy(path: epath.PathLike) -> Iterator[epath.Path]:
     if not files.is_remote(path):
         yield path
         return
-    with tempfile.TemporaryDirectory() as directory:
-        local = epath.Path(directory) / path.name
+    with _named_like(path) as local:
         copy(path, local)
         yield local
+
+
+@contextlib.contextmanager
+def _named_like(path: epath.Path) -> Iterator[epath.Path]:
+    """Yields the path of a temporary local file with the name of another file."""
+    with tempfile.TemporaryDirectory() as directory:
+        yield epath.Path(directory) / path.name
 
 
 def copy(source: epath.Path, target: epath.Path) -> None:

@@ -11,8 +11,7 @@ from etils import epath
 
 from components.base import artifacts, files
 from components.base.arithmetic import ceil_div
-from components.ingest.sorted_runs import NUM_HASHES
-from pipeline.prepare import listing
+from components.ingest.sorted_runs import NUM_HASHES, SortedRun
 from pipeline.prepare.assignment import SplitShards
 
 _ROW = np.dtype([("hash", "<u8"), ("run", "<u4"), ("row", "<u8")])
@@ -60,14 +59,14 @@ def count(keys: np.ndarray, shards: SplitShards, is_in_split: np.ndarray) -> np.
 
 
 def by_file(
-    hash_range: tuple[int, int], paths: Sequence[epath.Path], work_dir: epath.Path
+    hash_range: tuple[int, int], paths: Sequence[epath.Path], runs: Sequence[SortedRun]
 ) -> dict[str, frozenset[int]]:
     """The rows in a range of hashes, by the name of the file of their run.
 
     Args:
       hash_range: the first hash, and the end of the hashes.
       paths: the files of all ranges, in order.
-      work_dir: the work directory, with the listing of the runs.
+      runs: the listed runs.
     """
     low, high = hash_range
     first = low * len(paths) // NUM_HASHES
@@ -76,7 +75,4 @@ def by_file(
     for path in paths[first:end]:
         for _, run, row in within(hash_range, read(path)).tolist():
             rows.setdefault(run, set()).add(row)
-    if not rows:
-        return {}
-    runs = listing.read_runs(work_dir)
     return {runs[run].file: frozenset(members) for run, members in rows.items()}

@@ -190,13 +190,10 @@ def compare(
     *arguments: Any,
     options: dict[str, Any],
 ) -> None:
-    """Runs a function of `pipeline.prepare.deduplication` for each task.
+    """Does what `shard_plan.run_here` does; in a pipeline if there are several tasks.
 
     Args:
-      folder: the folder for the reports.
-      tasks: the tasks.
-      function: the function.
-      arguments: its other arguments.
+      folder, tasks, function, arguments: see `shard_plan.run_here`.
       options: the options of `beam_options`.
     """
     if len(tasks) == 1:

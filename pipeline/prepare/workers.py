@@ -228,9 +228,10 @@ def write_shard(
     digest = hashlib.sha256()
     size = 0
     hash_range = (task.low, task.high)
-    runs = [run for run in listing.read_runs(work_dir) if run.split == task.source_split]
+    listed = listing.read_runs(work_dir)
+    runs = [run for run in listed if run.split == task.source_split]
     dropped_files = deduplication.dropped_files(form.ranges, work_dir)
-    dropped = dropped_rows.by_file(hash_range, dropped_files, work_dir)
+    dropped = dropped_rows.by_file(hash_range, dropped_files, listed)
     parts = sorted_runs.merged(runs, work_dir, hash_range, dropped=dropped)
     with artifacts.atomic_write(path) as temporary, temporary.open("wb") as file:
         for part in parts:

@@ -66,3 +66,15 @@ def test_the_time_of_a_file_is_found_under_the_names_of_several_file_systems(inf
 def test_only_a_path_that_epath_reads_through_fsspec_has_its_file_system(object_store, tmp_path):
     assert fsspec_setup.file_system(epath.Path("s3://bucket/x")) is object_store
     assert fsspec_setup.file_system(epath.Path(tmp_path)) is None
+
+
+def test_all_files_below_a_directory_are_listed_but_not_marks_of_directories(object_store):
+    for name in ("a/b", "a/c/d", "ab", "a/marker/"):
+        object_store.objects[f"bucket/{name}"] = b"1"
+    found = fsspec_setup.list_objects(epath.Path("s3://bucket/a"))
+    assert {name: info["size"] for name, info in found.items()} == {"b": 1, "c/d": 1}
+    assert fsspec_setup.list_objects(epath.Path("s3://bucket/none")) == {}
+
+
+def test_a_local_directory_is_not_listed_by_fsspec(tmp_path):
+    assert fsspec_setup.list_objects(epath.Path(tmp_path)) is None

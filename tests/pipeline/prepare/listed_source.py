@@ -16,7 +16,15 @@ from components.ingest.ledger import InputTally
 from components.ingest.rejection import Reason, Rejected
 from components.ingest.sorted_runs import NUM_HASHES, SortedRun
 from components.sources.source import Slice
-from pipeline.prepare import deduplication, dropped_rows, execution, reports, shard_plan, workers
+from pipeline.prepare import (
+    deduplication,
+    dropped_rows,
+    execution,
+    listing,
+    reports,
+    shard_plan,
+    workers,
+)
 from pipeline.prepare.assignment import Assignment
 from pipeline.prepare.messages import ReadReport, ReadTask
 from pipeline.prepare.shard_plan import ShardPlan
@@ -152,4 +160,4 @@ def dropped_by_file(
     """The rows of the runs that are in no shard, as the writers of shards read them."""
     work_dir = epath.Path(directory)
     paths = deduplication.dropped_files(plan.ranges, work_dir)
-    return dropped_rows.by_file(hash_range, paths, work_dir)
+    return dropped_rows.by_file(hash_range, paths, listing.read_runs(work_dir))

@@ -3,7 +3,7 @@ import pytest
 from etils import epath
 
 from components.ingest.sorted_runs import NUM_HASHES, SortedRun
-from pipeline.prepare import dropped_rows, listing
+from pipeline.prepare import dropped_rows
 from pipeline.prepare.assignment import SplitShards
 
 ROW = np.dtype([("row", "<i8"), ("hash", "<u8"), ("other", "<u8"), ("run", "<u4")])
@@ -54,13 +54,12 @@ def test_keys_are_counted_in_the_shards_of_their_split():
 @pytest.mark.parametrize("ranges", [1, 2, 7])
 def test_the_writer_of_a_shard_finds_its_rows(ranges, tmp_path):
     work_dir = epath.Path(tmp_path)
-    listing.write_runs(RUNS, work_dir)
     paths = [work_dir / f"{number}" for number in range(ranges)]
     for number, path in enumerate(paths):
         low, high = (NUM_HASHES * n // ranges for n in (number, number + 1))
         dropped_rows.write(path, dropped_rows.within((low, high), KEYS))
-    everything = dropped_rows.by_file((0, NUM_HASHES), paths, work_dir)
+    everything = dropped_rows.by_file((0, NUM_HASHES), paths, RUNS)
     assert everything == {RUNS[0].file: frozenset({5, 7, 8}), RUNS[1].file: frozenset({6})}
-    half = dropped_rows.by_file((NUM_HASHES // 2, NUM_HASHES), paths, work_dir)
+    half = dropped_rows.by_file((NUM_HASHES // 2, NUM_HASHES), paths, RUNS)
     assert half == {RUNS[0].file: frozenset({7, 8})}
-    assert dropped_rows.by_file((1, 2), paths, work_dir) == {}
+    assert dropped_rows.by_file((1, 2), paths, RUNS) == {}
